@@ -1,0 +1,67 @@
+//! The SQL configuration of a session: what changes how a query is read or evaluated.
+
+use std::collections::BTreeMap;
+
+use chrono_tz::Tz;
+
+use crate::error::{Error, Result};
+
+/// Spark SQL configuration: the settings we act on, and all others as they were given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SparkConf {
+    /// `spark.sql.ansi.enabled`: errors instead of NULL or wrap-around for invalid casts, overflow, division by zero.
+    pub ansi: bool,
+    /// `spark.sql.session.timeZone`
+    pub time_zone: Tz,
+    /// `spark.sql.caseSensitive`
+    pub case_sensitive: bool,
+    /// Every setting as given, these included.
+    pub all: BTreeMap<String, String>,
+}
+
+impl SparkConf {
+    /// The defaults of a pipeline run: as in classic Delta Live Tables, without ANSI mode.
+    pub fn pipeline_defaults() -> Self {
+        Self { ansi: false, time_zone: Tz::UTC, case_sensitive: false, all: BTreeMap::new() }
+    }
+
+    /// Sets one key.
+    ///
+    /// # Errors
+    /// `INVALID_CONF_VALUE` (`User`) if a setting we act on has a value it cannot have.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        match key {
+            "spark.sql.ansi.enabled" => self.ansi = boolean(key, value)?,
+            "spark.sql.caseSensitive" => self.case_sensitive = boolean(key, value)?,
+            "spark.sql.session.timeZone" => {
+                self.time_zone = value.parse().map_err(|_| {
+                    Error::user(format!("setting `{key}` has value `{value}`, which is not a time zone"))
+                        .with_condition("INVALID_CONF_VALUE.TIME_ZONE")
+                        .with_help("Use a region id such as `Europe/Berlin` or `UTC`.")
+                })?;
+            }
+            _ => {}
+        }
+        self.all.insert(key.to_owned(), value.to_owned());
+        Ok(())
+    }
+
+    /// The value of `key` as given, or the default of the settings we act on.
+    pub fn get(&self, key: &str) -> Option<String> {
+        self.all.get(key).cloned().or_else(|| match key {
+            "spark.sql.ansi.enabled" => Some(self.ansi.to_string()),
+            "spark.sql.caseSensitive" => Some(self.case_sensitive.to_string()),
+            "spark.sql.session.timeZone" => Some(self.time_zone.name().to_owned()),
+            _ => None,
+        })
+    }
+}
+
+fn boolean(key: &str, value: &str) -> Result<bool> {
+    match value.trim().to_ascii_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(Error::user(format!("setting `{key}` has value `{value}`, expected true or false"))
+            .with_condition("INVALID_CONF_VALUE.TYPE_MISMATCH")),
+    }
+}

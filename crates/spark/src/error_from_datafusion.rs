@@ -1,0 +1,89 @@
+//! How DataFusion's errors become ours: which kind, which of Spark's condition names.
+
+use datafusion::common::SchemaError;
+use datafusion::error::DataFusionError;
+
+use crate::error::{Error, Kind};
+
+/// Unwraps context and external layers down to the cause, then classifies it.
+pub(crate) fn convert(error: DataFusionError) -> Error {
+    match error {
+        DataFusionError::External(inner) => match inner.downcast::<Error>() {
+            Ok(ours) => *ours,
+            Err(inner) => match inner.downcast::<DataFusionError>() {
+                Ok(nested) => convert(*nested),
+                Err(other) => Error::new(Kind::Unavailable, other.to_string()).with_source(other),
+            },
+        },
+        DataFusionError::ArrowError(inner, backtrace) => match *inner {
+            arrow::error::ArrowError::ExternalError(nested) => convert(DataFusionError::External(nested)),
+            other => classify(DataFusionError::ArrowError(Box::new(other), backtrace)),
+        },
+        DataFusionError::Context(context, inner) => match convert(*inner) {
+            ours if context.is_empty() => ours,
+            ours => ours,
+        },
+        DataFusionError::Diagnostic(_, inner) => convert(*inner),
+        DataFusionError::Shared(inner) => match std::sync::Arc::try_unwrap(inner) {
+            Ok(owned) => convert(owned),
+            Err(shared) => classify_shared(&shared),
+        },
+        DataFusionError::Collection(mut all) if !all.is_empty() => convert(all.remove(0)),
+        other => classify(other),
+    }
+}
+
+fn classify_shared(error: &DataFusionError) -> Error {
+    if let DataFusionError::External(inner) = error.find_root()
+        && let Some(ours) = inner.downcast_ref::<Error>()
+    {
+        let mut copy = Error::new(ours.kind(), ours.message());
+        if let Some(condition) = ours.condition() {
+            copy = copy.with_condition(condition);
+        }
+        if let Some(help) = ours.help() {
+            copy = copy.with_help(help);
+        }
+        if let Some(location) = ours.location() {
+            copy = copy.at(location.clone());
+        }
+        return copy;
+    }
+    let (kind, condition) = classification(error);
+    name(Error::new(kind, text(error)), condition)
+}
+
+fn classify(error: DataFusionError) -> Error {
+    let (kind, condition) = classification(&error);
+    let message = text(&error);
+    name(Error::new(kind, message).with_source(error), condition)
+}
+
+fn name(error: Error, condition: Option<&str>) -> Error {
+    match condition {
+        Some(condition) => error.with_condition(condition),
+        None => error,
+    }
+}
+
+fn text(error: &DataFusionError) -> String {
+    error.strip_backtrace()
+}
+
+fn classification(error: &DataFusionError) -> (Kind, Option<&'static str>) {
+    match error {
+        DataFusionError::SQL(..) => (Kind::User, Some("PARSE_SYNTAX_ERROR")),
+        DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
+            SchemaError::AmbiguousReference { .. } => (Kind::User, Some("AMBIGUOUS_REFERENCE")),
+            SchemaError::FieldNotFound { .. } => (Kind::User, Some("UNRESOLVED_COLUMN.WITH_SUGGESTION")),
+            _ => (Kind::User, None),
+        },
+        DataFusionError::Plan(_) => (Kind::User, None),
+        DataFusionError::NotImplemented(_) => (Kind::Unsupported, None),
+        DataFusionError::ArrowError(..) | DataFusionError::Execution(_) => (Kind::Data, None),
+        DataFusionError::ParquetError(_) => (Kind::Data, None),
+        DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => (Kind::Unavailable, None),
+        DataFusionError::ResourcesExhausted(_) => (Kind::Unavailable, None),
+        _ => (Kind::Internal, None),
+    }
+}

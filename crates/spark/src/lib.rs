@@ -1,0 +1,15 @@
+//! Spark's front end on DataFusion: dialect, types, functions, Spark Connect relations.
+//!
+//! Text or protocol messages come in, a resolved DataFusion `LogicalPlan` with Spark's semantics goes
+//! out. This crate knows nothing of pipelines, Delta or files: what a query names is resolved by a
+//! [`relation::RelationResolver`] that the caller passes in.
+
+pub mod conf;
+pub mod diagnostic;
+pub mod error;
+mod error_from_datafusion;
+pub mod operators;
+pub mod relation;
+pub mod streaming;
+
+pub use error::{Error, Kind, Result};
