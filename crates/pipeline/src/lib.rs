@@ -1,1 +1,19 @@
-//! placeholder
+//! The heart of Deltaworks: from a pipeline's settings and source files to committed tables.
+//!
+//! The way of an update: [`spec`] (settings) → [`definitions`] (outputs and flows, from SQL and Python) →
+//! [`graph`] (every flow a resolved plan, every problem found) → [`update`] (run along the graph, commit) →
+//! [`event`] (what happened). [`Pipeline`] is the face that the command line and servers use.
+
+pub mod definitions;
+pub mod event;
+pub mod expectation;
+pub mod graph;
+pub mod name;
+mod pipeline;
+pub mod session;
+pub mod spec;
+pub mod storage;
+pub mod update;
+
+pub use pipeline::{Pipeline, QueryResult, UpdateOutcome, UpdateRequest, Validation};
+pub use session::EngineOptions;

@@ -1,0 +1,209 @@
+//! What the source files declare: outputs and flows, from SQL and Python alike, not yet resolved.
+
+use std::collections::BTreeMap;
+
+use apache_spark_connect_proto::spark::connect as proto;
+use arrow::datatypes::SchemaRef;
+use deltaworks_spark::diagnostic::{Diagnostic, SourceLocation};
+use deltaworks_spark::sql::SqlQuery;
+
+use crate::name::{DatasetName, Namespace};
+
+pub mod python;
+pub mod sql;
+
+/// Everything the source files declare, and every problem found on the way.
+#[derive(Debug, Default)]
+pub struct Definitions {
+    /// In the order of definition.
+    pub outputs: Vec<Output>,
+    /// In the order of definition.
+    pub flows: Vec<Flow>,
+    /// Problems of single statements or files; the rest is still usable for finding more.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// The language a definition is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Language {
+    /// SQL
+    Sql,
+    /// Python
+    Python,
+}
+
+/// What kind of thing an output is, as declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OutputKind {
+    /// Grows by what its flows append.
+    StreamingTable,
+    /// Always equals its query.
+    MaterializedView,
+    /// `@dlt.table`: a streaming table if its query streams, else a materialized view.
+    Table,
+    /// Expanded in place; batch or streaming; visible in the pipeline only.
+    TemporaryView,
+    /// Expanded in place; batch only; visible outside.
+    PersistedView,
+    /// Written, never read.
+    Sink,
+}
+
+impl OutputKind {
+    /// Whether it is expanded where it is read instead of being stored.
+    pub fn is_view(self) -> bool {
+        matches!(self, Self::TemporaryView | Self::PersistedView)
+    }
+
+    /// As people call it.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::StreamingTable => "streaming table",
+            Self::MaterializedView => "materialized view",
+            Self::Table => "table",
+            Self::TemporaryView => "temporary view",
+            Self::PersistedView => "view",
+            Self::Sink => "sink",
+        }
+    }
+}
+
+/// A declared output.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// Its name.
+    pub name: DatasetName,
+    /// What it is.
+    pub kind: OutputKind,
+    /// Not published outside the pipeline.
+    pub private: bool,
+    /// Free text.
+    pub comment: Option<String>,
+    /// The declared columns, if any: types, nullability, comments, generation expressions as field metadata.
+    pub schema: Option<SchemaRef>,
+    /// Comments of columns declared without a type, by column.
+    pub column_comments: BTreeMap<String, String>,
+    /// Hive-style partition columns.
+    pub partition_columns: Vec<String>,
+    /// Clustering columns.
+    pub clustering_columns: Vec<String>,
+    /// Delta's, the pipeline's and free properties.
+    pub properties: BTreeMap<String, String>,
+    /// Where to store it, as written; the pipeline decides if `None`.
+    pub path: Option<String>,
+    /// Row constraints.
+    pub expectations: Vec<Expectation>,
+    /// Format and options of a sink.
+    pub sink: Option<SinkDefinition>,
+    /// The language of the definition.
+    pub language: Language,
+    /// Where it is defined.
+    pub location: SourceLocation,
+}
+
+impl Output {
+    /// An output with nothing but its name, kind and place.
+    pub fn new(name: DatasetName, kind: OutputKind, language: Language, location: SourceLocation) -> Self {
+        Self {
+            name,
+            kind,
+            private: false,
+            comment: None,
+            schema: None,
+            column_comments: BTreeMap::new(),
+            partition_columns: Vec::new(),
+            clustering_columns: Vec::new(),
+            properties: BTreeMap::new(),
+            path: None,
+            expectations: Vec::new(),
+            sink: None,
+            language,
+            location,
+        }
+    }
+}
+
+/// Where a sink writes.
+#[derive(Debug, Clone)]
+pub struct SinkDefinition {
+    /// `delta`, `kafka`, …
+    pub format: String,
+    /// The writer's options.
+    pub options: BTreeMap<String, String>,
+}
+
+/// What to do with a row that an expectation does not hold for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum ExpectationAction {
+    /// Keep and count.
+    Allow,
+    /// Leave out and count.
+    Drop,
+    /// Abort the flow before it commits anything.
+    Fail,
+}
+
+/// A row constraint.
+#[derive(Debug, Clone)]
+pub struct Expectation {
+    /// Unique per dataset.
+    pub name: String,
+    /// What must hold.
+    pub condition: Condition,
+    /// What happens otherwise.
+    pub action: ExpectationAction,
+    /// Where it is declared.
+    pub location: SourceLocation,
+}
+
+/// The constraint itself.
+#[derive(Debug, Clone)]
+pub enum Condition {
+    /// SQL text.
+    Sql(String),
+    /// A PySpark Column.
+    Column(Box<proto::Expression>),
+}
+
+/// A declared flow: a query and the output it writes.
+#[derive(Debug, Clone)]
+pub struct Flow {
+    /// Its name; that of the output unless given.
+    pub name: DatasetName,
+    /// The output it writes.
+    pub target: DatasetName,
+    /// What it computes.
+    pub query: FlowQuery,
+    /// A batch query that runs once, and again after a full refresh.
+    pub once: bool,
+    /// Free text.
+    pub comment: Option<String>,
+    /// Settings in force while this flow is planned and run.
+    pub conf: BTreeMap<String, String>,
+    /// What unqualified names in the query mean.
+    pub namespace: Namespace,
+    /// The language of the definition.
+    pub language: Language,
+    /// Where it is defined.
+    pub location: SourceLocation,
+}
+
+/// The query of a flow.
+#[derive(Debug, Clone)]
+pub enum FlowQuery {
+    /// SQL text, parsed.
+    Sql(Box<SqlQuery>),
+    /// A PySpark DataFrame.
+    Relation(Box<proto::Relation>),
+    /// AUTO CDC in SQL or Python.
+    AutoCdc {
+        /// As the user spells it, for messages: `AUTO CDC INTO`, `apply_changes`.
+        construct: String,
+    },
+    /// A Python function that needs the rows of a dataset before it can say its query.
+    Deferred {
+        /// The dataset it asked for.
+        waits_for: DatasetName,
+    },
+}

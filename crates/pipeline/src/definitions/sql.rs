@@ -1,0 +1,193 @@
+//! SQL source files: statements to outputs and flows.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use deltaworks_spark::diagnostic::SourceLocation;
+use deltaworks_spark::sql::statement::{
+    AutoCdcClause, ClusterBy, CreateDataset, CreateFlow, DatasetKind, ExpectationClause, FlowAction, FlowSource,
+    PipelineStatement, ViolationAction,
+};
+use deltaworks_spark::sql::{script, statement, substitute};
+use deltaworks_spark::{Error, Result};
+
+use super::{
+    Condition, Definitions, Expectation, ExpectationAction, Flow, FlowQuery, Language, Output, OutputKind,
+};
+use crate::name::{DatasetName, Namespace};
+
+/// Adds what one SQL file declares to `definitions`; a problem of one statement does not hide the others.
+pub fn define(
+    text: &str,
+    file: &Path,
+    namespace: &Namespace,
+    configuration: &BTreeMap<String, String>,
+    definitions: &mut Definitions,
+) {
+    let statements = match script::split(text, file) {
+        Ok(statements) => statements,
+        Err(error) => {
+            definitions.diagnostics.push(error.to_diagnostic());
+            return;
+        }
+    };
+    let mut reader = FileReader {
+        namespace: namespace.clone(),
+        configuration: configuration.clone(),
+        conf: BTreeMap::new(),
+        definitions,
+    };
+    for mut statement in statements {
+        statement.text = substitute::substitute(&statement.text, |key| reader.configuration.get(key).cloned());
+        if let Err(error) = statement::parse(&statement).and_then(|parsed| reader.add(parsed, &statement.location)) {
+            reader.definitions.diagnostics.push(error.at(statement.location).to_diagnostic());
+        }
+    }
+}
+
+/// What earlier statements of a file mean for later ones.
+struct FileReader<'a> {
+    namespace: Namespace,
+    /// What `${key}` stands for: the pipeline's configuration and the file's own `SET`s.
+    configuration: BTreeMap<String, String>,
+    /// The file's own `SET`s, in force for the flows after them.
+    conf: BTreeMap<String, String>,
+    definitions: &'a mut Definitions,
+}
+
+impl FileReader<'_> {
+    fn add(&mut self, statement: PipelineStatement, location: &SourceLocation) -> Result<()> {
+        match statement {
+            PipelineStatement::CreateDataset(dataset) => self.dataset(*dataset),
+            PipelineStatement::CreateFlow(flow) => self.flow(*flow),
+            PipelineStatement::ApplyChanges(changes) => {
+                let target = DatasetName::resolve(&changes.target, &self.namespace)?;
+                let query = auto_cdc("APPLY CHANGES INTO", &changes.clause);
+                self.push_flow(target.clone(), target, query, location.clone());
+                Ok(())
+            }
+            PipelineStatement::Set { key, value, .. } => {
+                self.configuration.insert(key.clone(), value.clone());
+                self.conf.insert(key, value);
+                Ok(())
+            }
+            PipelineStatement::UseCatalog { catalog, .. } => {
+                self.namespace.catalog = catalog;
+                Ok(())
+            }
+            PipelineStatement::UseSchema { catalog, schema, .. } => {
+                if let Some(catalog) = catalog {
+                    self.namespace.catalog = catalog;
+                }
+                self.namespace.schema = schema;
+                Ok(())
+            }
+        }
+    }
+
+    fn dataset(&mut self, dataset: CreateDataset) -> Result<()> {
+        let name = DatasetName::resolve(&dataset.name, &self.namespace)?;
+        let kind = match dataset.kind {
+            DatasetKind::StreamingTable => OutputKind::StreamingTable,
+            DatasetKind::MaterializedView => OutputKind::MaterializedView,
+            DatasetKind::TemporaryView => OutputKind::TemporaryView,
+            DatasetKind::PersistedView => OutputKind::PersistedView,
+        };
+        let mut output = Output::new(name.clone(), kind, Language::Sql, dataset.location.clone());
+        output.private = dataset.private;
+        output.schema = dataset.declared_schema()?;
+        output.column_comments = dataset.column_comments();
+        output.comment = dataset.comment;
+        output.partition_columns = dataset.partitioned_by;
+        output.clustering_columns = match dataset.cluster_by {
+            Some(ClusterBy::Columns(columns)) => columns,
+            // AUTO leaves the choice to the platform: none is a valid choice.
+            Some(ClusterBy::Auto | ClusterBy::None) | None => Vec::new(),
+        };
+        output.properties = dataset.properties.into_iter().collect();
+        output.path = dataset.path;
+        output.expectations = dataset.expectations.into_iter().map(expectation).collect();
+        self.definitions.outputs.push(output);
+        match dataset.source {
+            None => {}
+            Some(FlowSource::Query(query)) => {
+                self.push_flow(name.clone(), name, FlowQuery::Sql(Box::new(query)), dataset.location);
+            }
+            Some(FlowSource::InsertFlow { once, query }) => {
+                let flow = self.push_flow(name.clone(), name, FlowQuery::Sql(Box::new(query)), dataset.location);
+                flow.once = once;
+            }
+            Some(FlowSource::AutoCdc(clause)) => {
+                self.push_flow(name.clone(), name, auto_cdc("FLOW AUTO CDC", &clause), dataset.location);
+            }
+        }
+        Ok(())
+    }
+
+    fn flow(&mut self, flow: CreateFlow) -> Result<()> {
+        let name = DatasetName::resolve(&flow.name, &self.namespace)?;
+        let target = DatasetName::resolve(&flow.target, &self.namespace)?;
+        let (query, once) = match flow.action {
+            FlowAction::InsertInto { once, query, .. } => (FlowQuery::Sql(Box::new(query)), once),
+            FlowAction::AutoCdc { once, clause } => (auto_cdc("AUTO CDC INTO", &clause), once),
+        };
+        let pushed = self.push_flow(name, target, query, flow.location);
+        pushed.once = once;
+        pushed.comment = flow.comment;
+        Ok(())
+    }
+
+    fn push_flow(
+        &mut self,
+        name: DatasetName,
+        target: DatasetName,
+        query: FlowQuery,
+        location: SourceLocation,
+    ) -> &mut Flow {
+        self.definitions.flows.push(Flow {
+            name,
+            target,
+            query,
+            once: false,
+            comment: None,
+            conf: self.conf.clone(),
+            namespace: self.namespace.clone(),
+            language: Language::Sql,
+            location,
+        });
+        let last = self.definitions.flows.len() - 1;
+        &mut self.definitions.flows[last]
+    }
+}
+
+fn auto_cdc(construct: &str, _clause: &AutoCdcClause) -> FlowQuery {
+    FlowQuery::AutoCdc { construct: construct.to_owned() }
+}
+
+fn expectation(clause: ExpectationClause) -> Expectation {
+    Expectation {
+        name: clause.name,
+        condition: Condition::Sql(clause.expression),
+        action: match clause.on_violation {
+            ViolationAction::Warn => ExpectationAction::Allow,
+            ViolationAction::Drop => ExpectationAction::Drop,
+            ViolationAction::Fail => ExpectationAction::Fail,
+        },
+        location: clause.location,
+    }
+}
+
+/// Reads one SQL file, as UTF-8.
+///
+/// # Errors
+/// `User` if the file cannot be read or is not UTF-8.
+pub fn read(path: &Path, display_path: &Path) -> Result<String> {
+    let bytes = std::fs::read(path).map_err(|error| {
+        Error::user(format!("source file `{}` cannot be read: {error}", display_path.display())).with_source(error)
+    })?;
+    String::from_utf8(bytes).map_err(|error| {
+        Error::user(format!("source file `{}` is not UTF-8", display_path.display()))
+            .at(SourceLocation::file(display_path))
+            .with_source(error)
+    })
+}

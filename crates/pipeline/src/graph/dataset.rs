@@ -1,0 +1,172 @@
+//! How a dataset of the pipeline stands in the plan of a flow that reads it.
+//!
+//! At analysis time a dataset is its name and schema; the table behind it may not exist yet. Before a flow
+//! runs, batch reads are bound to table snapshots ([`bind_tables`]) and streaming reads to slices.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
+use datafusion::datasource::{DefaultTableSource, provider_as_source, source_as_provider};
+use datafusion::error::Result as DataFusionResult;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::sql::TableReference;
+use deltaworks_spark::relation::TimeTravel;
+use deltaworks_spark::streaming::{OpenContext, StreamReader, StreamSource, StreamingTable, streaming_source};
+use deltaworks_spark::{Error, Result};
+
+use crate::name::DatasetName;
+
+/// A batch read of a stored dataset, not yet bound to a snapshot.
+#[derive(Debug, Clone)]
+pub struct DatasetTable {
+    /// What is read.
+    pub name: DatasetName,
+    /// The schema that the reading plan was made for.
+    pub schema: SchemaRef,
+    /// The state to read; the latest if `None`.
+    pub time_travel: Option<TimeTravel>,
+}
+
+#[async_trait]
+impl TableProvider for DatasetTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        _projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        Err(Error::internal(format!("read of dataset `{}` was not bound to a snapshot", self.name)).into())
+    }
+}
+
+/// A streaming read of a stored dataset. The source itself is made when the flow starts: only then does
+/// the table surely exist.
+#[derive(Debug, Clone)]
+pub struct DatasetStream {
+    /// What is read.
+    pub name: DatasetName,
+    /// The schema that the reading plan was made for.
+    pub schema: SchemaRef,
+    /// Makes the reader of the table behind it.
+    pub opener: Arc<dyn DatasetOpener>,
+}
+
+/// Makes streaming readers of stored datasets.
+#[async_trait]
+pub trait DatasetOpener: std::fmt::Debug + Send + Sync {
+    /// The source that reads the table of `name`, in the table's schema.
+    async fn source(&self, name: &DatasetName) -> Result<Arc<dyn StreamSource>>;
+}
+
+#[async_trait]
+impl StreamSource for DatasetStream {
+    fn description(&self) -> String {
+        format!("dataset[{}]", self.name)
+    }
+
+    fn identity(&self) -> String {
+        format!("dataset:{}", self.name.to_string().to_lowercase())
+    }
+
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    async fn open(&self, context: OpenContext) -> Result<Box<dyn StreamReader>> {
+        self.opener.source(&self.name).await?.open(context).await
+    }
+}
+
+/// The plan that reads a stored dataset as it is now.
+pub fn batch_scan(table: DatasetTable) -> Result<LogicalPlan> {
+    scan(table.name.name.clone(), Arc::new(table))
+}
+
+/// The plan that reads a stored dataset as a stream.
+pub fn streaming_scan(stream: DatasetStream) -> Result<LogicalPlan> {
+    scan(stream.name.name.clone(), Arc::new(StreamingTable::new(Arc::new(stream))))
+}
+
+/// A scan of any provider under a name.
+pub fn scan(name: String, provider: Arc<dyn TableProvider>) -> Result<LogicalPlan> {
+    Ok(LogicalPlanBuilder::scan(TableReference::bare(name), provider_as_source(provider), None)?.build()?)
+}
+
+/// What a plan reads of the pipeline's stored datasets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatasetRead {
+    /// The dataset.
+    pub name: DatasetName,
+    /// As a stream, or as it is now.
+    pub streaming: bool,
+}
+
+/// Every read of a stored dataset, subqueries included, in the order of a pre-order walk.
+pub fn dataset_reads(plan: &LogicalPlan) -> Result<Vec<DatasetRead>> {
+    let mut reads = Vec::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            if let Some(table) = dataset_table(scan) {
+                reads.push(DatasetRead { name: table.name.clone(), streaming: false });
+            } else if let Some(name) = streaming_dataset(scan) {
+                reads.push(DatasetRead { name, streaming: true });
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(reads)
+}
+
+/// The batch reads of a plan.
+pub fn dataset_tables(plan: &LogicalPlan) -> Result<Vec<DatasetTable>> {
+    let mut tables = Vec::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Some(table) = dataset_table(scan)
+        {
+            tables.push(table);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(tables)
+}
+
+/// Binds the batch reads of a plan, in the order of [`dataset_tables`], to `snapshots`.
+pub fn bind_tables(plan: LogicalPlan, snapshots: &[Arc<dyn TableProvider>]) -> Result<LogicalPlan> {
+    let mut next = snapshots.iter();
+    let bound = plan.transform_down_with_subqueries(|node| match node {
+        LogicalPlan::TableScan(scan) if dataset_table(&scan).is_some() => {
+            let snapshot = next.next().ok_or_else(|| Error::internal("fewer snapshots than dataset reads"))?;
+            let source = Arc::new(DefaultTableSource::new(Arc::clone(snapshot)));
+            Ok(Transformed::yes(LogicalPlan::TableScan(TableScan { source, ..scan })))
+        }
+        other => Ok(Transformed::no(other)),
+    })?;
+    Ok(bound.data)
+}
+
+fn dataset_table(scan: &TableScan) -> Option<DatasetTable> {
+    let provider = source_as_provider(&scan.source).ok()?;
+    let any: &dyn Any = provider.as_ref();
+    any.downcast_ref::<DatasetTable>().cloned()
+}
+
+fn streaming_dataset(scan: &TableScan) -> Option<DatasetName> {
+    let source = streaming_source(scan)?;
+    let any: &dyn Any = source.as_ref();
+    any.downcast_ref::<DatasetStream>().map(|stream| stream.name.clone())
+}

@@ -1,0 +1,220 @@
+//! What the queries of a flow read: datasets of the pipeline, tables in its storage, files.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::SessionContext;
+use deltaworks_spark::relation::{ObjectName, ReadOptions, RelationRequest, RelationResolver, TimeTravel, UnresolvedRelation};
+use deltaworks_spark::streaming::{StreamSource, StreamingTable};
+use deltaworks_spark::{Error, Result};
+use parking_lot::Mutex;
+
+use super::dataset::{self, DatasetOpener, DatasetStream, DatasetTable};
+use super::resolve::{ResolvedDataset, Resolver, Trail};
+use super::suggest::nearest;
+use crate::definitions::{Flow, OutputKind};
+use crate::name::{DatasetName, Namespace};
+
+/// Resolves the reads of one flow.
+pub struct FlowRelations<'a> {
+    pub(super) resolver: &'a Resolver<'a>,
+    pub(super) ctx: SessionContext,
+    pub(super) namespace: &'a Namespace,
+    /// Where the flow's inferred schemas are kept; `None` for queries that are not flows.
+    pub(super) schema_store: Option<PathBuf>,
+    /// The outputs being resolved, for finding cycles.
+    pub(super) trail: Trail,
+    /// The datasets named so far, views included.
+    pub(super) references: Mutex<Vec<DatasetName>>,
+}
+
+impl<'a> FlowRelations<'a> {
+    /// The relations of `flow`.
+    pub(super) fn of_flow(resolver: &'a Resolver<'a>, flow: &'a Flow, ctx: SessionContext, trail: Trail) -> Result<Self> {
+        let schema_store = resolver.environment.storage.schemas(&flow.name, &flow.target)?;
+        Ok(Self {
+            resolver,
+            ctx,
+            namespace: &flow.namespace,
+            schema_store: Some(schema_store),
+            trail,
+            references: Mutex::new(Vec::new()),
+        })
+    }
+
+    async fn table(
+        &self,
+        name: &ObjectName,
+        options: &ReadOptions,
+        time_travel: Option<&TimeTravel>,
+        streaming: bool,
+    ) -> Result<LogicalPlan> {
+        if let [format, path] = name.0.as_slice()
+            && is_path_format(format)
+        {
+            return self.source(Some(format), std::slice::from_ref(path), None, options, streaming).await;
+        }
+        let qualified = DatasetName::resolve(name, self.namespace)?;
+        match self.resolver.dataset(&qualified, &self.trail).await? {
+            Some(dataset) => {
+                self.references.lock().push(qualified.clone());
+                self.pipeline_dataset(&dataset, options, time_travel, streaming)
+            }
+            None => self.stored_table(name, qualified, options, time_travel, streaming).await,
+        }
+    }
+
+    fn pipeline_dataset(
+        &self,
+        dataset: &ResolvedDataset,
+        options: &ReadOptions,
+        time_travel: Option<&TimeTravel>,
+        streaming: bool,
+    ) -> Result<LogicalPlan> {
+        let name = &dataset.name;
+        match dataset.kind {
+            OutputKind::Sink => Err(Error::user(format!("sink `{}` cannot be read", name.name))
+                .with_help("A sink is only written; read the dataset that feeds it.")),
+            kind if kind.is_view() => {
+                let plan = dataset.instance()?;
+                match (streaming, deltaworks_spark::streaming::is_streaming(&plan)) {
+                    (true, false) => Err(not_a_stream(&name.name, "is a view over a batch query")),
+                    _ => Ok(plan),
+                }
+            }
+            OutputKind::StreamingTable | OutputKind::Table if streaming => dataset::streaming_scan(DatasetStream {
+                name: name.clone(),
+                schema: Arc::clone(&dataset.schema),
+                opener: Arc::new(TableOpener {
+                    environment: Arc::clone(&self.resolver.environment),
+                    options: options.clone(),
+                }),
+            }),
+            _ if streaming => Err(not_a_stream(
+                &name.name,
+                "is a materialized view: its rows may be rewritten by every update",
+            )),
+            _ => dataset::batch_scan(DatasetTable {
+                name: name.clone(),
+                schema: Arc::clone(&dataset.schema),
+                time_travel: time_travel.cloned(),
+            }),
+        }
+    }
+
+    /// A table that lies in the storage but is not defined by the pipeline (any more).
+    async fn stored_table(
+        &self,
+        written: &ObjectName,
+        name: DatasetName,
+        options: &ReadOptions,
+        time_travel: Option<&TimeTravel>,
+        streaming: bool,
+    ) -> Result<LogicalPlan> {
+        let location = self.resolver.environment.storage.table(&name)?;
+        let Some(table) = deltaworks_lake::Table::open(&location, time_travel.cloned()).await? else {
+            return Err(self.not_found(written));
+        };
+        if streaming {
+            let source = delta_stream(&location, options, &self.resolver.environment).await?;
+            return dataset::scan(name.name.clone(), Arc::new(StreamingTable::new(source)));
+        }
+        dataset::scan(name.name.clone(), table.provider().await?)
+    }
+
+    fn not_found(&self, written: &ObjectName) -> Error {
+        let error = Error::user(format!("The table or view `{written}` cannot be found"))
+            .with_condition("TABLE_OR_VIEW_NOT_FOUND");
+        let last = written.0.last().map(String::as_str).unwrap_or_default();
+        let names = self.resolver.dataset_names();
+        match nearest(last, names.iter().map(String::as_str)) {
+            Some(near) => error.with_help(format!("Did you mean `{near}`?")),
+            None => error.with_help("Check the name; datasets of the pipeline and tables in its storage can be read."),
+        }
+    }
+
+    async fn source(
+        &self,
+        format: Option<&str>,
+        paths: &[String],
+        schema: Option<arrow::datatypes::SchemaRef>,
+        options: &ReadOptions,
+        streaming: bool,
+    ) -> Result<LogicalPlan> {
+        let context = self.resolver.environment.source_context(self.schema_store.as_deref());
+        if streaming {
+            let source =
+                deltaworks_sources::stream_relation(format, paths, schema, options, &context, &self.ctx).await?;
+            let name = format.unwrap_or("files").to_owned();
+            return dataset::scan(name, Arc::new(StreamingTable::new(source)));
+        }
+        deltaworks_sources::batch_relation(format, paths, schema, options, &context, &self.ctx).await
+    }
+
+    async fn event_log(&self) -> Result<LogicalPlan> {
+        let location = self.resolver.environment.storage.event_log()?;
+        let table = deltaworks_lake::Table::open(&location, None).await?.ok_or_else(|| {
+            Error::user("there is no event log yet").with_help("Run the pipeline once: `deltaworks run`.")
+        })?;
+        dataset::scan("event_log".to_owned(), table.provider().await?)
+    }
+}
+
+#[async_trait]
+impl RelationResolver for FlowRelations<'_> {
+    async fn resolve(&self, request: &RelationRequest) -> Result<LogicalPlan> {
+        let resolved = match &request.relation {
+            UnresolvedRelation::Table { name, options, time_travel } => {
+                self.table(name, options, time_travel.as_ref(), request.streaming).await
+            }
+            UnresolvedRelation::Source { format, paths, schema, options } => {
+                self.source(format.as_deref(), paths, schema.clone(), options, request.streaming).await
+            }
+            UnresolvedRelation::EventLog { pipeline_id, .. } => match pipeline_id {
+                Some(id) if *id != self.resolver.environment.pipeline_id => {
+                    Err(Error::unsupported(format!("the event log of another pipeline (`{id}`)"))
+                        .with_help(format!("The id of this pipeline is `{}`.", self.resolver.environment.pipeline_id)))
+                }
+                _ => self.event_log().await,
+            },
+        };
+        resolved.map_err(|error| match &request.location {
+            Some(location) => error.at(location.clone()),
+            None => error,
+        })
+    }
+}
+
+/// Opens datasets of the pipeline as streams, when their tables exist.
+#[derive(Debug)]
+struct TableOpener {
+    environment: Arc<super::Environment>,
+    options: ReadOptions,
+}
+
+#[async_trait]
+impl DatasetOpener for TableOpener {
+    async fn source(&self, name: &DatasetName) -> Result<Arc<dyn StreamSource>> {
+        delta_stream(&self.environment.storage.table(name)?, &self.options, &self.environment).await
+    }
+}
+
+async fn delta_stream(
+    location: &url::Url,
+    options: &ReadOptions,
+    environment: &super::Environment,
+) -> Result<Arc<dyn StreamSource>> {
+    deltaworks_sources::delta_stream(location, options, &environment.source_context(None)).await
+}
+
+fn not_a_stream(name: &str, why: &str) -> Error {
+    Error::user(format!("`{name}` cannot be read as a stream: it {why}"))
+        .with_condition("INVALID_FLOW_QUERY_TYPE.STREAMING_READ_OF_BATCH_DATASET")
+        .with_help("Read it without STREAM (dlt.read instead of dlt.read_stream).")
+}
+
+fn is_path_format(format: &str) -> bool {
+    ["delta", "parquet", "json", "csv", "text", "avro", "binaryfile"].iter().any(|known| known.eq_ignore_ascii_case(format))
+}

@@ -1,0 +1,452 @@
+//! From definitions to a graph: each output is resolved once, its inputs first, all problems collected.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::logical_expr::LogicalPlan;
+use deltaworks_spark::conf::SparkConf;
+use deltaworks_spark::diagnostic::{Diagnostic, SourceLocation};
+use deltaworks_spark::streaming::is_streaming;
+use deltaworks_spark::{Error, Result, connect, sql};
+use deltaworks_sources::SourceContext;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use indexmap::IndexMap;
+use parking_lot::Mutex;
+
+use super::relations::FlowRelations;
+use super::suggest::nearest;
+use super::{Graph, ResolvedFlow, ResolvedOutput, dataset, guard, order, schema};
+use crate::definitions::{Definitions, Flow, FlowQuery, Output, OutputKind};
+use crate::name::{DatasetName, Namespace};
+use crate::session::Sessions;
+use crate::spec::PathMappings;
+use crate::storage::Storage;
+
+/// What resolution needs to know of the pipeline.
+#[derive(Debug)]
+pub struct Environment {
+    /// The pipeline's id.
+    pub pipeline_id: String,
+    /// What unqualified names mean.
+    pub namespace: Namespace,
+    /// The pipeline's settings.
+    pub conf: SparkConf,
+    /// Makes planning sessions.
+    pub sessions: Sessions,
+    /// Where tables lie.
+    pub storage: Storage,
+    /// How paths in source files become paths of this machine.
+    pub path_mappings: Arc<PathMappings>,
+}
+
+impl Environment {
+    /// What sources need to know.
+    pub fn source_context(&self, schema_store: Option<&Path>) -> SourceContext {
+        let mappings = Arc::clone(&self.path_mappings);
+        SourceContext {
+            conf: self.conf.clone(),
+            path_mapper: Arc::new(move |path: &str| mappings.map(path)),
+            schema_store: schema_store.map(Path::to_path_buf),
+        }
+    }
+}
+
+/// Resolves everything that `definitions` declare.
+///
+/// The graph holds what could be resolved; the diagnostics say what could not, all of it. A flow that
+/// cannot be resolved only because its input cannot is not reported: the cause is.
+pub async fn resolve(definitions: &Definitions, environment: &Arc<Environment>) -> (Graph, Vec<Diagnostic>) {
+    let mut diagnostics = definitions.diagnostics.clone();
+    let resolver = Resolver::new(definitions, Arc::clone(environment), &mut diagnostics);
+    for output in resolver.outputs.values() {
+        // The outcome is in the resolver's memory; the error was recorded where it arose.
+        let _outcome = resolver.dataset(&output.name, &Trail::default()).await;
+    }
+    diagnostics.extend(resolver.diagnostics.lock().drain(..));
+    if definitions.outputs.iter().all(|output| output.kind == OutputKind::TemporaryView) && diagnostics.is_empty() {
+        diagnostics.push(
+            Diagnostic::error("the pipeline defines no table, materialized view or sink")
+                .with_condition("RUN_EMPTY_PIPELINE")
+                .with_help("Define a dataset: CREATE OR REFRESH MATERIALIZED VIEW … or @dlt.table."),
+        );
+    }
+    let graph = resolver.into_graph(definitions);
+    diagnostics.sort_by_key(|diagnostic| {
+        diagnostic.location.as_ref().map(|location| (location.file.clone(), location.line, location.column))
+    });
+    diagnostics.dedup();
+    (graph, diagnostics)
+}
+
+/// The outputs being resolved, outermost first.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Trail(Vec<DatasetName>);
+
+impl Trail {
+    fn enter(&self, name: &DatasetName) -> Self {
+        let mut trail = self.0.clone();
+        trail.push(name.clone());
+        Self(trail)
+    }
+
+    /// The cycle that reading `name` would close, as `a -> b -> a`.
+    fn cycle(&self, name: &DatasetName) -> Option<String> {
+        let start = self.0.iter().position(|open| open == name)?;
+        let path: Vec<&str> = self.0[start..].iter().chain([name]).map(|name| name.name.as_str()).collect();
+        Some(path.join(" -> "))
+    }
+}
+
+/// A dataset as those who read it see it.
+#[derive(Debug)]
+pub(super) struct ResolvedDataset {
+    pub(super) name: DatasetName,
+    pub(super) kind: OutputKind,
+    pub(super) schema: SchemaRef,
+    output: Output,
+    flows: Vec<ResolvedFlow>,
+    ctx: datafusion::prelude::SessionContext,
+}
+
+impl ResolvedDataset {
+    /// The plan of a view for one reader, with expectation counters of its own.
+    pub(super) fn instance(&self) -> Result<LogicalPlan> {
+        let [flow] = self.flows.as_slice() else {
+            return Err(Error::internal(format!("view `{}` has not exactly one query", self.name)));
+        };
+        guard::guard(flow.plan.clone(), &self.output, &self.name.name, &self.ctx)
+    }
+}
+
+type Outcome = std::result::Result<Arc<ResolvedDataset>, ()>;
+
+/// Resolves outputs on demand and remembers the outcome.
+pub(super) struct Resolver<'a> {
+    pub(super) environment: Arc<Environment>,
+    outputs: IndexMap<DatasetName, &'a Output>,
+    flows: HashMap<DatasetName, Vec<&'a Flow>>,
+    resolved: Mutex<HashMap<DatasetName, Outcome>>,
+    diagnostics: Mutex<Vec<Diagnostic>>,
+}
+
+impl<'a> Resolver<'a> {
+    /// Indexes the definitions and reports duplicates and flows without a target.
+    pub(super) fn new(
+        definitions: &'a Definitions,
+        environment: Arc<Environment>,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Self {
+        let mut outputs: IndexMap<DatasetName, &Output> = IndexMap::new();
+        for output in &definitions.outputs {
+            if let Some(first) = outputs.get(&output.name) {
+                diagnostics.push(duplicate("dataset", "OUTPUT", &output.name, &first.location, &output.location));
+            } else {
+                outputs.insert(output.name.clone(), output);
+            }
+        }
+        let mut names: HashMap<&DatasetName, &Flow> = HashMap::new();
+        let mut flows: HashMap<DatasetName, Vec<&Flow>> = HashMap::new();
+        for flow in &definitions.flows {
+            if let Some(first) = names.insert(&flow.name, flow) {
+                // Two definitions of one dataset have been reported as such.
+                if first.name != first.target || flow.name != flow.target {
+                    diagnostics.push(duplicate("flow", "FLOW", &flow.name, &first.location, &flow.location));
+                }
+                continue;
+            }
+            if !outputs.contains_key(&flow.target) {
+                diagnostics.push(unknown_target(flow, outputs.keys()));
+                continue;
+            }
+            flows.entry(flow.target.clone()).or_default().push(flow);
+        }
+        Self { environment, outputs, flows, resolved: Mutex::default(), diagnostics: Mutex::default() }
+    }
+
+    /// The names of the pipeline's datasets, as people write them.
+    pub(super) fn dataset_names(&self) -> Vec<String> {
+        self.outputs.keys().map(|name| name.display_in(&self.environment.namespace)).collect()
+    }
+
+    /// The dataset of that name; `None` if the pipeline defines none.
+    ///
+    /// # Errors
+    /// If it cannot be resolved. The cause has been reported.
+    pub(super) fn dataset<'b>(
+        &'b self,
+        name: &'b DatasetName,
+        trail: &'b Trail,
+    ) -> BoxFuture<'b, Result<Option<Arc<ResolvedDataset>>>> {
+        async move {
+            let Some(output) = self.outputs.get(name) else { return Ok(None) };
+            if let Some(cycle) = trail.cycle(name) {
+                return Err(Error::user(format!("the pipeline has a cycle: {cycle}"))
+                    .with_condition("PIPELINE_GRAPH_CYCLE")
+                    .with_help("A dataset cannot read itself, directly or through others."));
+            }
+            let known = self.resolved.lock().get(name).cloned();
+            let outcome = match known {
+                Some(outcome) => outcome,
+                None => {
+                    let outcome = self.resolve_output(output, &trail.enter(name)).await;
+                    self.resolved.lock().insert(name.clone(), outcome.clone());
+                    outcome
+                }
+            };
+            match outcome {
+                Ok(dataset) => Ok(Some(dataset)),
+                Err(()) => Err(upstream_failed(name)),
+            }
+        }
+        .boxed()
+    }
+
+    async fn resolve_output(&self, output: &'a Output, trail: &Trail) -> Outcome {
+        let declared = self.flows.get(&output.name).map(Vec::as_slice).unwrap_or_default();
+        let mut flows = Vec::with_capacity(declared.len());
+        let mut failed = false;
+        for flow in declared {
+            match self.resolve_flow(flow, trail).await {
+                Ok(resolved) => flows.push(resolved),
+                Err(error) => {
+                    failed = true;
+                    self.report(error, &flow.location);
+                }
+            }
+        }
+        if failed {
+            return Err(());
+        }
+        self.assemble(output, flows).map(Arc::new).map_err(|error| self.report(error, &output.location))
+    }
+
+    async fn resolve_flow(&self, flow: &'a Flow, trail: &Trail) -> Result<ResolvedFlow> {
+        let conf = self.flow_conf(flow)?;
+        let ctx = self.environment.sessions.context(&conf)?;
+        let relations = FlowRelations::of_flow(self, flow, ctx.clone(), trail.clone())?;
+        let plan = match &flow.query {
+            FlowQuery::Sql(query) => sql::plan_query(&ctx, query, &relations).await?,
+            FlowQuery::Relation(relation) => connect::plan_relation(&ctx, relation, &relations).await?,
+            FlowQuery::AutoCdc { construct } => {
+                return Err(Error::unsupported(format!("`{construct}` (change data capture)"))
+                    .with_help("Remove the flow to run the rest of the pipeline."));
+            }
+            FlowQuery::Deferred { waits_for } => {
+                return Err(Error::unsupported(format!(
+                    "a dataset function that reads the rows of `{}` while the graph is built",
+                    waits_for.name
+                ))
+                .with_help("Use DataFrame operations instead of count(), collect() and the like."));
+            }
+        };
+        let plan = schema::visible(plan)?;
+        let streaming = is_streaming(&plan);
+        if streaming && let Some(problem) = deltaworks_incremental::unsupported_streaming(&plan).into_iter().next() {
+            return Err(from_diagnostic(problem));
+        }
+        let mut references = relations.references.into_inner();
+        references.dedup();
+        let reads = dataset::dataset_reads(&plan)?;
+        Ok(ResolvedFlow { flow: flow.clone(), plan, streaming, reads, references, conf })
+    }
+
+    fn flow_conf(&self, flow: &Flow) -> Result<SparkConf> {
+        let mut conf = self.environment.conf.clone();
+        for (key, value) in &flow.conf {
+            conf.set(key, value)?;
+        }
+        Ok(conf)
+    }
+
+    /// Checks that the flows fit the output, and puts expectations and the table's columns around them.
+    fn assemble(&self, output: &'a Output, mut flows: Vec<ResolvedFlow>) -> Result<ResolvedDataset> {
+        let kind = final_kind(output, &flows)?;
+        check_flows(output, kind, &flows)?;
+        let ctx = self.environment.sessions.context(&self.environment.conf)?;
+        let queries: Vec<SchemaRef> = flows.iter().map(|flow| query_schema(&flow.plan)).collect();
+        let schema = if kind.is_view() {
+            queries.first().cloned().unwrap_or_else(|| Arc::new(Schema::empty()))
+        } else {
+            schema::of_output(output, &queries)?
+        };
+        if kind.is_view() {
+            // Expectations of a view are put around its query for each reader; here they are only checked.
+            for flow in &flows {
+                guard::guard(flow.plan.clone(), output, &output.name.name, &ctx)?;
+            }
+        } else {
+            let dataset = output.name.display_in(&self.environment.namespace);
+            for flow in &mut flows {
+                let guarded = guard::guard(flow.plan.clone(), output, &dataset, &ctx)?;
+                flow.plan = schema::conform(guarded, &schema)?;
+            }
+        }
+        self.lint(&flows);
+        Ok(ResolvedDataset { name: output.name.clone(), kind, schema, output: output.clone(), flows, ctx })
+    }
+
+    /// Warnings that do not stop the update.
+    fn lint(&self, flows: &[ResolvedFlow]) {
+        for flow in flows.iter().filter(|flow| !flow.conf.ansi) {
+            for cast in deltaworks_spark::coercion::lenient_casts(&flow.plan) {
+                self.diagnostics.lock().push(
+                    Diagnostic::warning(cast.to_string())
+                        .at(cast.location().unwrap_or_else(|| flow.flow.location.clone()))
+                        .with_help(cast.help()),
+                );
+            }
+        }
+    }
+
+    fn report(&self, error: Error, location: &SourceLocation) {
+        if error.condition() == Some(UPSTREAM_FAILED) {
+            return;
+        }
+        let mut diagnostics = self.diagnostics.lock();
+        if error.diagnostics().is_empty() {
+            diagnostics.push(error.at(location.clone()).to_diagnostic());
+        } else {
+            diagnostics.extend(error.diagnostics().iter().cloned());
+        }
+    }
+
+    fn into_graph(self, definitions: &Definitions) -> Graph {
+        let mut resolved = self.resolved.into_inner();
+        let mut outputs = IndexMap::new();
+        let mut flows = IndexMap::new();
+        for output in &definitions.outputs {
+            let Some(Ok(dataset)) = resolved.remove(&output.name) else { continue };
+            let location = match dataset.kind {
+                kind if kind.is_view() || kind == OutputKind::Sink => None,
+                _ => self.environment.storage.table(&output.name).ok(),
+            };
+            let names = dataset.flows.iter().map(|flow| flow.flow.name.clone()).collect();
+            outputs.insert(
+                output.name.clone(),
+                ResolvedOutput {
+                    output: output.clone(),
+                    kind: dataset.kind,
+                    schema: Arc::clone(&dataset.schema),
+                    location,
+                    flows: names,
+                },
+            );
+            for flow in &dataset.flows {
+                flows.insert(flow.flow.name.clone(), flow.clone());
+            }
+        }
+        Graph { outputs, flows: order::topological(flows) }
+    }
+}
+
+/// The condition of errors whose cause has been reported for another dataset.
+const UPSTREAM_FAILED: &str = "DELTAWORKS_UPSTREAM_NOT_RESOLVED";
+
+fn upstream_failed(name: &DatasetName) -> Error {
+    Error::user(format!("dataset `{}` could not be resolved", name.name)).with_condition(UPSTREAM_FAILED)
+}
+
+fn query_schema(plan: &LogicalPlan) -> SchemaRef {
+    Arc::new(plan.schema().as_arrow().clone())
+}
+
+/// What a `@dlt.table` is depends on its query.
+fn final_kind(output: &Output, flows: &[ResolvedFlow]) -> Result<OutputKind> {
+    Ok(match output.kind {
+        OutputKind::Table if flows.is_empty() => OutputKind::StreamingTable,
+        OutputKind::Table if flows.iter().any(|flow| flow.streaming || flow.flow.once) => OutputKind::StreamingTable,
+        OutputKind::Table => OutputKind::MaterializedView,
+        kind => kind,
+    })
+}
+
+fn check_flows(output: &Output, kind: OutputKind, flows: &[ResolvedFlow]) -> Result<()> {
+    let name = &output.name.name;
+    if kind == OutputKind::Sink {
+        return Err(Error::unsupported(format!("sink `{name}`")));
+    }
+    if flows.is_empty() {
+        return Err(Error::user(format!("{} `{name}` has no flow that writes it", kind.noun()))
+            .with_condition("PIPELINE_DATASET_WITHOUT_FLOW")
+            .with_help("Give it a query (AS SELECT …), or a flow (CREATE FLOW … AS INSERT INTO, @dlt.append_flow)."));
+    }
+    if kind != OutputKind::StreamingTable && flows.len() > 1 {
+        return Err(Error::user(format!("{} `{name}` has {} queries; only streaming tables can have several", kind.noun(), flows.len()))
+            .with_condition("PIPELINE_DUPLICATE_IDENTIFIERS.FLOW"));
+    }
+    for flow in flows {
+        check_flow_type(name, kind, flow)?;
+    }
+    Ok(())
+}
+
+fn check_flow_type(name: &str, kind: OutputKind, flow: &ResolvedFlow) -> Result<()> {
+    let problem = match (kind, flow.streaming, flow.flow.once) {
+        (OutputKind::StreamingTable, false, false) => Some((
+            "INVALID_FLOW_QUERY_TYPE.BATCH_RELATION_FOR_STREAMING_TABLE",
+            format!("streaming table `{name}` is written by a batch query"),
+            "Read the input as a stream (STREAM t, dlt.read_stream), or declare a materialized view.",
+        )),
+        (OutputKind::StreamingTable, true, true) => Some((
+            "INVALID_FLOW_QUERY_TYPE.STREAMING_RELATION_FOR_ONCE_FLOW",
+            format!("flow `{}` runs once, but its query is streaming", flow.flow.name.name),
+            "Read the input without STREAM, or leave ONCE out.",
+        )),
+        (OutputKind::MaterializedView, true, _) => Some((
+            "INVALID_FLOW_QUERY_TYPE.STREAMING_RELATION_FOR_MATERIALIZED_VIEW",
+            format!("materialized view `{name}` is computed by a streaming query"),
+            "Read the input without STREAM, or declare a streaming table.",
+        )),
+        (OutputKind::PersistedView, true, _) => Some((
+            "INVALID_FLOW_QUERY_TYPE.STREAMING_RELATION_FOR_PERSISTED_VIEW",
+            format!("view `{name}` has a streaming query"),
+            "Read the input without STREAM, or declare a TEMPORARY VIEW.",
+        )),
+        _ => None,
+    };
+    match problem {
+        None => Ok(()),
+        Some((condition, message, help)) => {
+            Err(Error::user(message).with_condition(condition).with_help(help).at(flow.flow.location.clone()))
+        }
+    }
+}
+
+fn duplicate(noun: &str, class: &str, name: &DatasetName, first: &SourceLocation, second: &SourceLocation) -> Diagnostic {
+    Diagnostic::error(format!("{noun} `{}` is defined twice; first at {first}", name.name))
+        .with_condition(format!("PIPELINE_DUPLICATE_IDENTIFIERS.{class}"))
+        .with_help("Rename one of them; names compare without regard to case.")
+        .at(second.clone())
+}
+
+fn unknown_target<'a>(flow: &Flow, outputs: impl Iterator<Item = &'a DatasetName>) -> Diagnostic {
+    let names: Vec<&str> = outputs.map(|name| name.name.as_str()).collect();
+    let diagnostic = Diagnostic::error(format!(
+        "flow `{}` writes `{}`, which the pipeline does not define",
+        flow.name.name, flow.target.name
+    ))
+    .with_condition("FLOW_TARGET_NOT_FOUND")
+    .at(flow.location.clone());
+    match nearest(&flow.target.name, names) {
+        Some(near) => diagnostic.with_help(format!("Did you mean `{near}`?")),
+        None => diagnostic.with_help("Create the target: CREATE STREAMING TABLE … or dlt.create_streaming_table(…)."),
+    }
+}
+
+fn from_diagnostic(diagnostic: Diagnostic) -> Error {
+    let mut error = Error::unsupported(diagnostic.message.trim_end_matches(" is not supported yet"));
+    if let Some(condition) = diagnostic.condition {
+        error = error.with_condition(condition);
+    }
+    if let Some(help) = diagnostic.help {
+        error = error.with_help(help);
+    }
+    match diagnostic.location {
+        Some(location) => error.at(location),
+        None => error,
+    }
+}
+

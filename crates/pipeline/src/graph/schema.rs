@@ -1,0 +1,168 @@
+//! The columns of an output: declared, or taken from its flows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::Column;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
+use datafusion::scalar::ScalarValue;
+use deltaworks_spark::types::type_name;
+use deltaworks_spark::{Error, Result};
+
+use super::suggest::nearest;
+use crate::definitions::Output;
+
+/// The field metadata key that marks columns which exist only when named (`_metadata`).
+const HIDDEN: &str = "deltaworks.hidden";
+/// The field metadata key under which Delta keeps a column's comment.
+const COMMENT: &str = "comment";
+/// The field metadata key under which Delta keeps a generation expression.
+pub const GENERATION_EXPRESSION: &str = "delta.generationExpression";
+
+/// Drops the hidden columns of a query's result.
+pub fn visible(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let fields = plan.schema().fields();
+    if !fields.iter().any(|field| field.metadata().contains_key(HIDDEN)) {
+        return Ok(plan);
+    }
+    let columns: Vec<Expr> = plan
+        .schema()
+        .iter()
+        .filter(|(_, field)| !field.metadata().contains_key(HIDDEN))
+        .map(|(qualifier, field)| Expr::Column(Column::from((qualifier, field))))
+        .collect();
+    Ok(LogicalPlanBuilder::from(plan).project(columns)?.build()?)
+}
+
+/// The columns of a stored output whose flows give `queries`.
+///
+/// # Errors
+/// `USER_SPECIFIED_AND_INFERRED_SCHEMA_NOT_COMPATIBLE` if a query has a column that is not declared;
+/// `COLUMN_ALREADY_EXISTS` for columns of the same name; a column without a type.
+pub fn of_output(output: &Output, queries: &[SchemaRef]) -> Result<SchemaRef> {
+    for query in queries {
+        check_columns(output, query)?;
+    }
+    let schema = match &output.schema {
+        Some(declared) => {
+            for query in queries {
+                check_declared(output, declared, query)?;
+            }
+            Arc::clone(declared)
+        }
+        None => union(output, queries)?,
+    };
+    Ok(with_comments(schema, &output.column_comments))
+}
+
+fn check_columns(output: &Output, query: &SchemaRef) -> Result<()> {
+    let mut seen = BTreeMap::new();
+    for field in query.fields() {
+        if seen.insert(field.name().to_lowercase(), ()).is_some() {
+            return Err(Error::user(format!("column `{}` of `{}` appears twice", field.name(), output.name.name))
+                .with_condition("COLUMN_ALREADY_EXISTS")
+                .with_help("Give one of them another name with AS (alias)."));
+        }
+        if field.data_type() == &DataType::Null {
+            return Err(Error::user(format!("column `{}` of `{}` has no type: it is always NULL", field.name(), output.name.name))
+                .with_help(format!("Cast it: CAST(NULL AS STRING) AS {} (lit(None).cast(\"string\")).", field.name())));
+        }
+    }
+    Ok(())
+}
+
+fn check_declared(output: &Output, declared: &SchemaRef, query: &SchemaRef) -> Result<()> {
+    for field in query.fields() {
+        if find(declared, field.name()).is_none() {
+            let mut error = Error::user(format!(
+                "column `{}` of the query is not among the declared columns of `{}`",
+                field.name(),
+                output.name.name
+            ))
+            .with_condition("USER_SPECIFIED_AND_INFERRED_SCHEMA_NOT_COMPATIBLE");
+            let names = declared.fields().iter().map(|field| field.name().as_str());
+            error = match nearest(field.name(), names) {
+                Some(near) => error.with_help(format!("Declare it, or did you mean `{near}`?")),
+                None => error.with_help("Declare the column, or leave it out of the query."),
+            };
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// The columns of all flows: those of the first, then what later ones add.
+fn union(output: &Output, queries: &[SchemaRef]) -> Result<SchemaRef> {
+    let mut fields: Vec<Field> = Vec::new();
+    for query in queries {
+        for field in query.fields() {
+            match fields.iter().find(|known| known.name().eq_ignore_ascii_case(field.name())) {
+                None => fields.push(Field::new(field.name(), field.data_type().clone(), true).with_metadata(kept(field))),
+                Some(known) if known.data_type() == field.data_type() => {}
+                Some(known) => {
+                    return Err(Error::user(format!(
+                        "flows into `{}` disagree on column `{}`: {} and {}",
+                        output.name.name,
+                        known.name(),
+                        type_name(known.data_type()),
+                        type_name(field.data_type())
+                    ))
+                    .with_condition("DELTA_FAILED_TO_MERGE_FIELDS")
+                    .with_help("Cast the column to one type in every flow."));
+                }
+            }
+        }
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+/// Of a query's field metadata only the comment belongs to the table.
+fn kept(field: &Field) -> std::collections::HashMap<String, String> {
+    field.metadata().iter().filter(|(key, _)| *key == COMMENT).map(|(k, v)| (k.clone(), v.clone())).collect()
+}
+
+fn with_comments(schema: SchemaRef, comments: &BTreeMap<String, String>) -> SchemaRef {
+    if comments.is_empty() {
+        return schema;
+    }
+    let fields: Vec<Field> = schema
+        .fields()
+        .iter()
+        .map(|field| {
+            let mut field = field.as_ref().clone();
+            if let Some((_, comment)) = comments.iter().find(|(name, _)| name.eq_ignore_ascii_case(field.name())) {
+                field.metadata_mut().insert(COMMENT.to_owned(), comment.clone());
+            }
+            field
+        })
+        .collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+}
+
+/// Brings a query into the columns of its target, by name: casts where types differ, NULL where a column
+/// is missing. Generated columns that the query lacks are left out; the writer computes them.
+pub fn conform(plan: LogicalPlan, target: &SchemaRef) -> Result<LogicalPlan> {
+    let mut columns = Vec::with_capacity(target.fields().len());
+    for field in target.fields() {
+        let found = plan.schema().iter().find(|(_, column)| column.name().eq_ignore_ascii_case(field.name()));
+        match found {
+            Some((qualifier, column)) => {
+                let expr = Expr::Column(Column::from((qualifier, column)));
+                let expr = if column.data_type() == field.data_type() {
+                    expr
+                } else {
+                    deltaworks_spark::cast::cast_expr(expr, field.data_type().clone())
+                };
+                columns.push(expr.alias(field.name()));
+            }
+            None if field.metadata().contains_key(GENERATION_EXPRESSION) => {}
+            None => columns.push(lit(ScalarValue::try_from(field.data_type())?).alias(field.name())),
+        }
+    }
+    Ok(LogicalPlanBuilder::from(plan).project(columns)?.build()?)
+}
+
+fn find<'a>(schema: &'a Schema, name: &str) -> Option<&'a Field> {
+    schema.fields().iter().find(|field| field.name().eq_ignore_ascii_case(name)).map(AsRef::as_ref)
+}

@@ -1,0 +1,70 @@
+//! The engine's resources and the sessions that share them.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::prelude::SessionContext;
+use deltaworks_incremental::IncrementalPlanner;
+use deltaworks_spark::Result;
+use deltaworks_spark::conf::SparkConf;
+use deltaworks_spark::session::{SessionOptions, session_context};
+
+use crate::expectation::ExpectationPlanner;
+
+/// How much of the machine an update may use.
+#[derive(Debug, Clone, Default)]
+pub struct EngineOptions {
+    /// Memory for operators in bytes; beyond it they spill to disk. A share of the machine's if `None`.
+    pub memory_limit_bytes: Option<usize>,
+    /// Threads of one flow; all cores if `None`.
+    pub parallelism: Option<NonZeroUsize>,
+    /// Where operators spill; the system's temporary folder if `None`.
+    pub spill_folder: Option<PathBuf>,
+}
+
+/// Operators that hold the most memory are named in an out-of-memory error; this many of them.
+const NAMED_CONSUMERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
+/// The memory limit where none is set: enough for large joins, small enough for a laptop.
+const DEFAULT_MEMORY_LIMIT_BYTES: usize = 4 << 30;
+
+/// Makes sessions over one memory pool, one cache and one set of spill files.
+#[derive(Debug, Clone)]
+pub struct Sessions {
+    runtime: Arc<RuntimeEnv>,
+    parallelism: usize,
+}
+
+impl Sessions {
+    /// The shared resources for `options`.
+    pub fn new(options: &EngineOptions) -> Result<Self> {
+        let limit = options.memory_limit_bytes.unwrap_or(DEFAULT_MEMORY_LIMIT_BYTES);
+        let pool = TrackConsumersPool::new(FairSpillPool::new(limit), NAMED_CONSUMERS);
+        let spill = match &options.spill_folder {
+            Some(folder) => DiskManagerMode::Directories(vec![folder.clone()]),
+            None => DiskManagerMode::OsTmpDirectory,
+        };
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(pool))
+            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(spill))
+            .build_arc()?;
+        let parallelism = options
+            .parallelism
+            .or_else(|| std::thread::available_parallelism().ok())
+            .map_or(1, NonZeroUsize::get);
+        Ok(Self { runtime, parallelism })
+    }
+
+    /// A session with `conf` that can run everything a pipeline's plans contain.
+    pub fn context(&self, conf: &SparkConf) -> Result<SessionContext> {
+        session_context(SessionOptions {
+            conf: conf.clone(),
+            target_partitions: self.parallelism,
+            runtime: Arc::clone(&self.runtime),
+            extension_planners: vec![Arc::new(ExpectationPlanner), Arc::new(IncrementalPlanner::default())],
+        })
+    }
+}

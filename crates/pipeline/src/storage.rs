@@ -1,0 +1,127 @@
+//! Where a pipeline keeps things: tables, checkpoints, inferred schemas, the event log.
+//!
+//! The layout is specified in `docs/formats.md`; this is the only place that knows it.
+
+use std::path::{Path, PathBuf};
+
+use deltaworks_spark::{Error, Result};
+use url::Url;
+
+use crate::name::{DatasetName, Namespace};
+
+/// The folder of a pipeline and what lies in it.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    root: PathBuf,
+    namespace: Namespace,
+}
+
+impl Storage {
+    /// The storage below `root`, a `file:` URL.
+    ///
+    /// # Errors
+    /// `Unsupported` for other schemes.
+    pub fn new(root: &Url, namespace: Namespace) -> Result<Self> {
+        let path = root.to_file_path().map_err(|()| {
+            Error::unsupported(format!("storage `{root}`"))
+                .with_help("Set `storage` to a local folder, or map its prefix with `path_mappings`.")
+        })?;
+        Ok(Self { root: path, namespace })
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where a table lies: `tables/<name>` in the pipeline's own namespace, else
+    /// `catalogs/<catalog>/<schema>/<name>`. Names are stored in lower case, as they compare.
+    pub fn table(&self, name: &DatasetName) -> Result<Url> {
+        let mut path = self.root.clone();
+        if name.is_in(&self.namespace) {
+            path.push("tables");
+        } else {
+            path.push("catalogs");
+            path.push(component(&name.catalog)?);
+            path.push(component(&name.schema)?);
+        }
+        path.push(component(&name.name)?);
+        directory_url(&path)
+    }
+
+    /// Where a flow keeps the progress of its batches, its state and its ledgers.
+    pub fn checkpoint(&self, flow: &DatasetName, target: &DatasetName) -> Result<PathBuf> {
+        let mut path = self.root.join("checkpoints");
+        if !target.is_in(&self.namespace) {
+            path.push(component(&target.catalog)?);
+            path.push(component(&target.schema)?);
+        }
+        path.push(component(&target.name)?);
+        path.push(component(&flow.name)?);
+        Ok(path)
+    }
+
+    /// Where a flow's inferred schemas are kept when the user names no `schemaLocation`.
+    pub fn schemas(&self, flow: &DatasetName, target: &DatasetName) -> Result<PathBuf> {
+        Ok(self.checkpoint(flow, target)?.join("schemas"))
+    }
+
+    /// The event log, a Delta table.
+    pub fn event_log(&self) -> Result<Url> {
+        directory_url(&self.root.join("system").join("events"))
+    }
+
+    /// The file whose lock says that an update is active.
+    pub fn lock_file(&self) -> PathBuf {
+        self.root.join("system").join("update.lock")
+    }
+}
+
+/// A directory as a `file:` URL that ends with a slash.
+pub fn directory_url(path: &Path) -> Result<Url> {
+    Url::from_directory_path(path)
+        .map_err(|()| Error::internal(format!("storage path `{}` is not absolute", path.display())))
+}
+
+/// A name as one path component: lower case, with everything that could leave the folder escaped.
+fn component(name: &str) -> Result<String> {
+    if name.is_empty() {
+        return Err(Error::user("a dataset name has an empty part"));
+    }
+    let mut escaped = String::with_capacity(name.len());
+    for c in name.to_lowercase().chars() {
+        if c.is_alphanumeric() || matches!(c, '_' | '-' | ' ') || (c == '.' && !escaped.is_empty()) {
+            escaped.push(c);
+        } else {
+            let mut bytes = [0; 4];
+            for byte in c.encode_utf8(&mut bytes).bytes() {
+                escaped.push_str(&format!("%{byte:02X}"));
+            }
+        }
+    }
+    Ok(escaped)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn names_cannot_leave_their_folder() {
+        assert_eq!(component("Orders").unwrap(), "orders");
+        assert_eq!(component("..").unwrap(), "%2E%2E");
+        assert_eq!(component("a/../../b").unwrap(), "a%2F..%2F..%2Fb");
+        assert!(component("").is_err());
+    }
+
+    #[test]
+    fn tables_outside_the_namespace_lie_under_their_catalog() {
+        let root = Url::from_directory_path("/data/p").unwrap();
+        let storage = Storage::new(&root, Namespace::default()).unwrap();
+        let own = DatasetName { catalog: "spark_catalog".into(), schema: "default".into(), name: "Orders".into() };
+        assert_eq!(storage.table(&own).unwrap().path(), "/data/p/tables/orders/");
+        let other = DatasetName { catalog: "main".into(), schema: "gold".into(), name: "orders".into() };
+        assert_eq!(storage.table(&other).unwrap().path(), "/data/p/catalogs/main/gold/orders/");
+    }
+}

@@ -1,0 +1,208 @@
+//! What a flow has done: progress files, and which of them is true.
+//!
+//! Batch N of a flow counts if and only if its target table's application transaction for the flow says
+//! N. What batch N read up to is in `<checkpoint>/<generation>/<N>.json`, written before the table's
+//! commit. A file without its commit means nothing and is overwritten by the next attempt.
+//!
+//! A full refresh starts a new generation. Which generation is current is said by the table too, by a
+//! transaction of its own in the commit that empties it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use deltaworks_lake::Table;
+use deltaworks_spark::streaming::Offset;
+use deltaworks_spark::{Error, Kind, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::name::DatasetName;
+
+/// The format of progress files, in their `version` field.
+const FORMAT_VERSION: u32 = 1;
+
+/// What one batch read up to, and the versions of the state that belong to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The format of this file.
+    pub version: u32,
+    /// The batch.
+    pub batch: i64,
+    /// One entry per streaming read, in plan order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceProgress>,
+    /// One entry per stateful operator, in plan order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub operators: Vec<OperatorProgress>,
+    /// Complete recomputations: what the result was computed from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub computed_from: Option<ComputedFrom>,
+}
+
+/// How far one source has been read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SourceProgress {
+    /// Which source this is.
+    pub identity: String,
+    /// The end of the batch in the source's own terms; `null` if nothing has been read yet.
+    pub offset: Option<Offset>,
+    /// The version of the source's ledger table, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ledger_version: Option<u64>,
+}
+
+/// The state of one operator after the batch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OperatorProgress {
+    /// What must not change between updates.
+    pub fingerprint: String,
+    /// The version of the operator's state table, if it has state yet.
+    pub state_version: Option<u64>,
+}
+
+/// What a materialized view was computed from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComputedFrom {
+    /// The query and everything of the definition that changes the result.
+    pub definition: String,
+    /// The version of each input table.
+    pub inputs: BTreeMap<String, InputVersion>,
+}
+
+/// A version of a particular table; a table made anew has another id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputVersion {
+    /// Delta's table id.
+    pub table_id: String,
+    /// Delta's version.
+    pub version: u64,
+}
+
+impl Progress {
+    /// The progress of `batch`, with nothing read.
+    pub fn new(batch: i64) -> Self {
+        Self { version: FORMAT_VERSION, batch, sources: Vec::new(), operators: Vec::new(), computed_from: None }
+    }
+}
+
+/// The checkpoint of one flow into one table, at one generation.
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    folder: PathBuf,
+    app_id: String,
+}
+
+impl Checkpoint {
+    /// The checkpoint of `flow` at the generation that `table` says is current.
+    pub async fn open(folder: &Path, pipeline_id: &str, flow: &DatasetName, table: &Table) -> Result<Self> {
+        let generation = current_generation(table, pipeline_id).await?;
+        Ok(Self {
+            folder: folder.join(generation.to_string()),
+            app_id: format!("{pipeline_id}/{}/{generation}", flow.to_string().to_lowercase()),
+        })
+    }
+
+    /// The application id of the flow's transactions in the target table.
+    pub fn app_id(&self) -> &str {
+        &self.app_id
+    }
+
+    /// The folder of a state table that belongs to this checkpoint: `state/<operator>`, `ledger/<source>`.
+    pub fn state_folder(&self, kind: &str, index: usize) -> PathBuf {
+        self.folder.join(kind).join(index.to_string())
+    }
+
+    /// The progress of the last batch that `table` says is committed; `None` before the first.
+    ///
+    /// # Errors
+    /// `Internal` if the table says a batch was committed but its progress file is gone or unreadable.
+    pub async fn committed(&self, table: &Table) -> Result<Option<Progress>> {
+        let Some(batch) = table.transaction_version(&self.app_id).await? else { return Ok(None) };
+        let path = self.progress_file(batch);
+        let text = tokio::fs::read(&path).await.map_err(|error| {
+            Error::new(Kind::Data, format!("progress file `{}` of committed batch {batch} cannot be read", path.display()))
+                .with_help("Restore the file, or run a full refresh of the table.")
+                .with_source(error)
+        })?;
+        let progress: Progress = serde_json::from_slice(&text).map_err(|error| {
+            Error::new(Kind::Data, format!("progress file `{}` is not valid: {error}", path.display()))
+                .with_help("Restore the file, or run a full refresh of the table.")
+        })?;
+        if progress.version > FORMAT_VERSION {
+            return Err(Error::unsupported(format!(
+                "progress file `{}` of format {}, written by a newer version,",
+                path.display(),
+                progress.version
+            )));
+        }
+        Ok(Some(progress))
+    }
+
+    /// Writes the progress of a batch that is about to be committed: complete or not at all.
+    pub async fn write(&self, progress: &Progress) -> Result<()> {
+        let path = self.progress_file(progress.batch);
+        let text = serde_json::to_vec_pretty(progress)
+            .map_err(|error| Error::internal(format!("progress cannot be serialised: {error}")))?;
+        tokio::task::spawn_blocking(move || write_atomically(&path, &text))
+            .await
+            .map_err(|error| Error::internal(error.to_string()))?
+    }
+
+    fn progress_file(&self, batch: i64) -> PathBuf {
+        self.folder.join(format!("{batch}.json"))
+    }
+}
+
+/// The application id whose transaction version counts the full refreshes of a table.
+pub fn generation_app_id(pipeline_id: &str) -> String {
+    format!("{pipeline_id}/generation")
+}
+
+/// How often `table` has been fully refreshed by this pipeline.
+pub async fn current_generation(table: &Table, pipeline_id: &str) -> Result<i64> {
+    Ok(table.transaction_version(&generation_app_id(pipeline_id)).await?.unwrap_or(0))
+}
+
+/// Writes through a temporary file and a rename, and makes both durable.
+fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
+    use std::io::Write;
+    let folder = path.parent().ok_or_else(|| Error::internal("progress file has no folder"))?;
+    std::fs::create_dir_all(folder)?;
+    let temporary = path.with_extension("json.tmp");
+    let mut file = std::fs::File::create(&temporary)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    std::fs::File::open(folder)?.sync_all()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn progress_reads_back_as_written() {
+        let progress = Progress {
+            sources: vec![SourceProgress {
+                identity: "cloudFiles:/data".into(),
+                offset: Some(serde_json::json!({"files": 3})),
+                ledger_version: Some(2),
+            }],
+            operators: vec![OperatorProgress { fingerprint: "dedup[order_id]".into(), state_version: None }],
+            ..Progress::new(7)
+        };
+        let text = serde_json::to_string(&progress).unwrap();
+        assert_eq!(serde_json::from_str::<Progress>(&text).unwrap(), progress);
+    }
+
+    #[test]
+    fn a_progress_file_replaces_an_earlier_attempt() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep").join("0.json");
+        write_atomically(&path, b"first attempt, longer").unwrap();
+        write_atomically(&path, b"second").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"second");
+        assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+}
