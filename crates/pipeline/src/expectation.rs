@@ -157,3 +157,17 @@ impl ExtensionPlanner for ExpectationPlanner {
         Ok(Some(Arc::new(exec)))
     }
 }
+
+/// The counters of every expectation in a plan, views' included, in the order of a pre-order walk.
+pub fn metrics_of(plan: &LogicalPlan) -> DataFusionResult<Vec<Arc<ExpectationMetrics>>> {
+    let mut found = Vec::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Extension(extension) = node
+            && let Some(node) = (extension.node.as_ref() as &dyn std::any::Any).downcast_ref::<Expectations>()
+        {
+            found.push(Arc::clone(&node.metrics));
+        }
+        Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
+    })?;
+    Ok(found)
+}

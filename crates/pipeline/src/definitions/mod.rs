@@ -9,6 +9,7 @@ use deltaworks_spark::sql::SqlQuery;
 
 use crate::name::{DatasetName, Namespace};
 
+pub mod load;
 pub mod python;
 pub mod sql;
 

@@ -170,3 +170,18 @@ fn streaming_dataset(scan: &TableScan) -> Option<DatasetName> {
     let any: &dyn Any = source.as_ref();
     any.downcast_ref::<DatasetStream>().map(|stream| stream.name.clone())
 }
+
+/// Whether a plan reads nothing but stored datasets of the pipeline, whose versions are known.
+pub fn reads_only_datasets(plan: &LogicalPlan) -> Result<bool> {
+    let mut only = true;
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && dataset_table(scan).is_none()
+        {
+            only = false;
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(only)
+}

@@ -19,10 +19,13 @@ mod order;
 mod relations;
 mod resolve;
 mod schema;
+mod stored;
 mod suggest;
 
 pub use dataset::DatasetRead;
+pub(crate) use suggest::nearest;
 pub use resolve::{Environment, resolve};
+pub use stored::plan_stored;
 
 /// Everything a pipeline computes, ready to be run.
 #[derive(Debug, Default)]

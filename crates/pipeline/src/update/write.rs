@@ -5,13 +5,24 @@ use std::sync::Arc;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionContext;
-use deltaworks_lake::{Table, WriterOptions, WrittenFiles, Writer};
-use deltaworks_spark::{Error, Result};
+use deltaworks_lake::{Table, TableDefinition, Writer, WriterOptions, WrittenFiles};
+use deltaworks_spark::{Error, Kind, Result};
 use futures::TryStreamExt;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+/// The data files of a batch.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// The files, not yet part of any version.
+    pub files: WrittenFiles,
+    /// Rows that the plan's leaves produced.
+    pub input_rows: u64,
+}
+
 /// Runs `plan` and writes its rows as data files that no reader sees until they are committed.
+///
+/// The files are for the table as `definition` will make it, or as it is if `None`.
 ///
 /// # Errors
 /// Whatever the plan or the writer meets; the files written so far are removed.
@@ -19,26 +30,24 @@ pub async fn write_plan(
     ctx: &SessionContext,
     plan: LogicalPlan,
     table: &Table,
+    definition: Option<&TableDefinition>,
     options: &WriterOptions,
     cancel: &CancellationToken,
-) -> Result<WrittenFiles> {
-    let state = ctx.state();
-    let optimized = state.optimize(&plan)?;
-    let physical = state.query_planner().create_physical_plan(&optimized, &state).await?;
+) -> Result<Written> {
+    let physical = ctx.state().create_physical_plan(&plan).await?;
     let mut tasks = JoinSet::new();
     for partition in 0..physical.output_partitioning().partition_count() {
-        let writer = Writer::new(table, options.clone()).await?;
-        let task = write_partition(Arc::clone(&physical), partition, ctx.clone(), writer);
-        tasks.spawn(task);
+        let writer = Writer::new(table, definition, options.clone(), ctx.clone()).await?;
+        tasks.spawn(write_partition(Arc::clone(&physical), partition, ctx.clone(), writer));
     }
     let outcome = tokio::select! {
-        () = cancel.cancelled() => Err(Error::new(deltaworks_spark::Kind::Cancelled, "the update was cancelled")),
+        () = cancel.cancelled() => Err(Error::new(Kind::Cancelled, "the update was cancelled")),
         outcome = collect(&mut tasks) => outcome,
     };
     if outcome.is_err() {
         tasks.shutdown().await;
     }
-    outcome
+    Ok(Written { files: outcome?, input_rows: leaf_rows(&physical) })
 }
 
 async fn collect(tasks: &mut JoinSet<Result<WrittenFiles>>) -> Result<WrittenFiles> {
@@ -73,4 +82,13 @@ async fn write_partition(
             Err(error)
         }
     }
+}
+
+/// The rows that came out of the leaves of a plan that has run.
+fn leaf_rows(plan: &Arc<dyn ExecutionPlan>) -> u64 {
+    let children = plan.children();
+    if children.is_empty() {
+        return plan.metrics().and_then(|metrics| metrics.output_rows()).map_or(0, |rows| rows as u64);
+    }
+    children.into_iter().map(leaf_rows).sum()
 }

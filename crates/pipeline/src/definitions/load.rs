@@ -1,0 +1,35 @@
+//! All source files of a pipeline, to definitions.
+
+use deltaworks_spark::Result;
+
+use super::{Definitions, python, sql};
+use crate::graph::Environment;
+use crate::spec::{Language, PipelineSpec, SourceFile, source_files};
+use std::sync::Arc;
+
+/// Evaluates every source file of `spec`. Problems of single files are diagnostics of the result.
+///
+/// # Errors
+/// If the list of files cannot be made, or no Python interpreter can be started.
+pub async fn load(spec: &PipelineSpec, environment: &Arc<Environment>) -> Result<Definitions> {
+    let files = source_files(spec)?;
+    let mut definitions = Definitions::default();
+    let (sql_files, python_files): (Vec<SourceFile>, Vec<SourceFile>) =
+        files.into_iter().partition(|file| file.language == Language::Sql);
+    for file in &sql_files {
+        match sql::read(&file.path, &file.display_path) {
+            Ok(text) => sql::define(
+                &text,
+                &file.display_path,
+                &environment.namespace,
+                &spec.configuration,
+                &mut definitions,
+            ),
+            Err(error) => definitions.diagnostics.push(error.to_diagnostic()),
+        }
+    }
+    if !python_files.is_empty() {
+        python::define(&python_files, spec, environment, &mut definitions).await?;
+    }
+    Ok(definitions)
+}

@@ -1,0 +1,31 @@
+//! Queries from outside a pipeline: what they read is what is stored now.
+
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::SessionContext;
+use deltaworks_spark::sql::SqlQuery;
+use deltaworks_spark::{Result, sql};
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+use super::relations::FlowRelations;
+use super::resolve::{Environment, Resolver, Trail};
+use super::schema;
+use crate::definitions::Definitions;
+
+/// The plan of `query` over the tables in the pipeline's storage.
+///
+/// # Errors
+/// `TABLE_OR_VIEW_NOT_FOUND` for names that are not stored; those of SQL analysis.
+pub async fn plan_stored(ctx: &SessionContext, query: &SqlQuery, environment: &Arc<Environment>) -> Result<LogicalPlan> {
+    let definitions = Definitions::default();
+    let resolver = Resolver::new(&definitions, Arc::clone(environment), &mut Vec::new());
+    let relations = FlowRelations {
+        resolver: &resolver,
+        ctx: ctx.clone(),
+        namespace: &environment.namespace,
+        schema_store: None,
+        trail: Trail::default(),
+        references: Mutex::default(),
+    };
+    schema::visible(sql::plan_query(ctx, query, &relations).await?)
+}

@@ -1,0 +1,282 @@
+//! The face of a pipeline: validate it, update it, query its tables.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use deltaworks_spark::conf::SparkConf;
+use deltaworks_spark::diagnostic::{Diagnostic, Severity, SourceLocation};
+use deltaworks_spark::{Error, Kind, Result, sql};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::definitions::{Definitions, load};
+use crate::event::log::EventLogWriter;
+use crate::event::{BusContext, CreateUpdate, Details, EventBus, EventEmitter, EventSink, Origin, UpdateCause, UpdateProgress, UpdateState};
+use crate::graph::{Environment, Graph, resolve};
+use crate::name::Namespace;
+use crate::session::{EngineOptions, Sessions};
+use crate::spec::PipelineSpec;
+use crate::storage::Storage;
+use crate::update::selection::select;
+use crate::update::{self, Pass, PassOutcome, Retries, UpdateLock, UpdateRequest};
+
+/// Passes over the graph in one update while sources keep growing new columns.
+const MAX_SCHEMA_CHANGES: usize = 20;
+
+/// A pipeline whose settings are loaded.
+#[derive(Debug)]
+pub struct Pipeline {
+    spec: PipelineSpec,
+    environment: Arc<Environment>,
+}
+
+/// What analysis found.
+#[derive(Debug)]
+pub struct Validation {
+    /// What could be resolved.
+    pub graph: Graph,
+    /// Every problem, by position.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Validation {
+    /// Whether an update can run.
+    pub fn is_valid(&self) -> bool {
+        self.diagnostics.iter().all(|diagnostic| diagnostic.severity != Severity::Error)
+    }
+}
+
+/// How an update ended.
+#[derive(Debug)]
+pub struct UpdateOutcome {
+    /// The update's id.
+    pub update_id: String,
+    /// Its last state.
+    pub state: UpdateState,
+    /// Why it failed: problems of the definitions, or errors of flows.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Whether the definitions were valid.
+    pub definitions_valid: bool,
+}
+
+/// The rows of a query.
+#[derive(Debug)]
+pub struct QueryResult {
+    /// Their columns.
+    pub schema: SchemaRef,
+    /// The rows.
+    pub batches: Vec<RecordBatch>,
+}
+
+impl Pipeline {
+    /// Opens the pipeline that `spec` describes. Nothing is read or written yet.
+    ///
+    /// # Errors
+    /// `User` if a setting has a value it cannot have.
+    pub fn open(spec: PipelineSpec, options: &EngineOptions) -> Result<Self> {
+        let namespace = Namespace {
+            catalog: spec.catalog.clone().unwrap_or_else(|| Namespace::DEFAULT_CATALOG.to_owned()),
+            schema: spec.schema.clone().unwrap_or_else(|| Namespace::DEFAULT_SCHEMA.to_owned()),
+        };
+        let mut conf = SparkConf::pipeline_defaults();
+        for (key, value) in &spec.configuration {
+            conf.set(key, value)?;
+        }
+        conf.all.insert("pipelines.id".to_owned(), spec.id.clone());
+        let environment = Environment {
+            pipeline_id: spec.id.clone(),
+            storage: Storage::new(&spec.storage, namespace.clone())?,
+            namespace,
+            conf,
+            sessions: Sessions::new(options)?,
+            path_mappings: Arc::new(spec.path_mappings.clone()),
+        };
+        Ok(Self { spec, environment: Arc::new(environment) })
+    }
+
+    /// The settings.
+    pub fn spec(&self) -> &PipelineSpec {
+        &self.spec
+    }
+
+    /// What unqualified names mean.
+    pub fn namespace(&self) -> &Namespace {
+        &self.environment.namespace
+    }
+
+    /// Where the pipeline keeps things.
+    pub fn storage(&self) -> &Storage {
+        &self.environment.storage
+    }
+
+    /// Analyses the definitions: every problem in one go. Reads no data but what schema inference needs.
+    ///
+    /// # Errors
+    /// If the source files cannot be listed or Python cannot be started.
+    pub async fn validate(&self) -> Result<Validation> {
+        let definitions = load::load(&self.spec, &self.environment).await?;
+        let (graph, diagnostics) = resolve(&definitions, &self.environment).await;
+        Ok(Validation { graph, diagnostics })
+    }
+
+    /// Runs one update. Its events go to `sinks` and to the event log.
+    ///
+    /// # Errors
+    /// `Conflict` if another update is active; errors of source files and of the event log. Problems of the
+    /// definitions and errors of flows are in the outcome.
+    pub async fn update(
+        &self,
+        request: UpdateRequest,
+        mut sinks: Vec<Box<dyn EventSink>>,
+        cancel: CancellationToken,
+    ) -> Result<UpdateOutcome> {
+        let update_id = Uuid::new_v4().to_string();
+        let _lock = UpdateLock::acquire(&self.environment.storage.lock_file(), &update_id)?;
+        sinks.push(Box::new(EventLogWriter::new(self.environment.storage.event_log()?)));
+        let bus = EventBus::start(BusContext::new(self.origin(&update_id)), sinks);
+        let emitter = bus.emitter();
+        let outcome = self.run_update(&request, &update_id, &emitter, &cancel).await;
+        if let Err(error) = &outcome {
+            finished(&emitter, UpdateState::Failed, Some(error));
+        }
+        bus.close().await?;
+        outcome
+    }
+
+    /// Runs a query on the pipeline's tables, as they are stored now, and on its event log.
+    ///
+    /// # Errors
+    /// Those of parsing, analysing and running it.
+    pub async fn query(&self, text: &str) -> Result<QueryResult> {
+        let query = sql::parse_query(text, &SourceLocation::new("<query>", 1, 1))?;
+        let ctx = self.environment.sessions.context(&self.environment.conf)?;
+        let plan = crate::graph::plan_stored(&ctx, &query, &self.environment).await?;
+        let frame = ctx.execute_logical_plan(plan).await?;
+        let schema = Arc::new(frame.schema().as_arrow().clone());
+        Ok(QueryResult { schema, batches: frame.collect().await? })
+    }
+
+    async fn run_update(
+        &self,
+        request: &UpdateRequest,
+        update_id: &str,
+        emitter: &EventEmitter,
+        cancel: &CancellationToken,
+    ) -> Result<UpdateOutcome> {
+        self.announce(request, emitter);
+        let definitions = load::load(&self.spec, &self.environment).await?;
+        let mut request = request.clone();
+        for _ in 0..MAX_SCHEMA_CHANGES {
+            let validation = self.resolve(&definitions, emitter).await;
+            if !validation.is_valid() {
+                return Ok(invalid(update_id, validation.diagnostics, emitter));
+            }
+            if request.validate_only {
+                finished(emitter, UpdateState::Completed, None);
+                return Ok(UpdateOutcome::new(update_id, UpdateState::Completed, validation.diagnostics));
+            }
+            let outcome = self.pass(validation.graph, &request, emitter, cancel).await?;
+            if !outcome.schema_evolved() || cancel.is_cancelled() {
+                return Ok(conclude(update_id, outcome, emitter, cancel));
+            }
+            // What was cleared stays cleared; the next pass takes the new columns in and goes on from there.
+            request.refresh.append(&mut request.full_refresh);
+            request.full_refresh_all = false;
+        }
+        Err(Error::new(Kind::Data, format!("the schemas of sources changed more than {MAX_SCHEMA_CHANGES} times in one update"))
+            .with_help("Run the update again, or give the sources a schema."))
+    }
+
+    async fn resolve(&self, definitions: &Definitions, emitter: &EventEmitter) -> Validation {
+        let (graph, diagnostics) = resolve(definitions, &self.environment).await;
+        for warning in diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Warning) {
+            emitter.warn(warning.into());
+        }
+        Validation { graph, diagnostics }
+    }
+
+    async fn pass(
+        &self,
+        graph: Graph,
+        request: &UpdateRequest,
+        emitter: &EventEmitter,
+        cancel: &CancellationToken,
+    ) -> Result<PassOutcome> {
+        let selection = select(&graph, request, &self.environment.namespace)?;
+        update::describe(&graph, &self.environment.namespace, emitter);
+        update::run(Pass {
+            environment: Arc::clone(&self.environment),
+            graph: Arc::new(graph),
+            selection,
+            emitter: emitter.clone(),
+            cancel: cancel.clone(),
+            retries: self.retries(),
+        })
+        .await
+    }
+
+    fn retries(&self) -> Retries {
+        if self.spec.development {
+            return Retries::NONE;
+        }
+        let configured = self.environment.conf.get("pipelines.maxFlowRetryAttempts").and_then(|n| n.parse().ok());
+        Retries { max_retries: configured.unwrap_or(Retries::PRODUCTION.max_retries), ..Retries::PRODUCTION }
+    }
+
+    fn origin(&self, update_id: &str) -> Origin {
+        Origin {
+            pipeline_id: Some(self.spec.id.clone()),
+            pipeline_name: Some(self.spec.name.clone()),
+            pipeline_type: Some("WORKSPACE".to_owned()),
+            update_id: Some(update_id.to_owned()),
+            request_id: Some(update_id.to_owned()),
+            ..Origin::default()
+        }
+    }
+
+    fn announce(&self, request: &UpdateRequest, emitter: &EventEmitter) {
+        emitter.emit(Details::CreateUpdate(CreateUpdate {
+            cause: UpdateCause::UserAction,
+            full_refresh: request.full_refresh_all,
+            refresh_selection: request.refresh.clone(),
+            full_refresh_selection: request.full_refresh.clone(),
+            validate_only: request.validate_only,
+            development: self.spec.development,
+            ..CreateUpdate::default()
+        }));
+        emitter.emit(Details::UpdateProgress(UpdateProgress::new(UpdateState::Initializing)));
+    }
+}
+
+impl UpdateOutcome {
+    fn new(update_id: &str, state: UpdateState, diagnostics: Vec<Diagnostic>) -> Self {
+        Self { update_id: update_id.to_owned(), state, diagnostics, definitions_valid: true }
+    }
+}
+
+fn invalid(update_id: &str, diagnostics: Vec<Diagnostic>, emitter: &EventEmitter) -> UpdateOutcome {
+    let count = diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count();
+    let error = Error::from_diagnostics(format!("the pipeline has {count} problems"), diagnostics.clone());
+    finished(emitter, UpdateState::Failed, Some(&error));
+    UpdateOutcome { definitions_valid: false, ..UpdateOutcome::new(update_id, UpdateState::Failed, diagnostics) }
+}
+
+fn conclude(update_id: &str, outcome: PassOutcome, emitter: &EventEmitter, cancel: &CancellationToken) -> UpdateOutcome {
+    let state = match (outcome.is_complete(), cancel.is_cancelled()) {
+        (_, true) => UpdateState::Canceled,
+        (true, _) => UpdateState::Completed,
+        (false, _) => UpdateState::Failed,
+    };
+    let diagnostics = outcome.errors.iter().map(|(_, error)| error.to_diagnostic()).collect();
+    finished(emitter, state, None);
+    UpdateOutcome::new(update_id, state, diagnostics)
+}
+
+fn finished(emitter: &EventEmitter, state: UpdateState, error: Option<&Error>) {
+    let mut event = emitter.event(Details::UpdateProgress(UpdateProgress::new(state)));
+    if let Some(error) = error {
+        event = event.error(error);
+    }
+    event.emit();
+}

@@ -1,0 +1,155 @@
+//! One batch of a flow, from bound plan to commit: the protocol that makes every row count exactly once.
+//!
+//! 1. The plan runs; data files are written. No reader sees them.
+//! 2. State and ledgers are committed to their own tables, on top of the versions the last batch named.
+//! 3. The progress file is written. It names what the batch read up to and the new versions.
+//! 4. One commit to the target adds the data files and the flow's transaction. From here on the batch counts.
+//!
+//! A crash before step 4 leaves files and versions that nobody refers to; the next attempt starts from
+//! the last batch that the target's transaction names. Each step has a failpoint of its name.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::array::RecordBatch;
+use datafusion::catalog::TableProvider;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::SessionContext;
+use deltaworks_lake::{Commit, StateTable, Table, TableDefinition, WriterOptions};
+use deltaworks_spark::{Error, Result};
+use tokio_util::sync::CancellationToken;
+
+use super::checkpoint::{Checkpoint, Progress};
+use super::write::{Written, write_plan};
+use crate::expectation::metrics::ExpectationCount;
+
+/// What a batch does to its target.
+#[derive(Debug, Clone)]
+pub enum Effect {
+    /// Adds rows.
+    Append,
+    /// Takes the place of all rows, and of the table's definition.
+    Replace(Box<TableDefinition>),
+}
+
+/// A batch that is ready to run.
+pub struct Batch<'a> {
+    /// The session of the flow.
+    pub ctx: &'a SessionContext,
+    /// The plan, bound to slices and snapshots.
+    pub plan: LogicalPlan,
+    /// The flow's checkpoint.
+    pub checkpoint: &'a Checkpoint,
+    /// What the batch does to the target.
+    pub effect: Effect,
+    /// Stops the batch before it commits.
+    pub cancel: &'a CancellationToken,
+}
+
+/// The numbers of a committed batch.
+#[derive(Debug, Clone)]
+pub struct BatchReport {
+    /// Rows read from sources and tables.
+    pub input_rows: u64,
+    /// Rows written.
+    pub output_rows: u64,
+    /// Bytes written.
+    pub output_bytes: u64,
+    /// Rows left out by drop expectations.
+    pub dropped_rows: u64,
+    /// The counts of every expectation met on the way, views' included.
+    pub expectations: Vec<ExpectationCount>,
+    /// Milliseconds from start to commit.
+    pub duration_ms: u64,
+    /// The version of the target that the batch made.
+    pub version: u64,
+}
+
+impl Batch<'_> {
+    /// Runs the batch and commits it. `finish` is called when the data files are written: it commits
+    /// state and ledgers, and says what the progress file must hold.
+    ///
+    /// # Errors
+    /// Whatever happens before the commit; the target is as it was.
+    pub async fn run<F>(self, table: &mut Table, finish: F) -> Result<BatchReport>
+    where
+        F: AsyncFnOnce() -> Result<Progress>,
+    {
+        let started = Instant::now();
+        let expectations = crate::expectation::metrics_of(&self.plan)?;
+        let options = WriterOptions::default();
+        let target = match &self.effect {
+            Effect::Append => None,
+            Effect::Replace(definition) => Some(definition.as_ref()),
+        };
+        let written = write_plan(self.ctx, self.plan, table, target, &options, self.cancel).await?;
+        reached("batch.files_written")?;
+        let progress = finish().await?;
+        reached("batch.state_committed")?;
+        self.checkpoint.write(&progress).await?;
+        reached("batch.progress_written")?;
+        if self.cancel.is_cancelled() {
+            return Err(Error::new(deltaworks_spark::Kind::Cancelled, "the update was cancelled"));
+        }
+        let Written { files, input_rows } = written;
+        let (output_rows, output_bytes) = (files.rows, files.bytes);
+        let commit = match self.effect {
+            Effect::Append => Commit::append(files),
+            Effect::Replace(definition) => Commit::overwrite(files).definition(*definition),
+        };
+        let version = commit.transaction(self.checkpoint.app_id(), progress.batch).commit(table).await?;
+        reached("batch.committed")?;
+        Ok(BatchReport {
+            input_rows,
+            output_rows,
+            output_bytes,
+            dropped_rows: expectations.iter().map(|metrics| metrics.dropped()).sum(),
+            expectations: expectations.iter().flat_map(|metrics| metrics.counts()).collect(),
+            duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            version,
+        })
+    }
+}
+
+/// A table of a checkpoint (operator state, a source's ledger) and the version that the last batch named.
+#[derive(Debug)]
+pub struct Remembered {
+    table: StateTable,
+    version: Option<u64>,
+}
+
+impl Remembered {
+    /// The table in `folder`, as of `version`.
+    pub async fn open(folder: &std::path::Path, version: Option<u64>) -> Result<Self> {
+        let location = crate::storage::directory_url(folder)?;
+        Ok(Self { table: StateTable::open(&location).await?, version })
+    }
+
+    /// The version of the last batch; `None` before anything was remembered.
+    pub fn version(&self) -> Option<u64> {
+        self.version
+    }
+
+    /// Everything remembered so far.
+    pub async fn provider(&self) -> Result<Option<Arc<dyn TableProvider>>> {
+        match self.version {
+            Some(version) => Ok(Some(self.table.provider_at(version).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Adds rows on top of the last batch's version; rows of a crashed attempt are removed by the same commit.
+    pub async fn append(&mut self, rows: Vec<RecordBatch>, app_id: &str, batch: i64) -> Result<()> {
+        if rows.iter().all(|rows| rows.num_rows() == 0) {
+            return Ok(());
+        }
+        self.version = Some(self.table.append_from(self.version, rows, app_id, batch).await?);
+        Ok(())
+    }
+}
+
+/// A named step of the protocol: tests make it fail or kill the process here.
+fn reached(step: &'static str) -> Result<()> {
+    fail::fail_point!(step, |_| Err(Error::internal(format!("failpoint {step}"))));
+    Ok(())
+}

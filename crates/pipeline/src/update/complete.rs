@@ -1,0 +1,124 @@
+//! Flows into materialized views: recomputed from the latest snapshots, replaced in one commit, or left
+//! alone if nothing they depend on has changed.
+
+use std::collections::BTreeMap;
+
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
+use deltaworks_spark::Result;
+use deltaworks_spark::streaming::Backlog;
+
+use super::batch::{Batch, Effect};
+use super::checkpoint::{ComputedFrom, Progress};
+use super::flow::{FlowRun, Snapshot, bind};
+use super::report::{self, Recompute};
+use super::target;
+use crate::graph::dataset::reads_only_datasets;
+
+/// Brings a materialized view up to date.
+///
+/// # Errors
+/// Those of a batch; the view is as it was.
+pub async fn run(run: &FlowRun) -> Result<()> {
+    let mut table = run.open_target().await?;
+    let checkpoint = run.checkpoint(&table).await?;
+    let committed = checkpoint.committed(&table).await?;
+    let flow = run.flow()?;
+    let output = run.output()?;
+    let definition = target::definition(output, &run.environment.pipeline_id);
+    let snapshots = run.snapshots(&flow.plan).await?;
+    let computed_from = ComputedFrom {
+        definition: fingerprint(&flow.plan, &definition, &flow.conf.all),
+        inputs: versions(&snapshots),
+    };
+    let reason = why(run, &flow.plan, committed.as_ref(), &computed_from)?;
+    report::planned(&run.emitter, &run.name.name, &reason);
+    if reason == Recompute::NothingChanged {
+        return Ok(());
+    }
+    let ctx = run.session()?;
+    let number = committed.map_or(0, |progress| progress.batch + 1);
+    let batch = Batch {
+        ctx: &ctx,
+        plan: bind(flow.plan.clone(), &snapshots)?,
+        checkpoint: &checkpoint,
+        effect: Effect::Replace(Box::new(definition)),
+        cancel: &run.cancel,
+    };
+    let progress = Progress { computed_from: Some(computed_from), ..Progress::new(number) };
+    let outcome = batch.run(&mut table, async || Ok(progress)).await?;
+    report::batch(&run.emitter, number, &outcome, Backlog::default());
+    Ok(())
+}
+
+fn why(run: &FlowRun, plan: &LogicalPlan, committed: Option<&Progress>, now: &ComputedFrom) -> Result<Recompute> {
+    if run.force {
+        return Ok(Recompute::FullRefresh);
+    }
+    let Some(before) = committed.and_then(|progress| progress.computed_from.as_ref()) else {
+        return Ok(Recompute::FirstTime);
+    };
+    if before.definition != now.definition {
+        return Ok(Recompute::DefinitionChanged);
+    }
+    if !is_deterministic(plan)? {
+        return Ok(Recompute::NotDeterministic);
+    }
+    if !reads_only_datasets(plan)? {
+        return Ok(Recompute::InputNotInDelta);
+    }
+    if before.inputs != now.inputs {
+        return Ok(Recompute::InputChanged);
+    }
+    Ok(Recompute::NothingChanged)
+}
+
+/// The query and everything of the definition and settings that could change the stored result.
+fn fingerprint(
+    plan: &LogicalPlan,
+    definition: &deltaworks_lake::TableDefinition,
+    conf: &BTreeMap<String, String>,
+) -> String {
+    let text = format!("{}\n{:?}\n{definition:?}\n{conf:?}", plan.display_indent_schema(), plan.schema());
+    format!("{:032x}", stable_hash(text.as_bytes()))
+}
+
+/// FNV-1a with 128 bits: the same on every machine and in every version, unlike the standard library's.
+fn stable_hash(bytes: &[u8]) -> u128 {
+    const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+    bytes.iter().fold(OFFSET, |hash, byte| (hash ^ u128::from(*byte)).wrapping_mul(PRIME))
+}
+
+fn versions(snapshots: &[Snapshot]) -> BTreeMap<String, super::checkpoint::InputVersion> {
+    snapshots.iter().map(|snapshot| (snapshot.name.to_string().to_lowercase(), snapshot.version.clone())).collect()
+}
+
+fn is_deterministic(plan: &LogicalPlan) -> Result<bool> {
+    let mut deterministic = true;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|part| {
+                if let Expr::ScalarFunction(call) = part
+                    && call.func.signature().volatility != Volatility::Immutable
+                {
+                    deterministic = false;
+                    return Ok(TreeNodeRecursion::Stop);
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(deterministic)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fingerprint_hash_is_fixed_forever() {
+        assert_eq!(stable_hash(b""), 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d);
+        assert_eq!(stable_hash(b"a"), 0xd228_cb69_6f1a_8caf_7891_2b70_4e4a_8964);
+    }
+}

@@ -1,0 +1,79 @@
+//! Tells the event log what the graph is, before anything runs.
+
+use crate::definitions::{Condition, ExpectationAction, Language, OutputKind};
+use crate::event::{
+    DatasetDefinition, DatasetType, Details, EventEmitter, ExpectationDefinition, FlowDefinition, FlowType,
+    GraphCreated, Language as EventLanguage,
+};
+use crate::graph::{Graph, ResolvedFlow, ResolvedOutput};
+use crate::name::Namespace;
+
+/// Emits the graph, its datasets and its flows.
+pub fn describe(graph: &Graph, namespace: &Namespace, emitter: &EventEmitter) {
+    emitter.emit(Details::GraphCreated(GraphCreated {
+        num_datasets: graph.outputs.len() as u64,
+        num_flows: graph.flows.len() as u64,
+        num_sinks: 0,
+    }));
+    for (name, output) in &graph.outputs {
+        emitter.for_dataset(&name.display_in(namespace)).emit(Details::DatasetDefinition(dataset(output)));
+    }
+    for (name, flow) in &graph.flows {
+        let target = flow.flow.target.display_in(namespace);
+        let flow_name = name.display_in(namespace);
+        let details = Details::FlowDefinition(flow_definition(graph, flow, namespace));
+        emitter.for_flow(&flow_name, &flow_name, &target).emit(details);
+    }
+}
+
+fn dataset(output: &ResolvedOutput) -> DatasetDefinition {
+    DatasetDefinition {
+        dataset_type: match output.kind {
+            OutputKind::MaterializedView => DatasetType::MaterializedView,
+            kind if kind.is_view() => DatasetType::View,
+            _ => DatasetType::StreamingTable,
+        },
+        num_flows: output.flows.len() as u64,
+        expectations: output.output.expectations.iter().map(expectation).collect(),
+        comment: output.output.comment.clone(),
+    }
+}
+
+fn expectation(expectation: &crate::definitions::Expectation) -> ExpectationDefinition {
+    ExpectationDefinition {
+        name: expectation.name.clone(),
+        expression: match &expectation.condition {
+            Condition::Sql(text) => text.clone(),
+            Condition::Column(_) => "<Column>".to_owned(),
+        },
+        action: match expectation.action {
+            ExpectationAction::Allow => "WARN",
+            ExpectationAction::Drop => "DROP",
+            ExpectationAction::Fail => "FAIL",
+        }
+        .to_owned(),
+    }
+}
+
+fn flow_definition(graph: &Graph, flow: &ResolvedFlow, namespace: &Namespace) -> FlowDefinition {
+    let kind = graph.outputs.get(&flow.flow.target).map(|output| output.kind);
+    FlowDefinition {
+        output_dataset: Some(flow.flow.target.display_in(namespace)),
+        output_sink: None,
+        input_datasets: flow.references.iter().map(|name| name.display_in(namespace)).collect(),
+        flow_type: match kind {
+            Some(OutputKind::MaterializedView) => FlowType::MaterializedView,
+            Some(kind) if kind.is_view() => FlowType::View,
+            _ => FlowType::Append,
+        },
+        schema_json: deltaworks_spark::types::schema_to_json(flow.plan.schema().as_arrow()).ok(),
+        explain_text: Some(flow.plan.display_indent().to_string()),
+        comment: flow.flow.comment.clone(),
+        spark_conf: flow.flow.conf.clone(),
+        language: Some(match flow.flow.language {
+            Language::Sql => EventLanguage::Sql,
+            Language::Python => EventLanguage::Python,
+        }),
+        once: flow.flow.once,
+    }
+}

@@ -1,0 +1,111 @@
+//! What the runners of flows share: the flow, its target, and how to bind what it reads.
+
+use std::sync::Arc;
+
+use datafusion::catalog::TableProvider;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::SessionContext;
+use deltaworks_lake::Table;
+use deltaworks_spark::{Error, Result};
+use tokio_util::sync::CancellationToken;
+
+use super::checkpoint::{Checkpoint, InputVersion};
+use crate::event::EventEmitter;
+use crate::graph::dataset::{DatasetTable, bind_tables, dataset_tables};
+use crate::graph::{Environment, Graph, ResolvedFlow, ResolvedOutput};
+use crate::name::DatasetName;
+
+/// One flow of an update, with everything it needs to run.
+#[derive(Clone)]
+pub struct FlowRun {
+    /// The pipeline.
+    pub environment: Arc<Environment>,
+    /// The graph that the flow is part of.
+    pub graph: Arc<Graph>,
+    /// The flow's name.
+    pub name: DatasetName,
+    /// Emits events of this flow.
+    pub emitter: EventEmitter,
+    /// Stops the flow between batches and before a commit.
+    pub cancel: CancellationToken,
+    /// A materialized view is recomputed even if nothing changed.
+    pub force: bool,
+}
+
+/// A snapshot that a batch reads.
+pub struct Snapshot {
+    /// The dataset.
+    pub name: DatasetName,
+    /// Which state of which table.
+    pub version: InputVersion,
+    provider: Arc<dyn TableProvider>,
+}
+
+impl FlowRun {
+    /// The resolved flow.
+    pub fn flow(&self) -> Result<&ResolvedFlow> {
+        self.graph.flows.get(&self.name).ok_or_else(|| Error::internal(format!("flow `{}` is not in the graph", self.name)))
+    }
+
+    /// The output the flow writes.
+    pub fn output(&self) -> Result<&ResolvedOutput> {
+        let target = &self.flow()?.flow.target;
+        self.graph.outputs.get(target).ok_or_else(|| Error::internal(format!("output `{target}` is not in the graph")))
+    }
+
+    /// The target's table as it is now.
+    pub async fn open_target(&self) -> Result<Table> {
+        let location = self.output()?.location.as_ref().ok_or_else(|| Error::internal("a view has no table"))?;
+        Table::open(location, None)
+            .await?
+            .ok_or_else(|| Error::internal(format!("table `{location}` vanished after it was prepared")))
+    }
+
+    /// The flow's checkpoint at the target's current generation.
+    pub async fn checkpoint(&self, table: &Table) -> Result<Checkpoint> {
+        let flow = &self.flow()?.flow;
+        let folder = self.environment.storage.checkpoint(&flow.name, &flow.target)?;
+        Checkpoint::open(&folder, &self.environment.pipeline_id, &flow.name, table).await
+    }
+
+    /// A session with the flow's settings.
+    pub fn session(&self) -> Result<SessionContext> {
+        self.environment.sessions.context(&self.flow()?.conf)
+    }
+
+    /// The latest snapshots of the datasets that `plan` reads in batch, in the order of its reads.
+    pub async fn snapshots(&self, plan: &LogicalPlan) -> Result<Vec<Snapshot>> {
+        let mut snapshots: Vec<Snapshot> = Vec::new();
+        for read in dataset_tables(plan)? {
+            // Two reads of one dataset see the same snapshot.
+            let known = snapshots
+                .iter()
+                .find(|known| known.name == read.name && read.time_travel.is_none())
+                .map(|known| (known.version.clone(), Arc::clone(&known.provider)));
+            let (version, provider) = match known {
+                Some(known) => known,
+                None => self.snapshot(&read).await?,
+            };
+            snapshots.push(Snapshot { name: read.name, version, provider });
+        }
+        Ok(snapshots)
+    }
+
+    async fn snapshot(&self, read: &DatasetTable) -> Result<(InputVersion, Arc<dyn TableProvider>)> {
+        let location = self.environment.storage.table(&read.name)?;
+        let table = Table::open(&location, read.time_travel.clone()).await?.ok_or_else(|| {
+            Error::user(format!("dataset `{}` has not been computed yet", read.name.name))
+                .with_condition("TABLE_OR_VIEW_NOT_FOUND")
+                .with_help("Refresh it together with the datasets that read it.")
+        })?;
+        let version = InputVersion { table_id: table.id(), version: table.version() };
+        let provider = super::conform::to_schema(table.provider().await?, &read.schema)?;
+        Ok((version, provider))
+    }
+}
+
+/// Binds the batch reads of `plan` to `snapshots`.
+pub fn bind(plan: LogicalPlan, snapshots: &[Snapshot]) -> Result<LogicalPlan> {
+    let providers: Vec<_> = snapshots.iter().map(|snapshot| Arc::clone(&snapshot.provider)).collect();
+    bind_tables(plan, &providers)
+}

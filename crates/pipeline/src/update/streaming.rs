@@ -1,0 +1,243 @@
+//! Flows into streaming tables: what is new since the last batch, a slice at a time.
+
+use std::sync::Arc;
+
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::empty::EmptyTable;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::SessionContext;
+use deltaworks_incremental::{OperatorState, StatefulOperator, bind_state, stateful_operators};
+use deltaworks_lake::Table;
+use deltaworks_spark::streaming::{
+    Backlog, OpenContext, Slice, StreamReader, StreamSource, replace_streams, streaming_sources,
+};
+use deltaworks_spark::{Error, Result};
+
+use super::batch::{Batch, Effect, Remembered};
+use super::checkpoint::{Checkpoint, OperatorProgress, Progress, SourceProgress};
+use super::conform::to_schema;
+use super::flow::{FlowRun, bind};
+use super::report;
+
+/// Runs a streaming flow until everything that was there when it started has been processed.
+///
+/// # Errors
+/// Those of a batch; batches committed before stay.
+pub async fn run(run: &FlowRun) -> Result<()> {
+    let mut table = run.open_target().await?;
+    let checkpoint = run.checkpoint(&table).await?;
+    let committed = checkpoint.committed(&table).await?;
+    let mut stream = FlowStream::open(run, checkpoint, committed).await?;
+    while let Some(slices) = stream.next_slices().await? {
+        if run.cancel.is_cancelled() {
+            return Err(Error::new(deltaworks_spark::Kind::Cancelled, "the update was cancelled"));
+        }
+        let report = stream.run_batch(run, &mut table, slices).await?;
+        report::batch(&run.emitter, stream.next_batch - 1, &report.0, report.1);
+    }
+    Ok(())
+}
+
+/// Runs a flow declared ONCE: a batch query, if it has not run since the last full refresh.
+pub async fn run_once(run: &FlowRun) -> Result<()> {
+    let mut table = run.open_target().await?;
+    let checkpoint = run.checkpoint(&table).await?;
+    if checkpoint.committed(&table).await?.is_some() {
+        return Ok(());
+    }
+    let ctx = run.session()?;
+    let plan = run.flow()?.plan.clone();
+    let snapshots = run.snapshots(&plan).await?;
+    let batch = Batch {
+        ctx: &ctx,
+        plan: bind(plan, &snapshots)?,
+        checkpoint: &checkpoint,
+        effect: Effect::Append,
+        cancel: &run.cancel,
+    };
+    let outcome = batch.run(&mut table, async || Ok(Progress::new(0))).await?;
+    report::batch(&run.emitter, 0, &outcome, Backlog::default());
+    Ok(())
+}
+
+/// The sources and the state of a flow, between two batches.
+struct FlowStream {
+    ctx: SessionContext,
+    plan: LogicalPlan,
+    checkpoint: Checkpoint,
+    sources: Vec<SourceState>,
+    operators: Vec<OperatorTable>,
+    next_batch: i64,
+}
+
+struct SourceState {
+    source: Arc<dyn StreamSource>,
+    reader: Box<dyn StreamReader>,
+    offset: Option<serde_json::Value>,
+    ledger: Remembered,
+}
+
+struct OperatorTable {
+    operator: StatefulOperator,
+    table: Remembered,
+}
+
+impl FlowStream {
+    async fn open(run: &FlowRun, checkpoint: Checkpoint, committed: Option<Progress>) -> Result<Self> {
+        let plan = run.flow()?.plan.clone();
+        let sources = streaming_sources(&plan);
+        let operators = stateful_operators(&plan)?;
+        if let Some(progress) = &committed {
+            check_sources(run, &sources, progress)?;
+            check_operators(run, &operators, progress)?;
+        }
+        let mut opened = Vec::with_capacity(sources.len());
+        for (index, source) in sources.into_iter().enumerate() {
+            let progress = committed.as_ref().and_then(|progress| progress.sources.get(index));
+            opened.push(open_source(source, index, progress, &checkpoint).await?);
+        }
+        let mut tables = Vec::with_capacity(operators.len());
+        for (index, operator) in operators.into_iter().enumerate() {
+            let progress = committed.as_ref().and_then(|progress| progress.operators.get(index));
+            let version = progress.and_then(|progress| progress.state_version);
+            let table = Remembered::open(&checkpoint.state_folder("state", index), version).await?;
+            tables.push(OperatorTable { operator, table });
+        }
+        Ok(Self {
+            ctx: run.session()?,
+            plan,
+            checkpoint,
+            sources: opened,
+            operators: tables,
+            next_batch: committed.map_or(0, |progress| progress.batch + 1),
+        })
+    }
+
+    /// The next slice of each source; `None` when no source has anything left.
+    async fn next_slices(&mut self) -> Result<Option<Vec<Option<Slice>>>> {
+        let mut slices = Vec::with_capacity(self.sources.len());
+        for source in &mut self.sources {
+            slices.push(source.reader.next_slice().await?);
+        }
+        Ok(slices.iter().any(Option::is_some).then_some(slices))
+    }
+
+    async fn run_batch(
+        &mut self,
+        run: &FlowRun,
+        table: &mut Table,
+        slices: Vec<Option<Slice>>,
+    ) -> Result<(super::batch::BatchReport, Backlog)> {
+        let batch = self.next_batch;
+        let backlog = total_backlog(&slices);
+        let inputs = self.sources.iter().zip(&slices).map(|(source, slice)| input(source, slice.as_ref()));
+        let inputs = inputs.collect::<Result<Vec<_>>>()?;
+        let plan = replace_streams(self.plan.clone(), &inputs)?;
+        let mut states = Vec::with_capacity(self.operators.len());
+        for operator in &self.operators {
+            states.push(OperatorState::new(operator.table.provider().await?));
+        }
+        let plan = bind_state(plan, &states)?;
+        let snapshots = run.snapshots(&plan).await?;
+        let ready = Batch {
+            ctx: &self.ctx,
+            plan: bind(plan, &snapshots)?,
+            checkpoint: &self.checkpoint,
+            effect: Effect::Append,
+            cancel: &run.cancel,
+        };
+        let (sources, operators, checkpoint) = (&mut self.sources, &mut self.operators, &self.checkpoint);
+        let report = ready
+            .run(table, async || remember(sources, operators, checkpoint, slices, &states, batch).await)
+            .await?;
+        self.next_batch += 1;
+        Ok((report, backlog))
+    }
+}
+
+async fn open_source(
+    source: Arc<dyn StreamSource>,
+    index: usize,
+    progress: Option<&SourceProgress>,
+    checkpoint: &Checkpoint,
+) -> Result<SourceState> {
+    let version = progress.and_then(|progress| progress.ledger_version);
+    let ledger = Remembered::open(&checkpoint.state_folder("ledger", index), version).await?;
+    let offset = progress.and_then(|progress| progress.offset.clone());
+    let reader = source.open(OpenContext { start: offset.clone(), ledger: ledger.provider().await? }).await?;
+    Ok(SourceState { source, reader, offset, ledger })
+}
+
+/// The slice in the schema of its source; no rows if the source has nothing in this batch.
+fn input(source: &SourceState, slice: Option<&Slice>) -> Result<Arc<dyn TableProvider>> {
+    let schema = source.source.schema();
+    match slice {
+        Some(slice) => to_schema(Arc::clone(&slice.input), &schema),
+        None => Ok(Arc::new(EmptyTable::new(schema))),
+    }
+}
+
+/// Step 2 of the batch protocol, and what step 3 writes.
+async fn remember(
+    sources: &mut [SourceState],
+    operators: &mut [OperatorTable],
+    checkpoint: &Checkpoint,
+    slices: Vec<Option<Slice>>,
+    states: &[OperatorState],
+    batch: i64,
+) -> Result<Progress> {
+    let mut progress = Progress::new(batch);
+    for (source, slice) in sources.iter_mut().zip(slices) {
+        if let Some(slice) = slice {
+            source.offset = Some(slice.end);
+            source.ledger.append(slice.ledger.into_iter().collect(), checkpoint.app_id(), batch).await?;
+        }
+        progress.sources.push(SourceProgress {
+            identity: source.source.identity(),
+            offset: source.offset.clone(),
+            ledger_version: source.ledger.version(),
+        });
+    }
+    for (operator, state) in operators.iter_mut().zip(states) {
+        operator.table.append(state.take_new_rows(), checkpoint.app_id(), batch).await?;
+        progress.operators.push(OperatorProgress {
+            fingerprint: operator.operator.fingerprint.clone(),
+            state_version: operator.table.version(),
+        });
+    }
+    Ok(progress)
+}
+
+fn check_sources(run: &FlowRun, sources: &[Arc<dyn StreamSource>], progress: &Progress) -> Result<()> {
+    let now: Vec<String> = sources.iter().map(|source| source.identity()).collect();
+    let before: Vec<String> = progress.sources.iter().map(|source| source.identity.clone()).collect();
+    if now == before {
+        return Ok(());
+    }
+    Err(incompatible(run, &format!("its sources were [{}] and are [{}] now", before.join(", "), now.join(", "))))
+}
+
+fn check_operators(run: &FlowRun, operators: &[StatefulOperator], progress: &Progress) -> Result<()> {
+    let now: Vec<&str> = operators.iter().map(|operator| operator.fingerprint.as_str()).collect();
+    let before: Vec<&str> = progress.operators.iter().map(|operator| operator.fingerprint.as_str()).collect();
+    if now == before {
+        return Ok(());
+    }
+    Err(incompatible(
+        run,
+        &format!("its stateful operators were [{}] and are [{}] now", before.join(", "), now.join(", ")),
+    ))
+}
+
+fn incompatible(run: &FlowRun, why: &str) -> Error {
+    Error::user(format!("flow `{}` cannot continue from its checkpoint: {why}", run.name.name))
+        .with_condition("STREAMING_CHECKPOINT_INCOMPATIBLE")
+        .with_help(format!("Run a full refresh of the target: `--full-refresh {}`.", run.name.name))
+}
+
+fn total_backlog(slices: &[Option<Slice>]) -> Backlog {
+    let sum = |part: fn(&Backlog) -> Option<u64>| {
+        slices.iter().flatten().filter_map(|slice| part(&slice.backlog)).reduce(|a, b| a + b)
+    };
+    Backlog { bytes: sum(|b| b.bytes), files: sum(|b| b.files), records: sum(|b| b.records) }
+}

@@ -1,0 +1,124 @@
+//! Brings the tables of an update into being before its flows run: created, evolved, or cleared.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use deltaworks_lake::{Commit, Table, TableDefinition, WrittenFiles};
+use deltaworks_spark::{Error, Result};
+
+use super::checkpoint::{current_generation, generation_app_id};
+use super::selection::Refresh;
+use crate::definitions::OutputKind;
+use crate::graph::ResolvedOutput;
+
+/// The table property that says what a table is to its pipeline.
+const KIND: &str = "deltaworks.datasetType";
+/// The table property that says which pipeline owns a table.
+const PIPELINE_ID: &str = "pipelines.pipelineId";
+
+/// Opens the table of `output`, created or brought up to date with its definition.
+///
+/// # Errors
+/// If the stored table cannot become what the definition says: another kind of dataset, other partition
+/// columns, columns of incompatible types.
+pub async fn prepare(output: &ResolvedOutput, refresh: Refresh, pipeline_id: &str) -> Result<Table> {
+    let location = output.location.as_ref().ok_or_else(|| Error::internal("a view has no table"))?;
+    let wanted = definition(output, pipeline_id);
+    let Some(mut table) = Table::open(location, None).await? else {
+        return Table::create(location, &wanted).await;
+    };
+    check_same_kind(output, &table)?;
+    match (output.kind, refresh) {
+        (OutputKind::StreamingTable, Refresh::Full) => clear(&mut table, &wanted, pipeline_id).await?,
+        (OutputKind::StreamingTable, _) => evolve(&mut table, &wanted, output).await?,
+        // A materialized view takes its new columns in the commit that takes its new rows.
+        _ => {}
+    }
+    Ok(table)
+}
+
+/// The table that a definition describes.
+pub fn definition(output: &ResolvedOutput, pipeline_id: &str) -> TableDefinition {
+    let mut definition = TableDefinition::new(Arc::clone(&output.schema));
+    definition.name = Some(output.output.name.name.clone());
+    definition.comment = output.output.comment.clone();
+    definition.partition_columns = output.output.partition_columns.clone();
+    definition.clustering_columns = output.output.clustering_columns.clone();
+    definition.properties = properties(output, pipeline_id);
+    definition
+}
+
+fn properties(output: &ResolvedOutput, pipeline_id: &str) -> BTreeMap<String, String> {
+    let mut properties = output.output.properties.clone();
+    properties.insert(KIND.to_owned(), kind(output).to_owned());
+    properties.insert(PIPELINE_ID.to_owned(), pipeline_id.to_owned());
+    properties
+}
+
+fn kind(output: &ResolvedOutput) -> &'static str {
+    match output.kind {
+        OutputKind::MaterializedView => "MATERIALIZED_VIEW",
+        _ => "STREAMING_TABLE",
+    }
+}
+
+fn check_same_kind(output: &ResolvedOutput, table: &Table) -> Result<()> {
+    let stored = table.definition().properties.get(KIND).cloned();
+    match stored {
+        Some(stored) if stored != kind(output) => Err(Error::user(format!(
+            "`{}` is stored as a {}, but is defined as a {} now",
+            output.output.name.name,
+            stored.to_lowercase().replace('_', " "),
+            output.kind.noun()
+        ))
+        .with_condition("CANNOT_CHANGE_DATASET_TYPE")
+        .with_help(format!("Rename the dataset, or delete the stored table `{}`.", table.location()))),
+        _ => Ok(()),
+    }
+}
+
+/// Adds new columns, properties and the comment, in a commit of its own if anything differs.
+async fn evolve(table: &mut Table, wanted: &TableDefinition, output: &ResolvedOutput) -> Result<()> {
+    let stored = table.definition();
+    check_partitioning(&stored.partition_columns, wanted, output)?;
+    let schema = deltaworks_lake::schema::merge(&table.schema(), &wanted.schema).map_err(|error| {
+        error
+            .context(format!("in streaming table `{}`", output.output.name.name))
+            .with_help("Cast the column to the stored type, or run a full refresh of the table.")
+    })?;
+    let mut properties = stored.properties.clone();
+    properties.extend(wanted.properties.clone());
+    if schema.is_none() && properties == stored.properties && wanted.comment == stored.comment {
+        return Ok(());
+    }
+    let schema: SchemaRef = schema.unwrap_or_else(|| table.schema());
+    let evolved = TableDefinition { schema, properties, comment: wanted.comment.clone(), ..stored };
+    Commit::append(WrittenFiles::default()).definition(evolved).commit(table).await?;
+    Ok(())
+}
+
+fn check_partitioning(stored: &[String], wanted: &TableDefinition, output: &ResolvedOutput) -> Result<()> {
+    if stored == wanted.partition_columns {
+        return Ok(());
+    }
+    Err(Error::user(format!(
+        "streaming table `{}` is stored with partition columns [{}], but is defined with [{}]",
+        output.output.name.name,
+        stored.join(", "),
+        wanted.partition_columns.join(", ")
+    ))
+    .with_condition("CANNOT_UPDATE_PARTITION_COLUMNS")
+    .with_help("Run a full refresh of the table."))
+}
+
+/// Empties the table and starts a new generation of checkpoints, in one commit.
+async fn clear(table: &mut Table, wanted: &TableDefinition, pipeline_id: &str) -> Result<()> {
+    let generation = current_generation(table, pipeline_id).await? + 1;
+    Commit::overwrite(WrittenFiles::default())
+        .definition(wanted.clone())
+        .transaction(&generation_app_id(pipeline_id), generation)
+        .commit(table)
+        .await?;
+    Ok(())
+}
