@@ -121,7 +121,7 @@ impl<'a> FlowRelations<'a> {
             let source = delta_stream(&location, options, &self.resolver.environment).await?;
             return dataset::scan(name.name.clone(), Arc::new(StreamingTable::new(source)));
         }
-        dataset::scan(name.name.clone(), table.provider().await?)
+        dataset::scan(name.name.clone(), table.provider()?)
     }
 
     fn not_found(&self, written: &ObjectName) -> Error {
@@ -158,7 +158,7 @@ impl<'a> FlowRelations<'a> {
         let table = deltaworks_lake::Table::open(&location, None).await?.ok_or_else(|| {
             Error::user("there is no event log yet").with_help("Run the pipeline once: `deltaworks run`.")
         })?;
-        dataset::scan("event_log".to_owned(), table.provider().await?)
+        dataset::scan("event_log".to_owned(), table.provider()?)
     }
 }
 

@@ -15,11 +15,12 @@ use arrow::array::RecordBatch;
 use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
-use deltaworks_lake::{Commit, StateTable, Table, TableDefinition, WriterOptions};
+use deltaworks_lake::{Commit, StateTable, Table, TableDefinition};
 use deltaworks_spark::{Error, Result};
 use tokio_util::sync::CancellationToken;
 
 use super::checkpoint::{Checkpoint, Progress};
+use super::target;
 use super::write::{Written, write_plan};
 use crate::expectation::metrics::ExpectationCount;
 
@@ -77,12 +78,12 @@ impl Batch<'_> {
     {
         let started = Instant::now();
         let expectations = crate::expectation::metrics_of(&self.plan)?;
-        let options = WriterOptions::default();
-        let target = match &self.effect {
-            Effect::Append => None,
-            Effect::Replace(definition) => Some(definition.as_ref()),
+        let definition = match &self.effect {
+            Effect::Append => table.definition()?,
+            Effect::Replace(definition) => definition.as_ref().clone(),
         };
-        let written = write_plan(self.ctx, self.plan, table, target, &options, self.cancel).await?;
+        let options = target::writer_options(definition, self.ctx);
+        let written = write_plan(self.ctx, self.plan, table, &options, self.cancel).await?;
         reached("batch.files_written")?;
         let progress = finish().await?;
         reached("batch.state_committed")?;
@@ -95,7 +96,7 @@ impl Batch<'_> {
         let (output_rows, output_bytes) = (files.rows, files.bytes);
         let commit = match self.effect {
             Effect::Append => Commit::append(files),
-            Effect::Replace(definition) => Commit::overwrite(files).definition(*definition),
+            Effect::Replace(definition) => target::replace(files, &definition),
         };
         let version = commit.transaction(self.checkpoint.app_id(), progress.batch).commit(table).await?;
         reached("batch.committed")?;
@@ -140,10 +141,8 @@ impl Remembered {
 
     /// Adds rows on top of the last batch's version; rows of a crashed attempt are removed by the same commit.
     pub async fn append(&mut self, rows: Vec<RecordBatch>, app_id: &str, batch: i64) -> Result<()> {
-        if rows.iter().all(|rows| rows.num_rows() == 0) {
-            return Ok(());
-        }
-        self.version = Some(self.table.append_from(self.version, rows, app_id, batch).await?);
+        let Some(schema) = rows.iter().find(|rows| rows.num_rows() > 0).map(RecordBatch::schema) else { return Ok(()) };
+        self.version = Some(self.table.append_from(self.version, &schema, rows, app_id, batch).await?);
         Ok(())
     }
 }

@@ -98,8 +98,8 @@ impl FlowRun {
                 .with_condition("TABLE_OR_VIEW_NOT_FOUND")
                 .with_help("Refresh it together with the datasets that read it.")
         })?;
-        let version = InputVersion { table_id: table.id(), version: table.version() };
-        let provider = super::conform::to_schema(table.provider().await?, &read.schema)?;
+        let version = InputVersion { table_id: table.id()?, version: table.version() };
+        let provider = super::conform::to_schema(table.provider()?, &read.schema)?;
         Ok((version, provider))
     }
 }

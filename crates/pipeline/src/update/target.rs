@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
-use deltaworks_lake::{Commit, Table, TableDefinition, WrittenFiles};
+use datafusion::prelude::SessionContext;
+use deltaworks_lake::{Commit, Table, TableDefinition, WriterOptions, WrittenFiles};
+use deltaworks_spark::diagnostic::SourceLocation;
 use deltaworks_spark::{Error, Result};
 
 use super::checkpoint::{current_generation, generation_app_id};
@@ -64,7 +65,7 @@ fn kind(output: &ResolvedOutput) -> &'static str {
 }
 
 fn check_same_kind(output: &ResolvedOutput, table: &Table) -> Result<()> {
-    let stored = table.definition().properties.get(KIND).cloned();
+    let stored = table.definition()?.properties.get(KIND).cloned();
     match stored {
         Some(stored) if stored != kind(output) => Err(Error::user(format!(
             "`{}` is stored as a {}, but is defined as a {} now",
@@ -80,9 +81,9 @@ fn check_same_kind(output: &ResolvedOutput, table: &Table) -> Result<()> {
 
 /// Adds new columns, properties and the comment, in a commit of its own if anything differs.
 async fn evolve(table: &mut Table, wanted: &TableDefinition, output: &ResolvedOutput) -> Result<()> {
-    let stored = table.definition();
+    let stored = table.definition()?;
     check_partitioning(&stored.partition_columns, wanted, output)?;
-    let schema = deltaworks_lake::schema::merge(&table.schema(), &wanted.schema).map_err(|error| {
+    let schema = deltaworks_lake::schema::merge(table.schema(), &wanted.schema).map_err(|error| {
         error
             .context(format!("in streaming table `{}`", output.output.name.name))
             .with_help("Cast the column to the stored type, or run a full refresh of the table.")
@@ -92,9 +93,11 @@ async fn evolve(table: &mut Table, wanted: &TableDefinition, output: &ResolvedOu
     if schema.is_none() && properties == stored.properties && wanted.comment == stored.comment {
         return Ok(());
     }
-    let schema: SchemaRef = schema.unwrap_or_else(|| table.schema());
-    let evolved = TableDefinition { schema, properties, comment: wanted.comment.clone(), ..stored };
-    Commit::append(WrittenFiles::default()).definition(evolved).commit(table).await?;
+    let mut commit = Commit::append(WrittenFiles::default()).properties(properties).comment(wanted.comment.clone());
+    if let Some(schema) = schema {
+        commit = commit.schema(schema);
+    }
+    commit.commit(table).await?;
     Ok(())
 }
 
@@ -115,10 +118,38 @@ fn check_partitioning(stored: &[String], wanted: &TableDefinition, output: &Reso
 /// Empties the table and starts a new generation of checkpoints, in one commit.
 async fn clear(table: &mut Table, wanted: &TableDefinition, pipeline_id: &str) -> Result<()> {
     let generation = current_generation(table, pipeline_id).await? + 1;
-    Commit::overwrite(WrittenFiles::default())
-        .definition(wanted.clone())
-        .transaction(&generation_app_id(pipeline_id), generation)
+    replace(WrittenFiles::default(), wanted)
+        .transaction(generation_app_id(pipeline_id), generation)
         .commit(table)
         .await?;
     Ok(())
+}
+
+/// A commit that makes a table what `definition` says, with the rows of `files` and no others.
+pub fn replace(files: WrittenFiles, definition: &TableDefinition) -> Commit {
+    Commit::overwrite(files)
+        .schema(Arc::clone(&definition.schema))
+        .partition_columns(definition.partition_columns.clone())
+        .properties(definition.properties.clone())
+        .comment(definition.comment.clone())
+}
+
+/// How files are written for a table as `definition` says it will be.
+pub fn writer_options(definition: TableDefinition, ctx: &SessionContext) -> WriterOptions {
+    WriterOptions {
+        schema: definition.schema,
+        partition_columns: definition.partition_columns,
+        properties: definition.properties,
+        target_file_size_bytes: None,
+        compression: deltaworks_lake::writer::FileCompression::default(),
+        session: Some(Arc::new(ctx.state())),
+        parse: Some(parse_with(ctx.clone())),
+    }
+}
+
+/// Generated columns and constraints are Spark SQL.
+fn parse_with(ctx: SessionContext) -> deltaworks_lake::writer::ParseExpression {
+    Arc::new(move |text, schema| {
+        deltaworks_spark::sql::plan_expression(&ctx, text, schema, &SourceLocation::new("<table property>", 1, 1))
+    })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionContext;
-use deltaworks_lake::{Table, TableDefinition, Writer, WriterOptions, WrittenFiles};
+use deltaworks_lake::{Table, Writer, WriterOptions, WrittenFiles};
 use deltaworks_spark::{Error, Kind, Result};
 use futures::TryStreamExt;
 use tokio::task::JoinSet;
@@ -22,22 +22,19 @@ pub struct Written {
 
 /// Runs `plan` and writes its rows as data files that no reader sees until they are committed.
 ///
-/// The files are for the table as `definition` will make it, or as it is if `None`.
-///
 /// # Errors
 /// Whatever the plan or the writer meets; the files written so far are removed.
 pub async fn write_plan(
     ctx: &SessionContext,
     plan: LogicalPlan,
     table: &Table,
-    definition: Option<&TableDefinition>,
     options: &WriterOptions,
     cancel: &CancellationToken,
 ) -> Result<Written> {
     let physical = ctx.state().create_physical_plan(&plan).await?;
     let mut tasks = JoinSet::new();
     for partition in 0..physical.output_partitioning().partition_count() {
-        let writer = Writer::new(table, definition, options.clone(), ctx.clone()).await?;
+        let writer = Writer::new(table, options.clone())?;
         tasks.spawn(write_partition(Arc::clone(&physical), partition, ctx.clone(), writer));
     }
     let outcome = tokio::select! {
@@ -78,7 +75,9 @@ async fn write_partition(
     match written {
         Ok(()) => writer.close().await,
         Err(error) => {
-            writer.abort().await;
+            if let Err(leftover) = writer.abort().await {
+                tracing::warn!(error = %leftover, "files of a failed batch could not be removed; no reader sees them");
+            }
             Err(error)
         }
     }
