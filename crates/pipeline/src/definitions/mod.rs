@@ -14,7 +14,7 @@ pub mod python;
 pub mod sql;
 
 /// Everything the source files declare, and every problem found on the way.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Definitions {
     /// In the order of definition.
     pub outputs: Vec<Output>,

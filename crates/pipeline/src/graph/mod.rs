@@ -25,7 +25,7 @@ mod suggest;
 pub use dataset::DatasetRead;
 pub(crate) use suggest::nearest;
 pub use resolve::{Environment, resolve};
-pub use stored::plan_stored;
+pub use stored::{plan_partial, plan_stored};
 
 /// Everything a pipeline computes, ready to be run.
 #[derive(Debug, Default)]

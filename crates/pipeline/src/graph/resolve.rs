@@ -313,6 +313,23 @@ impl<'a> Resolver<'a> {
         }
     }
 
+    /// What stands behind the failure of an upstream dataset: one that is not fully defined yet, or its first problem.
+    pub(super) fn cause(&self, error: Error) -> Error {
+        if error.condition() != Some(UPSTREAM_FAILED) {
+            return error;
+        }
+        let diagnostics = self.diagnostics.lock();
+        if let Some(missing) = self.outputs.keys().find(|name| !self.flows.contains_key(*name))
+            && diagnostics.iter().any(|problem| problem.condition.as_deref() == Some(WITHOUT_FLOW))
+        {
+            return connect::host::dataset_not_ready(&missing.name);
+        }
+        match diagnostics.first() {
+            Some(problem) => Error::user(problem.message.clone()).context(error.message().to_owned()),
+            None => error,
+        }
+    }
+
     fn into_graph(self, definitions: &Definitions) -> Graph {
         let mut resolved = self.resolved.into_inner();
         let mut outputs = IndexMap::new();
@@ -345,6 +362,9 @@ impl<'a> Resolver<'a> {
 /// The condition of errors whose cause has been reported for another dataset.
 const UPSTREAM_FAILED: &str = "DELTAWORKS_UPSTREAM_NOT_RESOLVED";
 
+/// The condition of outputs that nothing writes.
+const WITHOUT_FLOW: &str = "PIPELINE_DATASET_WITHOUT_FLOW";
+
 fn upstream_failed(name: &DatasetName) -> Error {
     Error::user(format!("dataset `{}` could not be resolved", name.name)).with_condition(UPSTREAM_FAILED)
 }
@@ -370,7 +390,7 @@ fn check_flows(output: &Output, kind: OutputKind, flows: &[ResolvedFlow]) -> Res
     }
     if flows.is_empty() {
         return Err(Error::user(format!("{} `{name}` has no flow that writes it", kind.noun()))
-            .with_condition("PIPELINE_DATASET_WITHOUT_FLOW")
+            .with_condition(WITHOUT_FLOW)
             .with_help("Give it a query (AS SELECT …), or a flow (CREATE FLOW … AS INSERT INTO, @dlt.append_flow)."));
     }
     if kind != OutputKind::StreamingTable && flows.len() > 1 {

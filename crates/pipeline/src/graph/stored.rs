@@ -2,6 +2,7 @@
 
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
+use deltaworks_spark::relation::{RelationRequest, RelationResolver};
 use deltaworks_spark::sql::SqlQuery;
 use deltaworks_spark::{Result, sql};
 use parking_lot::Mutex;
@@ -28,4 +29,28 @@ pub async fn plan_stored(ctx: &SessionContext, query: &SqlQuery, environment: &A
         references: Mutex::default(),
     };
     schema::visible(sql::plan_query(ctx, query, &relations).await?)
+}
+
+/// The plan of one relation while definitions are still coming in.
+///
+/// # Errors
+/// The condition `DELTAWORKS_DATASET_NOT_READY` if it depends on a dataset whose flow is not defined yet.
+pub async fn plan_partial(
+    ctx: &SessionContext,
+    request: &RelationRequest,
+    definitions: &Definitions,
+    environment: &Arc<Environment>,
+) -> Result<LogicalPlan> {
+    let mut problems = Vec::new();
+    let resolver = Resolver::new(definitions, Arc::clone(environment), &mut problems);
+    let relations = FlowRelations {
+        resolver: &resolver,
+        ctx: ctx.clone(),
+        namespace: &environment.namespace,
+        schema_store: None,
+        trail: Trail::default(),
+        references: Mutex::default(),
+    };
+    let resolved = relations.resolve(request).await;
+    resolved.map_err(|error| resolver.cause(error))
 }
