@@ -1,1 +1,3 @@
-//! placeholder
+//! The heart: spec, definitions, graph, updates, expectations, checkpoints, event log.
+
+pub mod event;
