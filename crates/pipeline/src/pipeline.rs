@@ -133,7 +133,7 @@ impl Pipeline {
     ) -> Result<UpdateOutcome> {
         let update_id = Uuid::new_v4().to_string();
         let _lock = UpdateLock::acquire(&self.environment.storage.lock_file(), &update_id)?;
-        sinks.push(Box::new(EventLogWriter::new(self.environment.storage.event_log()?)));
+        sinks.push(Box::new(EventLogWriter::new(&self.spec.storage)?));
         let bus = EventBus::start(BusContext::new(self.origin(&update_id)), sinks);
         let emitter = bus.emitter();
         let outcome = self.run_update(&request, &update_id, &emitter, &cancel).await;

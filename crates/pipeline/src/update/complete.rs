@@ -32,7 +32,7 @@ pub async fn run(run: &FlowRun) -> Result<()> {
         inputs: versions(&snapshots),
     };
     let reason = why(run, &flow.plan, committed.as_ref(), &computed_from)?;
-    report::planned(&run.emitter, &run.name.name, &reason);
+    report::planned(&run.emitter, &reason);
     if reason == Recompute::NothingChanged {
         return Ok(());
     }

@@ -41,14 +41,14 @@ impl Recompute {
 }
 
 /// Emits how a materialized view is refreshed and why.
-pub fn planned(emitter: &EventEmitter, _flow: &str, reason: &Recompute) {
+pub fn planned(emitter: &EventEmitter, reason: &Recompute) {
     let chosen = match reason {
         Recompute::NothingChanged => MaintenanceType::NoOp,
         _ => MaintenanceType::CompleteRecompute,
     };
     let issues = reason.issue().map(IncrementalizationIssue::preventing).into_iter().collect();
     emitter.emit(Details::PlanningInformation(PlanningInformation {
-        technique_information: vec![Technique::chosen(chosen, issues)],
+        technique_information: vec![Technique { incrementalization_issues: issues, ..Technique::chosen(chosen) }],
         ..PlanningInformation::default()
     }));
 }
