@@ -5,6 +5,7 @@
 //! [`relation::RelationResolver`] that the caller passes in.
 
 pub mod conf;
+pub mod connect;
 pub mod diagnostic;
 pub mod error;
 mod error_from_datafusion;
