@@ -7,6 +7,7 @@
 pub mod cast;
 pub mod coercion;
 pub mod conf;
+pub mod connect;
 pub mod diagnostic;
 pub mod error;
 mod error_from_datafusion;

@@ -1,0 +1,186 @@
+//! What planning needs at hand, and the dispatch over the kinds of relations.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::execution::context::SessionContext;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use super::artifacts::Artifacts;
+use super::expression::required;
+use super::faces;
+use super::proto::{self, Relation, relation::RelType};
+use super::scope::{Names, Scope};
+use crate::conf::SparkConf;
+use crate::error::{Error, Result};
+use crate::relation::{RelationRequest, RelationResolver, UnresolvedRelation};
+
+/// Plans the relations of one request.
+pub(super) struct Planner<'a> {
+    pub ctx: &'a SessionContext,
+    pub state: Arc<SessionState>,
+    pub resolver: &'a dyn RelationResolver,
+    pub artifacts: &'a Artifacts,
+    pub conf: SparkConf,
+    pub names: Arc<Names>,
+    /// The relations that subquery expressions refer to by plan id.
+    pub subqueries: HashMap<i64, LogicalPlan>,
+}
+
+impl<'a> Planner<'a> {
+    /// A planner over a session.
+    pub fn new(ctx: &'a SessionContext, resolver: &'a dyn RelationResolver, artifacts: &'a Artifacts) -> Self {
+        Self {
+            ctx,
+            state: Arc::new(ctx.state()),
+            resolver,
+            artifacts,
+            conf: faces::conf_of(ctx),
+            names: Arc::new(Names::default()),
+            subqueries: HashMap::new(),
+        }
+    }
+
+    fn with<'b>(&self, resolver: &'b dyn RelationResolver, subqueries: HashMap<i64, LogicalPlan>) -> Planner<'b>
+    where
+        'a: 'b,
+    {
+        Planner {
+            ctx: self.ctx,
+            state: Arc::clone(&self.state),
+            resolver,
+            artifacts: self.artifacts,
+            conf: self.conf.clone(),
+            names: Arc::clone(&self.names),
+            subqueries,
+        }
+    }
+
+    /// The scope of a relation: its plan and the names of its columns.
+    pub fn scope<'b>(&'b self, relation: &'b Relation) -> BoxFuture<'b, Result<Scope>> {
+        async move {
+            let kind = relation.rel_type.as_ref().ok_or_else(|| Error::internal("a relation without a kind"))?;
+            let plan_id = relation.common.as_ref().and_then(|common| common.plan_id);
+            Ok(self.dispatch(kind).await?.with_plan_id(plan_id))
+        }
+        .boxed()
+    }
+
+    /// The scope of a relation's input.
+    pub async fn input(&self, input: &Option<Box<Relation>>) -> Result<Scope> {
+        self.scope(required(input.as_deref())?).await
+    }
+
+    async fn dispatch(&self, kind: &RelType) -> Result<Scope> {
+        match kind {
+            RelType::Read(read) => self.read(read).await,
+            RelType::LocalRelation(local) => self.local_relation(local),
+            RelType::CachedLocalRelation(cached) => self.cached_local_relation(std::slice::from_ref(&cached.hash), None),
+            RelType::ChunkedCachedLocalRelation(cached) => {
+                self.cached_local_relation(&cached.data_hashes, cached.schema_hash.as_deref())
+            }
+            RelType::Range(range) => self.range(range),
+            RelType::Sql(sql) => self.sql(sql).await,
+            RelType::Catalog(catalog) => self.catalog(catalog).await,
+            RelType::Project(project) => self.project(project).await,
+            RelType::Filter(filter) => self.filter(filter).await,
+            RelType::Sort(sort) => self.sort(sort).await,
+            RelType::Limit(limit) => self.limit(&limit.input, 0, Some(limit.limit)).await,
+            RelType::Offset(offset) => self.limit(&offset.input, offset.offset, None).await,
+            RelType::Sample(sample) => self.sample(sample).await,
+            RelType::Deduplicate(deduplicate) => self.deduplicate(deduplicate).await,
+            RelType::SubqueryAlias(alias) => self.subquery_alias(alias).await,
+            RelType::Repartition(repartition) => self.repartition(repartition).await,
+            RelType::RepartitionByExpression(repartition) => self.repartition_by_expression(repartition).await,
+            RelType::ToDf(to_df) => self.to_df(to_df).await,
+            RelType::WithColumns(with) => self.with_columns(with).await,
+            RelType::WithColumnsRenamed(renamed) => self.with_columns_renamed(renamed).await,
+            RelType::Drop(drop) => self.drop_columns(drop).await,
+            RelType::Hint(hint) => self.input(&hint.input).await,
+            RelType::CollectMetrics(metrics) => self.input(&metrics.input).await,
+            RelType::WithWatermark(watermark) => self.with_watermark(watermark).await,
+            RelType::ToSchema(to_schema) => self.to_schema(to_schema).await,
+            RelType::Unpivot(unpivot) => self.unpivot(unpivot).await,
+            RelType::Join(join) => self.join(join).await,
+            RelType::SetOp(set) => self.set_operation(set).await,
+            RelType::Aggregate(aggregate) => self.aggregate(aggregate).await,
+            RelType::FillNa(fill) => self.fill_na(fill).await,
+            RelType::DropNa(drop) => self.drop_na(drop).await,
+            RelType::Replace(replace) => self.replace(replace).await,
+            RelType::WithRelations(with) => self.with_relations(with).await,
+            other => Err(Error::unsupported(format!("`{}`", unsupported_name(other)))),
+        }
+    }
+
+    /// A root with relations beside it: views that its SQL names, or subqueries of its expressions.
+    async fn with_relations(&self, with: &proto::WithRelations) -> Result<Scope> {
+        let mut views = HashMap::new();
+        let mut subqueries = self.subqueries.clone();
+        for reference in &with.references {
+            let plan = self.scope(reference).await?.finish()?;
+            if let Some(RelType::SubqueryAlias(alias)) = &reference.rel_type {
+                views.insert(alias.alias.to_lowercase(), plan.clone());
+            }
+            if let Some(plan_id) = reference.common.as_ref().and_then(|common| common.plan_id) {
+                subqueries.insert(plan_id, plan);
+            }
+        }
+        let resolver = Views { views, outer: self.resolver };
+        let inner = self.with(&resolver, subqueries);
+        inner.scope(required(with.root.as_deref())?).await
+    }
+}
+
+/// Names that mean a plan already made; all others are asked of the outer resolver.
+struct Views<'a> {
+    views: HashMap<String, LogicalPlan>,
+    outer: &'a dyn RelationResolver,
+}
+
+#[async_trait]
+impl RelationResolver for Views<'_> {
+    async fn resolve(&self, request: &RelationRequest) -> Result<LogicalPlan> {
+        if let UnresolvedRelation::Table { name, .. } = &request.relation
+            && let [name] = name.0.as_slice()
+            && let Some(plan) = self.views.get(&name.to_lowercase())
+        {
+            return Ok(plan.clone());
+        }
+        self.outer.resolve(request).await
+    }
+}
+
+/// What the user called to get a relation of a kind that cannot be planned.
+fn unsupported_name(kind: &RelType) -> &'static str {
+    match kind {
+        RelType::Tail(_) => "DataFrame.tail",
+        RelType::MapPartitions(_) => "DataFrame.mapInPandas",
+        RelType::GroupMap(_) => "GroupedData.applyInPandas",
+        RelType::CoGroupMap(_) => "cogroup",
+        RelType::ApplyInPandasWithState(_) => "GroupedData.applyInPandasWithState",
+        RelType::Parse(_) => "DataFrameReader over a DataFrame of text",
+        RelType::AsOfJoin(_) => "an as-of join",
+        RelType::LateralJoin(_) => "DataFrame.lateralJoin",
+        RelType::Transpose(_) => "DataFrame.transpose",
+        RelType::UnresolvedTableValuedFunction(_) => "a table-valued function",
+        RelType::CommonInlineUserDefinedTableFunction(_) => "a Python table function",
+        RelType::CommonInlineUserDefinedDataSource(_) => "a Python data source",
+        RelType::CachedRemoteRelation(_) => "DataFrame.checkpoint",
+        RelType::Summary(_) => "DataFrame.summary",
+        RelType::Describe(_) => "DataFrame.describe",
+        RelType::Crosstab(_) => "DataFrame.crosstab",
+        RelType::Cov(_) => "DataFrame.cov",
+        RelType::Corr(_) => "DataFrame.corr",
+        RelType::ApproxQuantile(_) => "DataFrame.approxQuantile",
+        RelType::FreqItems(_) => "DataFrame.freqItems",
+        RelType::SampleBy(_) => "DataFrame.sampleBy",
+        RelType::MlRelation(_) => "pyspark.ml",
+        RelType::RelationChanges(_) => "reading the changes of a table",
+        RelType::ShowString(_) | RelType::HtmlString(_) => "DataFrame.show inside another relation",
+        _ => "this kind of relation",
+    }
+}

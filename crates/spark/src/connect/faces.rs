@@ -1,0 +1,198 @@
+//! The parts of this crate that planning leans on: types, casts, coercion, functions, SQL text.
+//!
+//! Everything that decides Spark's semantics is behind these few functions, so that the same rules
+//! hold for SQL and for Connect.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Schema};
+use datafusion::common::{Column, DFSchema, ScalarValue};
+use datafusion::execution::FunctionRegistry;
+use datafusion::execution::context::SessionContext;
+use datafusion::logical_expr::expr::{AggregateFunction, ScalarFunction};
+use datafusion::logical_expr::{
+    AggregateUDF, BinaryExpr, Case, Cast, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, ScalarUDF, TryCast,
+    lit, when,
+};
+
+use super::context::Planner;
+use super::expression::{Expressions, Item};
+use crate::conf::SparkConf;
+use crate::error::{Error, Result};
+
+/// What a cast does with values that do not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CastMode {
+    Legacy,
+    Ansi,
+    Try,
+}
+
+/// The parameters of a SQL query.
+#[derive(Debug, Default)]
+pub(super) struct SqlArguments {
+    pub named: Vec<(String, Expr)>,
+    pub positional: Vec<Expr>,
+}
+
+/// The settings of a session.
+pub(super) fn conf_of(_ctx: &SessionContext) -> SparkConf {
+    SparkConf::pipeline_defaults()
+}
+
+pub(super) fn parse_type(text: &str) -> Result<DataType> {
+    Ok(match text {
+        "int" | "INT" | "integer" => DataType::Int32,
+        "string" => DataType::Utf8,
+        "bigint" | "long" => DataType::Int64,
+        "double" => DataType::Float64,
+        other => return Err(Error::unsupported(format!("type `{other}`"))),
+    })
+}
+
+pub(super) fn parse_schema(text: &str) -> Result<Schema> {
+    Err(Error::unsupported(format!("schema `{text}`")))
+}
+
+pub(super) fn type_name(data_type: &DataType) -> String {
+    data_type.to_string()
+}
+
+pub(super) fn canonical(data_type: &DataType) -> DataType {
+    data_type.clone()
+}
+
+/// A cast with Spark's semantics.
+pub(super) fn cast(expr: Expr, to: &DataType, mode: CastMode, schema: &DFSchema, _conf: &SparkConf) -> Result<Expr> {
+    if expr.get_type(schema)? == *to {
+        return Ok(expr);
+    }
+    Ok(match mode {
+        CastMode::Try => Expr::TryCast(TryCast::new(Box::new(expr), to.clone())),
+        _ => Expr::Cast(Cast::new(Box::new(expr), to.clone())),
+    })
+}
+
+/// A cast between types on which Arrow and Spark agree.
+pub(super) fn plain_cast(expr: Expr, to: &DataType) -> Expr {
+    Expr::Cast(Cast::new(Box::new(expr), to.clone()))
+}
+
+/// An operator with Spark's coercion of its operands.
+pub(super) fn binary_op(left: Expr, operator: Operator, right: Expr, _schema: &DFSchema, _conf: &SparkConf) -> Result<Expr> {
+    Ok(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), operator, Box::new(right))))
+}
+
+/// The type two columns of a set operation, or two branches of a case, have in common.
+pub(super) fn common_type(left: &DataType, right: &DataType) -> Result<DataType> {
+    datafusion::logical_expr::type_coercion::binary::type_union_coercion(left, right).ok_or_else(|| {
+        Error::user(format!("types `{}` and `{}` have no common type", type_name(left), type_name(right)))
+            .with_condition("DATATYPE_MISMATCH.DATA_DIFF_TYPES")
+    })
+}
+
+pub(super) fn in_list(value: Expr, list: Vec<Expr>, _schema: &DFSchema, _conf: &SparkConf) -> Result<Expr> {
+    Ok(value.in_list(list, false))
+}
+
+pub(super) fn case(case: Case, _schema: &DFSchema, _conf: &SparkConf) -> Result<Expr> {
+    Ok(Expr::Case(case))
+}
+
+pub(super) fn call_scalar(function: Arc<ScalarUDF>, args: Vec<Expr>, _schema: &DFSchema, _conf: &SparkConf) -> Result<Expr> {
+    Ok(Expr::ScalarFunction(ScalarFunction { func: function, args }))
+}
+
+pub(super) fn call_aggregate(
+    function: Arc<AggregateUDF>,
+    args: Vec<Expr>,
+    distinct: bool,
+    _schema: &DFSchema,
+    _conf: &SparkConf,
+) -> Result<Expr> {
+    Ok(Expr::AggregateFunction(AggregateFunction::new_udf(function, args, distinct, None, Vec::new(), None)))
+}
+
+/// A call of a scalar function that every session has.
+pub(super) fn scalar_function(planner: &Planner<'_>, name: &str, args: Vec<Expr>) -> Result<Expr> {
+    let function = planner.state.udf(name)?;
+    Ok(Expr::ScalarFunction(ScalarFunction { func: function, args }))
+}
+
+/// The field of a struct, by its exact name.
+pub(super) fn get_field(planner: &Planner<'_>, child: Expr, field: &str) -> Result<Expr> {
+    scalar_function(planner, "get_field", vec![child, lit(field)])
+}
+
+/// `array[index]`: from 0; NULL outside the array.
+pub(super) fn element(planner: &Planner<'_>, child: Expr, index: Expr, schema: &DFSchema) -> Result<Expr> {
+    let index = if index.get_type(schema)? == DataType::Int64 { index } else { plain_cast(index, &DataType::Int64) };
+    let element = scalar_function(planner, "array_element", vec![child, index.clone() + lit(1_i64)])?;
+    Ok(when(index.gt_eq(lit(0_i64)), element).end()?)
+}
+
+/// `map[key]`: NULL if the key is not there.
+pub(super) fn map_value(planner: &Planner<'_>, child: Expr, key: Expr, schema: &DFSchema) -> Result<Expr> {
+    let key = match child.get_type(schema)? {
+        DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Struct(fields) => cast(key, fields[0].data_type(), CastMode::Legacy, schema, &planner.conf)?,
+            _ => key,
+        },
+        _ => key,
+    };
+    let found = scalar_function(planner, "map_extract", vec![child, key])?;
+    scalar_function(planner, "array_element", vec![found, lit(1_i64)])
+}
+
+/// `structs.field` for an array of structs: the field of every element.
+pub(super) fn fields_of_elements(_planner: &Planner<'_>, _child: Expr, field: &str, _schema: &DFSchema) -> Result<Expr> {
+    Err(Error::unsupported(format!("the field `{field}` of an array of structs"))
+        .with_help("Use transform(array, x -> x.field)."))
+}
+
+/// A random number from 0 up to 1 for every row.
+pub(super) fn random(planner: &Planner<'_>, seed: Option<i64>) -> Result<Expr> {
+    match (seed, planner.state.udf("rand")) {
+        (Some(seed), Ok(function)) => Ok(Expr::ScalarFunction(ScalarFunction { func: function, args: vec![lit(seed)] })),
+        _ => scalar_function(planner, "random", Vec::new()),
+    }
+}
+
+/// The numbers from `start` up to, not including, `end`, in a column of the given name.
+pub(super) fn range_plan(planner: &Planner<'_>, start: i64, end: i64, step: i64, name: &str) -> Result<LogicalPlan> {
+    let function = planner.ctx.table_function("range")?;
+    let arguments = [lit(start), lit(end), lit(step)];
+    #[allow(deprecated, reason = "the arguments of the newer form need a session and offer nothing here")]
+    let provider = function.create_table_provider(&arguments)?;
+    let source = datafusion::datasource::provider_as_source(provider);
+    let plan = LogicalPlanBuilder::scan("range", source, None)?;
+    let column = plan.schema().columns().into_iter().next().ok_or_else(|| Error::internal("a range without a column"))?;
+    Ok(plan.project(vec![Expr::Column(column).alias(name)])?.build()?)
+}
+
+/// A query in SQL text.
+pub(super) async fn plan_query(_planner: &Planner<'_>, text: &str, _arguments: SqlArguments) -> Result<LogicalPlan> {
+    Err(Error::unsupported(format!("SQL text `{text}`")))
+}
+
+/// An expression in SQL text over the columns of a scope.
+pub(super) fn plan_expression(_expressions: &Expressions<'_>, text: &str) -> Result<Expr> {
+    Err(Error::unsupported(format!("SQL expression `{text}`")))
+}
+
+/// One item of a SQL select list.
+pub(super) fn plan_select_item(_expressions: &Expressions<'_>, text: &str) -> Result<Vec<Item>> {
+    Err(Error::unsupported(format!("SQL expression `{text}`")))
+}
+
+/// A literal of a type that has no value.
+#[allow(dead_code)]
+fn null(data_type: &DataType) -> Result<Expr> {
+    let _ = Column::new_unqualified("x");
+    Ok(lit(ScalarValue::try_from(data_type)?))
+}
+
+/// The DDL text of a schema.
+pub(super) fn ddl(schema: &Schema) -> String {
+    schema.fields().iter().map(|f| format!("{} {}", f.name(), f.data_type())).collect::<Vec<_>>().join(",")
+}

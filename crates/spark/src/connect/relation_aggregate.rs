@@ -1,0 +1,176 @@
+//! `groupBy`, `rollup`, `cube` and `pivot`.
+
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, ScalarValue};
+use datafusion::dataframe::DataFrame;
+use datafusion::logical_expr::expr::AggregateFunction;
+use datafusion::logical_expr::utils::find_aggregate_exprs;
+use datafusion::logical_expr::{Expr, GroupingSet, LogicalPlanBuilder, lit, when};
+
+use super::context::Planner;
+use super::expression::{Expressions, required};
+use super::proto::{self, aggregate::GroupType};
+use super::scope::{Output, Scope};
+use super::literal;
+use crate::error::{Error, Result};
+use crate::streaming::is_streaming;
+
+/// The most values a pivot without a value list may find, as in Spark.
+const MAX_PIVOT_VALUES: usize = 10_000;
+
+impl Planner<'_> {
+    pub(super) async fn aggregate(&self, aggregate: &proto::Aggregate) -> Result<Scope> {
+        let scope = self.input(&aggregate.input).await?;
+        let groups = Expressions::new(self, &scope).outputs(&aggregate.grouping_expressions)?;
+        let outputs = Expressions::new(self, &scope).outputs(&aggregate.aggregate_expressions)?;
+        match aggregate.group_type() {
+            GroupType::Groupby | GroupType::Unspecified => self.aggregated(scope, groups, None, outputs),
+            GroupType::Rollup => self.aggregated(scope, groups, Some(GroupingSet::Rollup), outputs),
+            GroupType::Cube => self.aggregated(scope, groups, Some(GroupingSet::Cube), outputs),
+            GroupType::Pivot => {
+                let pivot = required(aggregate.pivot.as_ref())?;
+                let outputs = self.pivoted(&scope, pivot, outputs).await?;
+                self.aggregated(scope, groups, None, outputs)
+            }
+            GroupType::GroupingSets => Err(Error::unsupported("`groupingSets`")),
+        }
+    }
+
+    /// The grouping columns, then the outputs, which are made of aggregates, groups and literals.
+    pub(super) fn aggregated(
+        &self,
+        scope: Scope,
+        groups: Vec<Output>,
+        sets: Option<fn(Vec<Expr>) -> GroupingSet>,
+        outputs: Vec<Output>,
+    ) -> Result<Scope> {
+        let (scope, groups) = self.with_group_columns(scope, groups)?;
+        let keys: Vec<Expr> = groups.iter().map(|group| group.expr.clone()).collect();
+        let aggregates = find_aggregate_exprs(outputs.iter().map(|output| &output.expr));
+        check_grouped(&outputs, &keys)?;
+        let group_expr = match sets {
+            Some(sets) if !keys.is_empty() => vec![Expr::GroupingSet(sets(keys))],
+            _ => keys,
+        };
+        let plan = if aggregates.is_empty() && group_expr.is_empty() {
+            LogicalPlanBuilder::from(scope.plan.clone()).limit(0, Some(1))?.build()?
+        } else {
+            LogicalPlanBuilder::from(scope.plan.clone()).aggregate(group_expr, aggregates)?.build()?
+        };
+        let outputs = groups.into_iter().chain(outputs).map(|output| (output, false)).collect();
+        scope.with_plan(plan).project_exactly(outputs, &self.names)
+    }
+
+    /// Computes the grouping expressions that are no columns yet, so that groups are columns.
+    fn with_group_columns(&self, scope: Scope, groups: Vec<Output>) -> Result<(Scope, Vec<Output>)> {
+        let computed = |group: &Output| !matches!(group.expr, Expr::Column(_));
+        if !groups.iter().any(computed) {
+            return Ok((scope, groups));
+        }
+        let mut outputs: Vec<_> = scope.columns.iter().map(|column| (Output::passed(column), column.hidden)).collect();
+        let mut renamed = Vec::with_capacity(groups.len());
+        for group in groups {
+            if computed(&group) {
+                let column = self.names.unique(&group.name);
+                outputs.push((Output::computed(group.expr, column.as_str()), true));
+                renamed.push(Output { expr: Expr::Column(Column::new_unqualified(column)), name: group.name, passed: None });
+            } else {
+                renamed.push(group);
+            }
+        }
+        Ok((scope.project_exactly(outputs, &self.names)?, renamed))
+    }
+
+    /// One output per value of the pivot column and aggregate.
+    async fn pivoted(&self, scope: &Scope, pivot: &proto::aggregate::Pivot, outputs: Vec<Output>) -> Result<Vec<Output>> {
+        let expressions = Expressions::new(self, scope);
+        let column = expressions.plan(required(pivot.col.as_ref())?)?.unalias();
+        let values = if pivot.values.is_empty() {
+            self.distinct_values(scope, &column).await?
+        } else {
+            pivot.values.iter().map(literal::scalar).collect::<Result<Vec<_>>>()?
+        };
+        let mut pivoted = Vec::with_capacity(values.len() * outputs.len());
+        for value in values {
+            let shown = if value.is_null() { "null".to_owned() } else { value_text(&value)? };
+            let wanted = if value.is_null() {
+                column.clone().is_null()
+            } else {
+                expressions.binary(column.clone(), datafusion::logical_expr::Operator::Eq, lit(value))?
+            };
+            for output in &outputs {
+                let name = if outputs.len() == 1 { shown.clone() } else { format!("{shown}_{}", output.name) };
+                pivoted.push(Output::computed(only_where(output.expr.clone(), &wanted)?, name));
+            }
+        }
+        Ok(pivoted)
+    }
+
+    /// The values of the pivot column, in order: Spark runs this query when `pivot` is called.
+    async fn distinct_values(&self, scope: &Scope, column: &Expr) -> Result<Vec<ScalarValue>> {
+        if is_streaming(&scope.plan) {
+            return Err(Error::unsupported("`pivot` without values on a stream").with_help("Give the values: pivot(\"x\", [..])."));
+        }
+        let plan = LogicalPlanBuilder::from(scope.plan.clone())
+            .project(vec![column.clone().alias("value")])?
+            .distinct()?
+            .sort(vec![Expr::Column(Column::new_unqualified("value")).sort(true, true)])?
+            .limit(0, Some(MAX_PIVOT_VALUES + 1))?
+            .build()?;
+        let mut values = Vec::new();
+        for batch in DataFrame::new(self.state.as_ref().clone(), plan).collect().await? {
+            for row in 0..batch.num_rows() {
+                values.push(ScalarValue::try_from_array(batch.column(0), row)?);
+            }
+        }
+        if values.len() > MAX_PIVOT_VALUES {
+            return Err(Error::user(format!("the pivot column has more than {MAX_PIVOT_VALUES} values"))
+                .with_condition("PIVOT_VALUE_DATA_TYPE_MISMATCH"));
+        }
+        Ok(values)
+    }
+}
+
+fn value_text(value: &ScalarValue) -> Result<String> {
+    Ok(arrow::util::display::array_value_to_string(&value.to_array()?, 0)?)
+}
+
+/// The aggregates of `expr` over the rows where `wanted` holds; NULL where there are none, also for counts.
+fn only_where(expr: Expr, wanted: &Expr) -> Result<Expr> {
+    let rewritten = expr.transform_up(|node| match node {
+        Expr::AggregateFunction(AggregateFunction { func, mut params }) => {
+            let condition = match params.filter.take() {
+                Some(filter) => filter.and(wanted.clone()),
+                None => wanted.clone(),
+            };
+            params.filter = Some(Box::new(condition));
+            let is_count = func.name() == "count";
+            let aggregate = Expr::AggregateFunction(AggregateFunction { func, params });
+            Ok(Transformed::yes(if is_count {
+                when(aggregate.clone().gt(lit(0_i64)), aggregate).end()?
+            } else {
+                aggregate
+            }))
+        }
+        other => Ok(Transformed::no(other)),
+    })?;
+    Ok(rewritten.data)
+}
+
+/// Every column outside an aggregate must be grouped by.
+fn check_grouped(outputs: &[Output], keys: &[Expr]) -> Result<()> {
+    for output in outputs {
+        let stripped = output.expr.clone().transform_down(|node| match node {
+            Expr::AggregateFunction(_) => Ok(Transformed::new(lit(true), true, datafusion::common::tree_node::TreeNodeRecursion::Jump)),
+            other => Ok(Transformed::no(other)),
+        })?;
+        for column in stripped.data.column_refs() {
+            if !keys.iter().any(|key| matches!(key, Expr::Column(key) if key == column)) {
+                return Err(Error::user(format!("column `{}` is neither grouped by nor aggregated", column.name))
+                    .with_condition("MISSING_AGGREGATION")
+                    .with_help("Add it to groupBy, or use any_value() if it does not matter which value you get."));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,184 @@
+//! Relations that keep the columns: filters, sorts, limits, samples, de-duplication, watermarks.
+
+use std::sync::Arc;
+
+use datafusion::common::Column;
+use datafusion::logical_expr::{LogicalPlanBuilder, lit};
+
+use super::context::Planner;
+use super::expression::{Expressions, required};
+use super::faces;
+use super::proto;
+use super::scope::{Output, Scope, split_identifier};
+use crate::error::{Error, Result};
+use crate::operators::{Deduplicate, EventTimeWatermark};
+
+impl Planner<'_> {
+    pub(super) async fn filter(&self, filter: &proto::Filter) -> Result<Scope> {
+        let scope = self.input(&filter.input).await?;
+        let condition = Expressions::new(self, &scope).condition(required(filter.condition.as_ref())?)?;
+        let plan = LogicalPlanBuilder::from(scope.plan.clone()).filter(condition)?.build()?;
+        Ok(scope.with_plan(plan))
+    }
+
+    pub(super) async fn sort(&self, sort: &proto::Sort) -> Result<Scope> {
+        let scope = self.input(&sort.input).await?;
+        let expressions = Expressions::new(self, &scope);
+        let order = sort.order.iter().map(|order| expressions.sort(order)).collect::<Result<Vec<_>>>()?;
+        let plan = LogicalPlanBuilder::from(scope.plan.clone()).sort(order)?.build()?;
+        Ok(scope.with_plan(plan))
+    }
+
+    pub(super) async fn limit(&self, input: &Option<Box<proto::Relation>>, skip: i32, fetch: Option<i32>) -> Result<Scope> {
+        let scope = self.input(input).await?;
+        let count = |value: i32| {
+            usize::try_from(value).map_err(|_| {
+                Error::user(format!("a limit or offset must not be negative, got {value}"))
+                    .with_condition("INVALID_LIMIT_LIKE_EXPRESSION.IS_NEGATIVE")
+            })
+        };
+        let plan = LogicalPlanBuilder::from(scope.plan.clone()).limit(count(skip)?, fetch.map(count).transpose()?)?.build()?;
+        Ok(scope.with_plan(plan))
+    }
+
+    /// A random part of the rows: those whose random number lies between the bounds.
+    pub(super) async fn sample(&self, sample: &proto::Sample) -> Result<Scope> {
+        if sample.with_replacement() {
+            return Err(Error::unsupported("`sample` with replacement"));
+        }
+        let scope = self.input(&sample.input).await?;
+        let random = faces::random(self, sample.seed)?;
+        let number = self.names.unique("sample");
+        let outputs: Vec<_> = scope
+            .columns
+            .iter()
+            .map(|column| (Output::passed(column), column.hidden))
+            .chain([(Output::computed(random, number.as_str()), true)])
+            .collect();
+        let scope = scope.project_exactly(outputs, &self.names)?;
+        let number = Column::new_unqualified(number);
+        let inside = datafusion::logical_expr::Expr::Column(number.clone())
+            .gt_eq(lit(sample.lower_bound))
+            .and(datafusion::logical_expr::Expr::Column(number.clone()).lt(lit(sample.upper_bound)));
+        let plan = LogicalPlanBuilder::from(scope.plan.clone()).filter(inside)?.build()?;
+        let scope = scope.with_plan(plan);
+        let outputs = scope
+            .columns
+            .iter()
+            .filter(|column| column.column != number)
+            .map(|column| (Output::passed(column), column.hidden))
+            .collect();
+        scope.project_exactly(outputs, &self.names)
+    }
+
+    pub(super) async fn deduplicate(&self, deduplicate: &proto::Deduplicate) -> Result<Scope> {
+        let scope = self.input(&deduplicate.input).await?;
+        let keys = if deduplicate.all_columns_as_keys() || deduplicate.column_names.is_empty() {
+            scope.visible().map(|column| column.column.clone()).collect()
+        } else {
+            let mut keys: Vec<Column> = Vec::new();
+            for name in &deduplicate.column_names {
+                let found: Vec<_> = scope.visible().filter(|column| self.same(&column.name, name)).collect();
+                if found.is_empty() {
+                    scope.resolve(std::slice::from_ref(name), None, self.conf.case_sensitive)?;
+                }
+                for column in found {
+                    if !keys.contains(&column.column) {
+                        keys.push(column.column.clone());
+                    }
+                }
+            }
+            keys
+        };
+        let node = Deduplicate { input: Arc::new(scope.plan.clone()), keys, within_watermark: deduplicate.within_watermark() };
+        Ok(scope.with_plan(node.into_plan()))
+    }
+
+    pub(super) async fn subquery_alias(&self, alias: &proto::SubqueryAlias) -> Result<Scope> {
+        let mut scope = self.input(&alias.input).await?;
+        for column in &mut scope.columns {
+            column.qualifier = alias.qualifier.iter().cloned().chain([alias.alias.clone()]).collect();
+        }
+        Ok(scope)
+    }
+
+    /// How rows are spread over partitions is the engine's business: the rows are the same.
+    pub(super) async fn repartition(&self, repartition: &proto::Repartition) -> Result<Scope> {
+        if repartition.num_partitions <= 0 {
+            return Err(Error::user(format!("the number of partitions must be positive, got {}", repartition.num_partitions)));
+        }
+        self.input(&repartition.input).await
+    }
+
+    /// As [`Self::repartition`]; the expressions must resolve.
+    pub(super) async fn repartition_by_expression(&self, repartition: &proto::RepartitionByExpression) -> Result<Scope> {
+        let scope = self.input(&repartition.input).await?;
+        Expressions::new(self, &scope).plan_all(&repartition.partition_exprs)?;
+        Ok(scope)
+    }
+
+    pub(super) async fn with_watermark(&self, watermark: &proto::WithWatermark) -> Result<Scope> {
+        let scope = self.input(&watermark.input).await?;
+        let parts = split_identifier(&watermark.event_time)?;
+        let (column, rest) = scope.resolve(&parts, None, self.conf.case_sensitive)?;
+        if !rest.is_empty() {
+            return Err(Error::user(format!("the event time `{}` must be a column of its own", watermark.event_time)));
+        }
+        if !matches!(scope.data_type(column)?, arrow::datatypes::DataType::Timestamp(..)) {
+            return Err(Error::user(format!("the event time `{}` must be a timestamp", watermark.event_time))
+                .with_condition("EVENT_TIME_IS_NOT_ON_TIMESTAMP_TYPE"));
+        }
+        let node = EventTimeWatermark {
+            input: Arc::new(scope.plan.clone()),
+            event_time: column.column.clone(),
+            delay_us: delay_us(&watermark.delay_threshold)?,
+        };
+        Ok(scope.with_plan(node.into_plan()))
+    }
+}
+
+/// The microseconds of an interval such as `10 minutes` or `1 hour 30 seconds`; a month counts 31 days.
+pub(super) fn delay_us(text: &str) -> Result<i64> {
+    let invalid = || Error::user(format!("`{text}` is not an interval")).with_condition("CANNOT_PARSE_INTERVAL");
+    let mut words = text.split_whitespace().peekable();
+    words.next_if(|word| word.eq_ignore_ascii_case("interval"));
+    let mut total = 0_i64;
+    let mut any = false;
+    while let Some(number) = words.next() {
+        let number: f64 = number.trim_matches('\'').parse().map_err(|_| invalid())?;
+        let unit = words.next().ok_or_else(invalid)?.trim_matches('\'').to_ascii_lowercase();
+        let unit_us: i64 = match unit.strip_suffix('s').unwrap_or(&unit) {
+            "microsecond" => 1,
+            "millisecond" | "m" if unit != "m" => 1_000,
+            "second" => 1_000_000,
+            "minute" => 60_000_000,
+            "hour" => 3_600_000_000,
+            "day" => 86_400_000_000,
+            "week" => 7 * 86_400_000_000,
+            "month" => 31 * 86_400_000_000,
+            "year" => 12 * 31 * 86_400_000_000,
+            _ => return Err(invalid()),
+        };
+        total = total.saturating_add((number * unit_us as f64).round() as i64);
+        any = true;
+    }
+    if !any || total < 0 {
+        return Err(invalid());
+    }
+    Ok(total)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::delay_us;
+
+    #[test]
+    fn delays_are_read() {
+        assert_eq!(delay_us("10 minutes").unwrap(), 600_000_000);
+        assert_eq!(delay_us("interval 1 hour 30 seconds").unwrap(), 3_630_000_000);
+        assert_eq!(delay_us("0 seconds").unwrap(), 0);
+        assert!(delay_us("soon").is_err());
+        assert!(delay_us("").is_err());
+    }
+}

@@ -1,0 +1,241 @@
+//! Relations without an input: reads, local data, ranges, SQL text, the catalog.
+
+use std::io::Cursor;
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema};
+use arrow::ipc::reader::StreamReader;
+use arrow::record_batch::RecordBatch;
+use datafusion::catalog::MemTable;
+use datafusion::common::ScalarValue;
+use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder, lit};
+
+use super::context::Planner;
+use super::expression::Expressions;
+use super::faces;
+use super::proto::{self, catalog, read};
+use super::scope::{Output, Scope, split_identifier};
+use super::types;
+use crate::error::{Error, Result};
+use crate::relation::{ObjectName, ReadOptions, RelationRequest, UnresolvedRelation};
+
+impl Planner<'_> {
+    pub(super) async fn read(&self, read: &proto::Read) -> Result<Scope> {
+        match &read.read_type {
+            Some(read::ReadType::NamedTable(table)) => {
+                let name = split_identifier(&table.unparsed_identifier)?;
+                let options = sorted_options(&table.options);
+                let relation = UnresolvedRelation::Table { name: ObjectName(name.clone()), options, time_travel: None };
+                self.resolved(relation, read.is_streaming, &name).await
+            }
+            Some(read::ReadType::DataSource(source)) => {
+                if !source.predicates.is_empty() {
+                    return Err(Error::unsupported("`spark.read.jdbc` with predicates"));
+                }
+                let schema = source.schema.as_deref().filter(|text| !text.is_empty()).map(types::parse_schema).transpose()?;
+                let mut options = sorted_options(&source.options);
+                let mut paths = source.paths.clone();
+                if paths.is_empty() && let Some(path) = options.get("path") {
+                    paths.push(path.to_owned());
+                }
+                if let Some(name) = &source.source_name {
+                    options.set("sourceName", name.as_str());
+                }
+                let format = source.format.clone().filter(|format| !format.is_empty());
+                let relation = UnresolvedRelation::Source { format, paths, schema: schema.map(Arc::new), options };
+                self.resolved(relation, read.is_streaming, &[]).await
+            }
+            None => Err(Error::internal("a read without a source")),
+        }
+    }
+
+    async fn resolved(&self, relation: UnresolvedRelation, streaming: bool, name: &[String]) -> Result<Scope> {
+        let request = RelationRequest { relation, streaming, location: None };
+        Ok(Scope::new(self.resolver.resolve(&request).await?, name))
+    }
+
+    pub(super) fn local_relation(&self, local: &proto::LocalRelation) -> Result<Scope> {
+        let schema = local.schema.as_deref().map(types::parse_schema).transpose()?;
+        match &local.data {
+            Some(data) => self.local_data(std::slice::from_ref(data), schema),
+            None => {
+                let schema = schema.ok_or_else(|| Error::internal("a local relation without data and schema"))?;
+                self.local_batches(Arc::new(schema), Vec::new(), None)
+            }
+        }
+    }
+
+    /// Local data that was uploaded before, in one or several blobs.
+    pub(super) fn cached_local_relation(&self, hashes: &[String], schema: Option<&str>) -> Result<Scope> {
+        let blob = |hash: &str| {
+            self.artifacts.cached(hash).ok_or_else(|| Error::user(format!("the client has not uploaded `cache/{hash}`")))
+        };
+        let declared = match schema {
+            Some(hash) => {
+                let bytes = blob(hash)?;
+                let text = std::str::from_utf8(&bytes).map_err(|error| Error::user("the uploaded schema is not text").with_source(error))?;
+                Some(types::parse_schema(text)?)
+            }
+            None => None,
+        };
+        let data = hashes.iter().map(|hash| blob(hash)).collect::<Result<Vec<_>>>()?;
+        self.local_data(&data, declared)
+    }
+
+    fn local_data(&self, streams: &[bytes::Bytes], declared: Option<Schema>) -> Result<Scope> {
+        let mut batches = Vec::new();
+        let mut schema = None;
+        for stream in streams {
+            let reader = StreamReader::try_new(Cursor::new(stream), None)?;
+            schema.get_or_insert(reader.schema());
+            for batch in reader {
+                batches.push(batch?);
+            }
+        }
+        let schema = schema.ok_or_else(|| Error::internal("local data without a stream"))?;
+        self.local_batches(schema, batches, declared)
+    }
+
+    /// Rows that came with the request, cast to the types the client declared.
+    fn local_batches(
+        &self,
+        schema: Arc<Schema>,
+        batches: Vec<RecordBatch>,
+        declared: Option<Schema>,
+    ) -> Result<Scope> {
+        let internal = Schema::new(
+            schema
+                .fields()
+                .iter()
+                .enumerate()
+                .map(|(i, field)| field.as_ref().clone().with_name(self.names.unique(&i.to_string())))
+                .collect::<Vec<_>>(),
+        );
+        let internal = Arc::new(internal);
+        let batches = batches
+            .into_iter()
+            .map(|batch| {
+                let options = arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+                Ok(RecordBatch::try_new_with_options(Arc::clone(&internal), batch.columns().to_vec(), &options)?)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let table = MemTable::try_new(Arc::clone(&internal), vec![batches])?;
+        let plan = LogicalPlanBuilder::scan("local_relation", provider_as_source(Arc::new(table)), None)?.build()?;
+        let scope = Scope::new(plan, &[]);
+        let target: Vec<Field> = match &declared {
+            Some(declared) if declared.fields().len() == schema.fields().len() => {
+                declared.fields().iter().map(|field| field.as_ref().clone()).collect()
+            }
+            Some(declared) => {
+                return Err(Error::user(format!(
+                    "the data has {} columns, the schema {}",
+                    schema.fields().len(),
+                    declared.fields().len()
+                )));
+            }
+            None => schema.fields().iter().map(|field| field.as_ref().clone().with_data_type(faces::canonical(field.data_type()))).collect(),
+        };
+        let outputs = scope
+            .columns
+            .iter()
+            .zip(&target)
+            .map(|(column, field)| Ok(Output::computed(self.to_field(column.expr(), field, &scope)?, field.name())))
+            .collect::<Result<_>>()?;
+        scope.project(outputs, &self.names)
+    }
+
+    /// An expression brought to a field's type, with its metadata.
+    pub(super) fn to_field(&self, expr: Expr, field: &Field, scope: &Scope) -> Result<Expr> {
+        use datafusion::logical_expr::ExprSchemable as _;
+        let expr = if expr.get_type(scope.schema())? == *field.data_type() {
+            expr
+        } else {
+            faces::cast(expr, field.data_type(), faces::CastMode::Ansi, scope.schema(), &self.conf)?
+        };
+        if field.metadata().is_empty() {
+            return Ok(expr);
+        }
+        let metadata: std::collections::BTreeMap<_, _> = field.metadata().clone().into_iter().collect();
+        Ok(expr.alias_with_metadata(field.name(), Some(metadata.into())))
+    }
+
+    /// `spark.range`: computed, so that a large range takes no memory.
+    pub(super) fn range(&self, range: &proto::Range) -> Result<Scope> {
+        if range.step == 0 {
+            return Err(Error::user("the step of a range must not be 0"));
+        }
+        let plan = faces::range_plan(self, range.start.unwrap_or(0), range.end, range.step, &self.names.unique("id"))?;
+        let scope = Scope::new(plan, &[]);
+        let outputs = scope.columns.iter().map(|column| Output::renamed(column, "id")).collect();
+        scope.project(outputs, &self.names)
+    }
+
+    pub(super) async fn sql(&self, sql: &proto::Sql) -> Result<Scope> {
+        let arguments = self.sql_arguments(sql)?;
+        let plan = faces::plan_query(self, &sql.query, arguments).await?;
+        Ok(Scope::new(plan, &[]))
+    }
+
+    /// The parameters of a query: by name (`:x`) or by position (`?`).
+    fn sql_arguments(&self, sql: &proto::Sql) -> Result<faces::SqlArguments> {
+        let nothing = Scope::new(LogicalPlanBuilder::empty(true).build()?, &[]);
+        let expressions = Expressions::new(self, &nothing);
+        let mut named = Vec::new();
+        for (name, value) in &sql.named_arguments {
+            named.push((name.clone(), expressions.plan(value)?));
+        }
+        let mut positional = expressions.plan_all(&sql.pos_arguments)?;
+        #[allow(deprecated, reason = "clients before 4.0 send literals")]
+        {
+            for (name, value) in &sql.args {
+                named.push((name.clone(), lit(super::literal::scalar(value)?)));
+            }
+            for value in &sql.pos_args {
+                positional.push(lit(super::literal::scalar(value)?));
+            }
+        }
+        Ok(faces::SqlArguments { named, positional })
+    }
+
+    /// The questions of `spark.catalog` that have an answer here.
+    pub(super) async fn catalog(&self, request: &proto::Catalog) -> Result<Scope> {
+        use catalog::CatType;
+        let value = match &request.cat_type {
+            Some(CatType::TableExists(table)) => {
+                let name = split_identifier(&table.table_name)?;
+                ScalarValue::from(self.exists(name).await?)
+            }
+            Some(CatType::CurrentDatabase(_)) => ScalarValue::from("default"),
+            Some(CatType::CurrentCatalog(_)) => ScalarValue::from("spark_catalog"),
+            Some(CatType::IsCached(_)) => ScalarValue::from(false),
+            Some(CatType::CacheTable(_) | CatType::UncacheTable(_) | CatType::ClearCache(_) | CatType::RefreshTable(_)) => {
+                ScalarValue::from(true)
+            }
+            Some(CatType::FunctionExists(function)) => {
+                use datafusion::execution::FunctionRegistry as _;
+                let name = function.function_name.to_ascii_lowercase();
+                ScalarValue::from(self.state.udf(&name).is_ok() || self.state.udaf(&name).is_ok())
+            }
+            _ => return Err(Error::unsupported("this call of `spark.catalog`")),
+        };
+        let plan = LogicalPlanBuilder::empty(true).project(vec![lit(value).alias("value")])?.build()?;
+        Ok(Scope::new(plan, &[]))
+    }
+
+    async fn exists(&self, name: Vec<String>) -> Result<bool> {
+        let relation = UnresolvedRelation::Table { name: ObjectName(name), options: ReadOptions::new(), time_travel: None };
+        match self.resolver.resolve(&RelationRequest { relation, streaming: false, location: None }).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.condition() == Some("TABLE_OR_VIEW_NOT_FOUND") => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Options in a fixed order: the protocol's map has none.
+fn sorted_options(options: &std::collections::HashMap<String, String>) -> ReadOptions {
+    let mut pairs: Vec<_> = options.iter().collect();
+    pairs.sort();
+    pairs.into_iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
+}

@@ -1,0 +1,370 @@
+//! ExecutePlan and what belongs to it: queries, commands, reattaching, releasing, interrupting.
+
+use std::sync::Arc;
+
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::ipc::writer::StreamWriter;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use bytes::Bytes;
+use datafusion::dataframe::DataFrame;
+use datafusion::logical_expr::LogicalPlan;
+use futures::TryStreamExt;
+use tonic::Status;
+use tonic::codegen::BoxStream;
+
+use super::operation::Operation;
+use super::{ConnectService, Session, analysis_context, relation_of, show};
+use crate::connect::host::{AnalysisContext, PipelineReply, Purpose};
+use crate::connect::proto::execute_plan_response::{ArrowBatch, ResponseType, SqlCommandResult};
+use crate::connect::proto::{self, ExecutePlanResponse, command::CommandType, plan, relation::RelType};
+use crate::connect::status::status;
+use crate::connect::{faces, types};
+use crate::error::{Error, Result};
+use crate::streaming::is_streaming;
+
+/// The most bytes of rows in one response.
+const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
+
+impl ConnectService {
+    pub async fn execute_plan(&self, request: proto::ExecutePlanRequest) -> Result<BoxStream<ExecutePlanResponse>, Status> {
+        let session = self.session(request.user_context.as_ref(), &request.session_id).await?;
+        if let Some(id) = &request.operation_id
+            && let Some(operation) = session.operations.lock().get(id)
+        {
+            return Ok(operation.responses(None));
+        }
+        let analysis = analysis_context(request.user_context.as_ref());
+        let operation = Operation::new(&session, request.operation_id, request.tags);
+        session.operations.lock().insert(operation.id.clone(), Arc::clone(&operation));
+        let reattachable = request.request_options.iter().any(|option| {
+            use proto::execute_plan_request::request_option::RequestOption;
+            matches!(&option.request_option, Some(RequestOption::ReattachOptions(options)) if options.reattachable)
+        });
+        let (worker, of) = (Arc::clone(&operation), Arc::clone(&session));
+        operation.start(async move {
+            let result = of.execute(&worker, request.plan, analysis.as_ref()).await;
+            if !reattachable {
+                of.operations.lock().remove(&worker.id);
+            }
+            result
+        });
+        Ok(operation.responses(None))
+    }
+
+    pub async fn reattach_execute(
+        &self,
+        request: proto::ReattachExecuteRequest,
+    ) -> Result<BoxStream<ExecutePlanResponse>, Status> {
+        let session = self.session(request.user_context.as_ref(), &request.session_id).await?;
+        let operation = session.operations.lock().get(&request.operation_id).cloned();
+        let operation = operation.ok_or_else(|| {
+            status(
+                &Error::user(format!("operation `{}` does not exist", request.operation_id))
+                    .with_condition("INVALID_HANDLE.OPERATION_NOT_FOUND"),
+            )
+        })?;
+        Ok(operation.responses(request.last_response_id.as_deref()))
+    }
+
+    pub async fn release_execute(&self, request: proto::ReleaseExecuteRequest) -> Result<proto::ReleaseExecuteResponse, Status> {
+        use proto::release_execute_request::Release;
+        let session = self.session(request.user_context.as_ref(), &request.session_id).await?;
+        let operation = session.operations.lock().get(&request.operation_id).cloned();
+        if let Some(operation) = &operation {
+            match &request.release {
+                Some(Release::ReleaseUntil(until)) => operation.release_until(&until.response_id),
+                Some(Release::ReleaseAll(_)) | None => {
+                    session.operations.lock().remove(&request.operation_id);
+                    if !operation.is_finished() {
+                        operation.cancel();
+                    }
+                }
+            }
+        }
+        Ok(proto::ReleaseExecuteResponse {
+            session_id: session.id.clone(),
+            server_side_session_id: session.server_id.clone(),
+            operation_id: operation.map(|operation| operation.id.clone()),
+        })
+    }
+
+    pub async fn interrupt(&self, request: proto::InterruptRequest) -> Result<proto::InterruptResponse, Status> {
+        use proto::interrupt_request::Interrupt;
+        let session = self.session(request.user_context.as_ref(), &request.session_id).await?;
+        let operations: Vec<_> = session.operations.lock().values().cloned().collect();
+        let meant = |operation: &Arc<Operation>| match &request.interrupt {
+            None => true,
+            Some(Interrupt::OperationTag(tag)) => operation.tags.contains(tag),
+            Some(Interrupt::OperationId(id)) => operation.id == *id,
+        };
+        let mut interrupted_ids = Vec::new();
+        for operation in operations.iter().filter(|operation| !operation.is_finished()).filter(|o| meant(o)) {
+            operation.cancel();
+            interrupted_ids.push(operation.id.clone());
+        }
+        Ok(proto::InterruptResponse {
+            session_id: session.id.clone(),
+            server_side_session_id: session.server_id.clone(),
+            interrupted_ids,
+        })
+    }
+}
+
+impl Session {
+    async fn execute(&self, operation: &Operation, plan: Option<proto::Plan>, analysis: Option<&AnalysisContext>) -> Result<()> {
+        match plan.and_then(|plan| plan.op_type) {
+            Some(plan::OpType::Root(relation)) => self.execute_relation(operation, &relation, analysis).await,
+            Some(plan::OpType::Command(command)) => self.execute_command(operation, command, analysis).await,
+            Some(plan::OpType::CompressedOperation(_)) => {
+                Err(Error::unsupported("a compressed plan").with_condition("CONNECT_INVALID_PLAN.CANNOT_PARSE"))
+            }
+            None => Err(Error::internal("a request without a plan")),
+        }
+    }
+
+    async fn execute_relation(
+        &self,
+        operation: &Operation,
+        relation: &proto::Relation,
+        analysis: Option<&AnalysisContext>,
+    ) -> Result<()> {
+        match &relation.rel_type {
+            Some(RelType::ShowString(message)) => {
+                let rows = self.shown(&message.input, message.num_rows, analysis).await?;
+                let text = show::text(&rows, message.num_rows, message.truncate, message.vertical)?;
+                send_text(operation, "show_string", text).await
+            }
+            Some(RelType::HtmlString(message)) => {
+                let rows = self.shown(&message.input, message.num_rows, analysis).await?;
+                send_text(operation, "html_string", show::html(&rows, message.num_rows, message.truncate)?).await
+            }
+            _ => {
+                let plan = self.plan(relation, Purpose::Execute, analysis).await?;
+                self.run(operation, plan).await
+            }
+        }
+    }
+
+    /// The rows that `show` prints, and one more if there are more.
+    async fn shown(
+        &self,
+        input: &Option<Box<proto::Relation>>,
+        rows: i32,
+        analysis: Option<&AnalysisContext>,
+    ) -> Result<RecordBatch> {
+        let input = input.as_deref().ok_or_else(|| Error::internal("`show` without a relation"))?;
+        let plan = self.plan(input, Purpose::Execute, analysis).await?;
+        refuse_streams(&plan)?;
+        let limit = usize::try_from(rows).unwrap_or(0).saturating_add(1);
+        let frame = DataFrame::new(self.host.context().state(), plan).limit(0, Some(limit))?;
+        let schema = Arc::new(frame.schema().as_arrow().clone());
+        Ok(arrow::compute::concat_batches(&schema, &frame.collect().await?)?)
+    }
+
+    async fn run(&self, operation: &Operation, plan: LogicalPlan) -> Result<()> {
+        refuse_streams(&plan)?;
+        let schema = plain_schema(plan.schema().as_arrow());
+        operation.push_schema(types::from_arrow_schema(&schema)?).await;
+        let mut stream = DataFrame::new(self.host.context().state(), plan).execute_stream().await?;
+        let mut offset = 0;
+        let mut sent = false;
+        while let Some(batch) = stream.try_next().await? {
+            for part in split(&plain_batch(&batch, &schema)?) {
+                offset = send_batch(operation, &part, offset).await?;
+                sent = true;
+            }
+        }
+        if !sent {
+            send_batch(operation, &RecordBatch::new_empty(schema), 0).await?;
+        }
+        Ok(())
+    }
+
+    async fn execute_command(
+        &self,
+        operation: &Operation,
+        command: proto::Command,
+        analysis: Option<&AnalysisContext>,
+    ) -> Result<()> {
+        match command.command_type {
+            Some(CommandType::SqlCommand(sql)) => self.execute_sql(operation, sql).await,
+            Some(CommandType::CreateDataframeView(view)) => self.create_view(&view),
+            Some(CommandType::PipelineCommand(command)) => self.execute_pipeline(operation, command, analysis).await,
+            Some(CommandType::RegisterFunction(function)) => {
+                Err(Error::unsupported(format!("the Python function `{}`: running user-defined functions", function.function_name)))
+            }
+            Some(CommandType::WriteOperation(_) | CommandType::WriteOperationV2(_)) => {
+                Err(Error::unsupported("`DataFrame.write`").with_help("Declare a dataset: what a pipeline writes is what its datasets return."))
+            }
+            Some(CommandType::WriteStreamOperationStart(_)) => Err(Error::unsupported("`DataFrame.writeStream`")
+                .with_help("Declare a streaming table or a sink: flows write to them.")),
+            Some(CommandType::MergeIntoTableCommand(_)) => Err(Error::unsupported("`DataFrame.mergeInto`")),
+            Some(CommandType::RegisterTableFunction(_)) => Err(Error::unsupported("a Python table function")),
+            Some(CommandType::RegisterDataSource(_)) => Err(Error::unsupported("a Python data source")),
+            Some(CommandType::CheckpointCommand(_)) => Err(Error::unsupported("`DataFrame.checkpoint`")),
+            Some(CommandType::MlCommand(_)) => Err(Error::unsupported("`pyspark.ml`")),
+            Some(_) => Err(Error::unsupported("this command of Spark Connect")),
+            None => Err(Error::internal("a command without a kind")),
+        }
+    }
+
+    /// `spark.sql`: a query is handed back as a relation, to be planned when it is used.
+    async fn execute_sql(&self, operation: &Operation, command: proto::SqlCommand) -> Result<()> {
+        #[allow(deprecated, reason = "clients before 4.0 send the text and not a relation")]
+        let relation = command.input.unwrap_or_else(|| {
+            relation_of(RelType::Sql(proto::Sql {
+                query: command.sql,
+                args: command.args,
+                pos_args: command.pos_args,
+                named_arguments: command.named_arguments,
+                pos_arguments: command.pos_arguments,
+            }))
+        });
+        let text = sql_text(&relation).unwrap_or_default();
+        let relation = if is_query(text) {
+            relation
+        } else {
+            self.host.sql_command(text).await?;
+            relation_of(RelType::LocalRelation(proto::LocalRelation {
+                data: None,
+                schema: Some(r#"{"type":"struct","fields":[]}"#.to_owned()),
+            }))
+        };
+        operation.push(ResponseType::SqlCommandResult(SqlCommandResult { relation: Some(relation) })).await;
+        Ok(())
+    }
+
+    async fn execute_pipeline(
+        &self,
+        operation: &Operation,
+        mut command: proto::PipelineCommand,
+        analysis: Option<&AnalysisContext>,
+    ) -> Result<()> {
+        use proto::pipeline_command::{CommandType, define_flow::Details};
+        if let Some(CommandType::DefineFlow(flow)) = &mut command.command_type
+            && let Some(Details::RelationFlowDetails(details)) = &mut flow.details
+        {
+            details.relation = details.relation.take().map(|relation| self.with_views(relation));
+        }
+        match self.host.pipeline_command(&command, analysis).await? {
+            PipelineReply::Result(result) => {
+                if let Some(result) = result {
+                    operation.push(ResponseType::PipelineCommandResult(result)).await;
+                }
+            }
+            PipelineReply::Events(mut events) => {
+                while let Some(event) = events.try_next().await? {
+                    let result = proto::PipelineEventResult { event: Some(event) };
+                    operation.push(ResponseType::PipelineEventResult(result)).await;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn refuse_streams(plan: &LogicalPlan) -> Result<()> {
+    if is_streaming(plan) {
+        return Err(Error::user("queries with streaming sources must be run by a flow")
+            .with_condition("STREAMING_QUERY_WITHOUT_WRITE")
+            .with_help("Return the DataFrame from a dataset function; to look at the rows, read without streaming."));
+    }
+    Ok(())
+}
+
+/// The text of a SQL relation, also below the relations it comes with.
+fn sql_text(relation: &proto::Relation) -> Option<&str> {
+    match relation.rel_type.as_ref()? {
+        RelType::Sql(sql) => Some(&sql.query),
+        RelType::WithRelations(with) => sql_text(with.root.as_deref()?),
+        _ => None,
+    }
+}
+
+/// Whether a statement is a query: by its first word, comments skipped.
+fn is_query(text: &str) -> bool {
+    let mut rest = text.trim_start();
+    loop {
+        if let Some(comment) = rest.strip_prefix("--") {
+            rest = comment.split_once('\n').map_or("", |(_, rest)| rest).trim_start();
+        } else if let Some(comment) = rest.strip_prefix("/*") {
+            rest = comment.split_once("*/").map_or("", |(_, rest)| rest).trim_start();
+        } else {
+            break;
+        }
+    }
+    let word: String = rest.chars().take_while(char::is_ascii_alphabetic).collect();
+    rest.starts_with('(')
+        || matches!(word.to_ascii_lowercase().as_str(), "select" | "with" | "from" | "values" | "table" | "map" | "reduce")
+}
+
+async fn send_text(operation: &Operation, column: &str, text: String) -> Result<()> {
+    let schema = Arc::new(Schema::new(vec![Field::new(column, DataType::Utf8, false)]));
+    let batch = RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(arrow::array::StringArray::from(vec![text]))])?;
+    operation.push_schema(types::from_arrow_schema(&schema)?).await;
+    send_batch(operation, &batch, 0).await.map(|_| ())
+}
+
+/// Sends a batch that starts at row `offset`; gives the row after it.
+async fn send_batch(operation: &Operation, batch: &RecordBatch, offset: i64) -> Result<i64> {
+    let mut data = Vec::new();
+    let mut writer = StreamWriter::try_new(&mut data, batch.schema_ref())?;
+    writer.write(batch)?;
+    writer.finish()?;
+    drop(writer);
+    let row_count = i64::try_from(batch.num_rows()).unwrap_or(i64::MAX);
+    operation
+        .push(ResponseType::ArrowBatch(ArrowBatch {
+            row_count,
+            data: Bytes::from(data),
+            start_offset: Some(offset),
+            chunk_index: None,
+            num_chunks_in_batch: None,
+        }))
+        .await;
+    Ok(offset + row_count)
+}
+
+/// A batch in parts of at most [`MAX_BATCH_BYTES`], as far as whole rows allow.
+fn split(batch: &RecordBatch) -> Vec<RecordBatch> {
+    let rows = batch.num_rows();
+    let parts = batch.get_array_memory_size().div_ceil(MAX_BATCH_BYTES).clamp(1, rows.max(1));
+    let step = rows.div_ceil(parts).max(1);
+    (0..rows.max(1)).step_by(step).map(|start| batch.slice(start, step.min(rows - start))).collect()
+}
+
+/// The schema in the types that every client can read.
+fn plain_schema(schema: &Schema) -> SchemaRef {
+    let fields: Vec<_> =
+        schema.fields().iter().map(|field| field.as_ref().clone().with_data_type(faces::canonical(field.data_type()))).collect();
+    Arc::new(Schema::new(fields))
+}
+
+fn plain_batch(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let columns = batch
+        .columns()
+        .iter()
+        .zip(schema.fields())
+        .map(|(column, field)| {
+            if column.data_type() == field.data_type() { Ok(Arc::clone(column)) } else { cast(column, field.data_type()) }
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let nullable: Vec<_> = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
+    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(nullable)), columns, &options)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_query;
+
+    #[test]
+    fn queries_are_told_from_statements() {
+        assert!(is_query("-- c\n SELECT 1"));
+        assert!(is_query("/* c */ with x as (select 1) select * from x"));
+        assert!(is_query("(select 1)"));
+        assert!(!is_query("CREATE TABLE t (a int)"));
+        assert!(!is_query("SET x = 1"));
+    }
+}

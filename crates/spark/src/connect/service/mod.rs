@@ -1,0 +1,196 @@
+//! The Spark Connect service: sessions, authentication, and one handler per method.
+
+mod analyze;
+mod artifact;
+mod execute;
+mod operation;
+mod settings;
+mod show;
+mod tree;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use prost::Message as _;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::Status;
+use tonic::codegen::http::HeaderMap;
+use uuid::Uuid;
+
+use super::artifacts::Artifacts;
+use super::grpc::ConnectServer;
+use super::host::{AnalysisContext, ConnectHost, ConnectSession, Purpose};
+use super::plan::plan_relation_with;
+use super::proto::{self, relation::RelType};
+use super::status::status;
+use crate::error::{Error, Kind, Result};
+use operation::Operation;
+
+/// Serves Spark Connect on `listener` until `shutdown` is done; requests in progress are finished.
+///
+/// Only requests with `authorization: Bearer <token>` are answered. The stock client sends it in
+/// plain text to `sc://localhost:<port>/;token=<token>`, to any other host it insists on TLS.
+///
+/// # Errors
+/// `Unavailable` if the listener fails.
+pub async fn serve(
+    host: Arc<dyn ConnectHost>,
+    listener: TcpListener,
+    token: String,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<()> {
+    let service = ConnectService { host, token, sessions: Mutex::default() };
+    tonic::transport::Server::builder()
+        .tcp_nodelay(true)
+        .add_service(ConnectServer(Arc::new(service)))
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown)
+        .await
+        .map_err(|error| Error::new(Kind::Unavailable, "the Spark Connect service failed").with_source(error))
+}
+
+/// What the service keeps for all clients.
+pub(super) struct ConnectService {
+    host: Arc<dyn ConnectHost>,
+    token: String,
+    sessions: Mutex<HashMap<(String, String), Arc<Session>>>,
+}
+
+/// What the service keeps for one client.
+struct Session {
+    host: Arc<dyn ConnectSession>,
+    /// The client's name of the session.
+    id: String,
+    /// Ours: the client notices by it if the server was restarted.
+    server_id: String,
+    artifacts: Artifacts,
+    views: Mutex<HashMap<String, proto::Relation>>,
+    operations: Mutex<HashMap<String, Arc<Operation>>>,
+}
+
+impl ConnectService {
+    /// Refuses requests without the token.
+    pub fn authorize(&self, headers: &HeaderMap) -> Result<(), Status> {
+        let given = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let given = given.strip_prefix("Bearer ").unwrap_or_default().as_bytes();
+        let expected = self.token.as_bytes();
+        let differing = given.iter().zip(expected).fold(given.len() ^ expected.len(), |all, (a, b)| all | usize::from(a ^ b));
+        if differing == 0 { Ok(()) } else { Err(Status::unauthenticated("the token is missing or wrong")) }
+    }
+
+    async fn session(&self, user: Option<&proto::UserContext>, session_id: &str) -> Result<Arc<Session>, Status> {
+        let user = user.map(|user| user.user_id.clone()).unwrap_or_default();
+        let key = (user, session_id.to_owned());
+        if let Some(session) = self.sessions.lock().get(&key) {
+            return Ok(Arc::clone(session));
+        }
+        let host = self.host.session(&key.0, session_id).await.map_err(|error| status(&error))?;
+        let session = Session {
+            host,
+            id: session_id.to_owned(),
+            server_id: Uuid::new_v4().to_string(),
+            artifacts: Artifacts::default(),
+            views: Mutex::default(),
+            operations: Mutex::default(),
+        };
+        Ok(Arc::clone(self.sessions.lock().entry(key).or_insert_with(|| Arc::new(session))))
+    }
+
+    pub async fn release_session(&self, request: proto::ReleaseSessionRequest) -> Result<proto::ReleaseSessionResponse, Status> {
+        let user = request.user_context.map(|user| user.user_id).unwrap_or_default();
+        let session = self.sessions.lock().remove(&(user.clone(), request.session_id.clone()));
+        if let Some(session) = &session {
+            for operation in session.operations.lock().values() {
+                operation.cancel();
+            }
+            self.host.release(&user, &request.session_id).await;
+        }
+        let server_side_session_id = session.map(|session| session.server_id.clone()).unwrap_or_default();
+        Ok(proto::ReleaseSessionResponse { session_id: request.session_id, server_side_session_id })
+    }
+
+    /// All there is to say about an error is in its status.
+    pub async fn fetch_error_details(
+        &self,
+        request: proto::FetchErrorDetailsRequest,
+    ) -> Result<proto::FetchErrorDetailsResponse, Status> {
+        let session = self.session(request.user_context.as_ref(), &request.session_id).await?;
+        Ok(proto::FetchErrorDetailsResponse {
+            session_id: session.id.clone(),
+            server_side_session_id: session.server_id.clone(),
+            root_error_idx: None,
+            errors: Vec::new(),
+        })
+    }
+}
+
+impl Session {
+    /// The plan of a relation, with the session's views and artifacts in reach.
+    async fn plan(
+        &self,
+        relation: &proto::Relation,
+        purpose: Purpose,
+        analysis: Option<&AnalysisContext>,
+    ) -> Result<datafusion::logical_expr::LogicalPlan> {
+        let resolver = self.host.resolver(purpose, analysis);
+        let relation = self.with_views(relation.clone());
+        plan_relation_with(&self.host.context(), &relation, resolver.as_ref(), &self.artifacts).await
+    }
+
+    /// The relation together with the temporary views it may name.
+    ///
+    /// The views become part of the relation, so that it keeps its meaning wherever it is planned:
+    /// a flow defined over a view outlives the session.
+    fn with_views(&self, relation: proto::Relation) -> proto::Relation {
+        let views = self.views.lock();
+        if views.is_empty() {
+            return relation;
+        }
+        let text = String::from_utf8_lossy(&relation.encode_to_vec()).to_lowercase();
+        let references: Vec<_> = views
+            .iter()
+            .filter(|(name, _)| text.contains(name.as_str()))
+            .map(|(name, view)| alias(name, view.clone()))
+            .collect();
+        if references.is_empty() {
+            return relation;
+        }
+        relation_of(RelType::WithRelations(Box::new(proto::WithRelations { root: Some(Box::new(relation)), references })))
+    }
+
+    fn create_view(&self, command: &proto::CreateDataFrameViewCommand) -> Result<()> {
+        if command.is_global {
+            return Err(Error::unsupported("a global temporary view").with_help("Use createOrReplaceTempView."));
+        }
+        let relation = command.input.clone().ok_or_else(|| Error::internal("a view without a relation"))?;
+        let relation = self.with_views(relation);
+        let name = command.name.trim_matches('`').to_lowercase();
+        let mut views = self.views.lock();
+        if !command.replace && views.contains_key(&name) {
+            return Err(Error::user(format!("view `{}` already exists", command.name))
+                .with_condition("TEMP_TABLE_OR_VIEW_ALREADY_EXISTS"));
+        }
+        views.insert(name, relation);
+        Ok(())
+    }
+}
+
+fn alias(name: &str, input: proto::Relation) -> proto::Relation {
+    relation_of(RelType::SubqueryAlias(Box::new(proto::SubqueryAlias {
+        input: Some(Box::new(input)),
+        alias: name.to_owned(),
+        qualifier: Vec::new(),
+    })))
+}
+
+/// A relation of a kind, without a plan id.
+fn relation_of(kind: RelType) -> proto::Relation {
+    proto::Relation { common: None, rel_type: Some(kind) }
+}
+
+/// The place within a pipeline that a request says it comes from.
+fn analysis_context(user: Option<&proto::UserContext>) -> Option<AnalysisContext> {
+    let extension = user?.extensions.iter().find(|any| any.type_url.ends_with("spark.connect.PipelineAnalysisContext"))?;
+    proto::PipelineAnalysisContext::decode(extension.value.as_slice()).ok().map(AnalysisContext::from)
+}

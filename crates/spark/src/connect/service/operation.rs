@@ -1,0 +1,177 @@
+//! Executions: their responses are kept until the client has them, so that it can reattach.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tonic::Status;
+use tonic::codegen::BoxStream;
+use uuid::Uuid;
+
+use super::Session;
+use crate::connect::proto::{self, ExecutePlanResponse, execute_plan_response::ResponseType};
+use crate::connect::status::status;
+use crate::error::{Error, Kind, Result};
+
+/// How many responses may wait for the client before the execution pauses.
+const MAX_WAITING: usize = 16;
+
+/// One execution.
+pub(super) struct Operation {
+    pub id: String,
+    pub tags: Vec<String>,
+    session_id: String,
+    server_id: String,
+    state: Mutex<State>,
+    changed: watch::Sender<u64>,
+    task: Mutex<Option<AbortHandle>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The number of the first response that is kept.
+    first: usize,
+    kept: VecDeque<ExecutePlanResponse>,
+    /// The number after the last response the client was given.
+    taken: usize,
+    end: Option<Result<(), Status>>,
+}
+
+impl Operation {
+    pub fn new(session: &Session, id: Option<String>, tags: Vec<String>) -> Arc<Self> {
+        Arc::new(Self {
+            id: id.unwrap_or_else(|| Uuid::new_v4().to_string()),
+            tags,
+            session_id: session.id.clone(),
+            server_id: session.server_id.clone(),
+            state: Mutex::default(),
+            changed: watch::Sender::new(0),
+            task: Mutex::new(None),
+        })
+    }
+
+    /// Runs `work` as the execution.
+    pub fn start(self: &Arc<Self>, work: impl Future<Output = Result<()>> + Send + 'static) {
+        let operation = Arc::clone(self);
+        let task = tokio::spawn(async move {
+            let result = work.await;
+            if result.is_ok() {
+                operation.push(ResponseType::ResultComplete(Default::default())).await;
+            }
+            operation.finish(result.map_err(|error| status(&error)));
+        });
+        *self.task.lock() = Some(task.abort_handle());
+    }
+
+    /// Adds a response; waits while the client is behind.
+    pub async fn push(&self, response: ResponseType) {
+        self.respond(Some(response), None).await;
+    }
+
+    /// Adds the schema of the rows that follow.
+    pub async fn push_schema(&self, schema: proto::DataType) {
+        self.respond(None, Some(schema)).await;
+    }
+
+    async fn respond(&self, response_type: Option<ResponseType>, schema: Option<proto::DataType>) {
+        let mut changes = self.changed.subscribe();
+        loop {
+            {
+                let mut state = self.state.lock();
+                if state.first + state.kept.len() < state.taken + MAX_WAITING {
+                    state.kept.push_back(ExecutePlanResponse {
+                        session_id: self.session_id.clone(),
+                        server_side_session_id: self.server_id.clone(),
+                        operation_id: self.id.clone(),
+                        response_id: Uuid::new_v4().to_string(),
+                        response_type,
+                        schema,
+                        ..Default::default()
+                    });
+                    break;
+                }
+            }
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+        self.notify();
+    }
+
+    fn finish(&self, end: Result<(), Status>) {
+        self.state.lock().end.get_or_insert(end);
+        self.notify();
+    }
+
+    fn notify(&self) {
+        self.changed.send_modify(|version| *version = version.wrapping_add(1));
+    }
+
+    /// Stops the execution; the client gets a cancellation.
+    pub fn cancel(&self) {
+        if let Some(task) = self.task.lock().take() {
+            task.abort();
+        }
+        let error = Error::new(Kind::Cancelled, "the operation was cancelled").with_condition("OPERATION_CANCELED");
+        self.finish(Err(status(&error)));
+    }
+
+    /// Whether the execution has come to an end.
+    pub fn is_finished(&self) -> bool {
+        self.state.lock().end.is_some()
+    }
+
+    /// Forgets the responses up to and including `response_id`.
+    pub fn release_until(&self, response_id: &str) {
+        let mut state = self.state.lock();
+        if let Some(position) = state.kept.iter().position(|response| response.response_id == response_id) {
+            state.kept.drain(..=position);
+            state.first += position + 1;
+        }
+    }
+
+    /// The responses after `last_response_id`, or all that are kept, then those to come.
+    pub fn responses(self: &Arc<Self>, last_response_id: Option<&str>) -> BoxStream<ExecutePlanResponse> {
+        let next = {
+            let state = self.state.lock();
+            let after = last_response_id
+                .and_then(|id| state.kept.iter().position(|response| response.response_id == id))
+                .map_or(0, |position| position + 1);
+            state.first + after
+        };
+        let start = (Arc::clone(self), next, self.changed.subscribe(), false);
+        Box::pin(futures::stream::unfold(start, |(operation, mut next, mut changes, ended)| async move {
+            if ended {
+                return None;
+            }
+            loop {
+                let found = operation.take(&mut next);
+                match found {
+                    Some(Ok(Some(response))) => return Some((Ok(response), (operation, next, changes, false))),
+                    Some(Ok(None)) => return None,
+                    Some(Err(status)) => return Some((Err(status), (operation, next, changes, true))),
+                    None => changes.changed().await.ok()?,
+                }
+            }
+        }))
+    }
+
+    /// The response number `next`, the end, or nothing yet.
+    fn take(&self, next: &mut usize) -> Option<Result<Option<ExecutePlanResponse>, Status>> {
+        let response = {
+            let mut state = self.state.lock();
+            *next = (*next).max(state.first);
+            let response = state.kept.get(*next - state.first).cloned();
+            if response.is_none() {
+                return state.end.clone().map(|end| end.map(|()| None));
+            }
+            *next += 1;
+            state.taken = state.taken.max(*next);
+            response
+        };
+        self.notify();
+        response.map(|response| Ok(Some(response)))
+    }
+}

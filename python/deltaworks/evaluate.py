@@ -1,0 +1,89 @@
+"""Evaluates the Python source files of a pipeline: ``python -m deltaworks.evaluate``.
+
+Environment: ``DELTAWORKS_REMOTE`` (``sc://localhost:<port>``) and ``DELTAWORKS_TOKEN``.
+
+Standard input, one JSON object per line. The first is the job::
+
+    {"root": folder, "sources": [{"path", "shown", "kind": "py" | "notebook" | "ipynb"}],
+     "graph_id": id or null, "default_catalog", "default_database", "conf": {key: value},
+     "path_mappings": {prefix: folder}}
+
+Later lines are commands: ``{"evaluate": flow}`` calls a deferred function again, ``{"snapshot": flow,
+"latest_version": value}`` asks for the next snapshot, ``{"event": {...}}`` goes to the event hooks,
+``{"exit": true}`` or the end of input ends the process.
+
+Standard output, one JSON object per line: ``{"type": "error", "message", "condition", "file", "line",
+"traceback", "dataset"}`` for every problem, then ``{"type": "defined", "ok": bool, "graph_id",
+"deferred": [{"flow", "waits_for"}], "snapshots": [flow], "hooks": [name]}``, then one
+``{"type": "answer", "ok": bool, ...}`` per command. What the user's code prints goes to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from deltaworks.evaluator import Evaluator
+
+
+class Reports:
+    """Writes reports to the engine."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def send(self, kind: str, **fields: Any) -> None:
+        """Writes one report."""
+        self._stream.write(json.dumps({"type": kind, **fields}, default=str) + "\n")
+        self._stream.flush()
+
+
+def main() -> int:
+    """Runs the process; the exit code is 0 unless the process itself failed."""
+    reports = Reports(_take_stdout())
+    line = sys.stdin.readline()
+    if not line:
+        return 0
+    job = json.loads(line)
+    from deltaworks.evaluator import Evaluator
+    from deltaworks.session import connect
+
+    spark = connect(job.get("conf", {}))
+    evaluator = Evaluator(spark, job, reports)
+    evaluator.evaluate()
+    serve(evaluator, reports, sys.stdin)
+    return 0
+
+
+def serve(evaluator: Evaluator, reports: Reports, commands: Iterable[str]) -> None:
+    """Answers commands until there are no more."""
+    for line in commands:
+        if not line.strip():
+            continue
+        command = json.loads(line)
+        if "exit" in command:
+            return
+        reports.send("answer", **evaluator.answer(command))
+
+
+def _take_stdout() -> TextIO:
+    """Keeps standard output for reports: the user's prints, also those of C code, go to standard error."""
+    reports = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return reports
+
+
+if __name__ == "__main__":
+    # The module runs under the name `__main__`, which the user's files get.
+    from deltaworks import evaluate
+
+    code = evaluate.main()
+    sys.stderr.flush()
+    # Threads of gRPC and of the user's code must not keep the process alive.
+    os._exit(code)
