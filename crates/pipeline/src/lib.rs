@@ -1,1 +1,3 @@
-//! placeholder
+//! The heart: settings, definitions, graph, updates.
+
+pub mod spec;
