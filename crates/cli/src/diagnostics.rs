@@ -215,7 +215,8 @@ mod tests {
     #[test]
     fn python_problem_is_shown_with_its_traceback() {
         let mut problem = Diagnostic::error("cannot evaluate `clean`").at(SourceLocation::new("pipeline.py", 7, 0));
-        problem.traceback = Some("Traceback (most recent call last):\n  File \"pipeline.py\", line 7\nKeyError: 'a'\n".into());
+        problem.traceback =
+            Some("Traceback (most recent call last):\n  File \"pipeline.py\", line 7\nKeyError: 'a'\n".into());
         insta::assert_snapshot!(check(&problem));
     }
 

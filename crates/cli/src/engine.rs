@@ -129,12 +129,13 @@ impl From<&PipelineArgs> for OpenOptions {
 
 /// Finds the pipeline and reads its settings.
 pub(crate) async fn open(options: &OpenOptions) -> Result<Opened> {
-    let _ = (&options.settings.set, &options.settings.target, &options.settings.pipeline, options.development);
-    Err(Error::unsupported("opening a pipeline with this build"))
+    let OpenOptions { path, settings: SettingsArgs { set, target, pipeline }, development } = options;
+    tracing::debug!(?path, set = set.len(), ?target, ?pipeline, ?development, "opening a pipeline");
+    Err(Error::unsupported("opening a pipeline"))
 }
 
 /// Creates the folder of a new pipeline; gives the files that were written.
 pub(crate) fn init(parent: &Path, name: &str, language: InitLanguage) -> Result<Vec<PathBuf>> {
-    let _ = (parent, language);
-    Err(Error::unsupported(format!("creating pipeline `{name}` with this build")))
+    tracing::debug!(?parent, ?language, "creating a pipeline");
+    Err(Error::unsupported(format!("creating pipeline `{name}`")))
 }

@@ -29,7 +29,7 @@ fn text(graph: &GraphSummary) -> String {
             if flow.inputs.is_empty() {
                 let _ = writeln!(out, "  <- no dataset{via}");
             }
-            for input in &flow.inputs {
+            for input in flow.inputs.iter().unique() {
                 let _ = writeln!(out, "  <- {input}{via}");
             }
         }
@@ -78,7 +78,8 @@ fn dot(graph: &GraphSummary) -> String {
     let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
     let mut out = "digraph pipeline {\n  rankdir=LR;\n  node [shape=box];\n".to_owned();
     for dataset in &graph.datasets {
-        let style = if dataset.kind.contains("view") && dataset.kind.contains("temporary") { " style=dashed" } else { "" };
+        let style =
+            if dataset.kind.contains("view") && dataset.kind.contains("temporary") { " style=dashed" } else { "" };
         let _ = writeln!(
             out,
             "  {} [label=\"{}\\n{}\"{style}];",

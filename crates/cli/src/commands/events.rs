@@ -32,12 +32,7 @@ fn filter(args: &EventsArgs) -> EventFilter {
         Some("latest") => UpdateFilter::Latest,
         Some(id) => UpdateFilter::Id(id.to_owned()),
     };
-    EventFilter {
-        levels: args.level.clone(),
-        event_types: args.event_type.clone(),
-        update,
-        limit: Some(args.number),
-    }
+    EventFilter { levels: args.level.clone(), event_types: args.event_type.clone(), update, limit: Some(args.number) }
 }
 
 fn table(events: &[Event]) -> String {

@@ -28,11 +28,9 @@ pub(crate) async fn dispatch(cli: Cli, output: &Output) -> Exit {
             OpenOptions { development: args.development_mode(), ..OpenOptions::from(&args.pipeline) }
         }
         Command::Validate(args) | Command::Status(args) => OpenOptions::from(args),
-        Command::Sql(args) => OpenOptions {
-            path: args.path_and_query().0,
-            settings: args.settings.clone(),
-            ..OpenOptions::default()
-        },
+        Command::Sql(args) => {
+            OpenOptions { path: args.path_and_query().0, settings: args.settings.clone(), ..OpenOptions::default() }
+        }
         Command::Events(args) => OpenOptions::from(&args.pipeline),
         Command::Graph(args) => OpenOptions::from(&args.pipeline),
     };

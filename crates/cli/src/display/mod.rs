@@ -12,7 +12,7 @@ mod summary;
 pub(crate) use json::JsonDisplay;
 pub(crate) use live::LiveDisplay;
 pub(crate) use model::UpdateView;
-pub(crate) use plain::{PlainDisplay, event_lines};
+pub(crate) use plain::PlainDisplay;
 pub(crate) use summary::render as render_summary;
 
 use std::sync::Arc;

@@ -10,8 +10,9 @@ use super::SharedView;
 use crate::output::{Output, Verbosity};
 
 /// The lines of an event: its message as Spark's client prints it, numbers where there are some, errors below.
-pub(crate) fn event_lines(event: &Event) -> String {
-    let mut line = format!("{}: {}", event.timestamp.format("%Y-%m-%d %H:%M:%S"), event.message);
+pub(super) fn event_lines(event: &Event) -> String {
+    let warning = if matches!(event.details, Details::Warning(_)) { "warning: " } else { "" };
+    let mut line = format!("{}: {warning}{}", event.timestamp.format("%Y-%m-%d %H:%M:%S"), event.message);
     if let Details::FlowProgress(progress) = &event.details
         && let Some(metrics) = &progress.metrics
     {

@@ -80,7 +80,7 @@ fn expectations(view: &UpdateView) -> String {
         .map(|((dataset, name), counts)| {
             let total = counts.passed + counts.failed;
             // Rounded down, so that only a perfect result says 100%.
-            let tenths = if total == 0 { 1000 } else { counts.passed.saturating_mul(1000) / total };
+            let tenths = counts.passed.saturating_mul(1000).checked_div(total).unwrap_or(1000);
             let rate = format!("{}.{}%", tenths / 10, tenths % 10);
             [dataset.clone(), name.clone(), grouped(counts.passed), grouped(counts.failed), rate]
         })

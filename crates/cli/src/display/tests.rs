@@ -10,7 +10,7 @@ use deltaworks_spark::Error;
 
 use super::live::flow_line;
 use super::numbers::{duration, grouped, rate};
-use super::plain::is_shown;
+use super::plain::{event_lines, is_shown};
 use super::*;
 use crate::output::Verbosity;
 
@@ -39,12 +39,16 @@ fn event(ms: i64, dataset: Option<&str>, message: &str, details: Details) -> Eve
 }
 
 fn flow(ms: i64, dataset: &str, status: FlowStatus) -> Event {
-    event(ms, Some(dataset), &format!("Flow '{dataset}' is {status}."), Details::FlowProgress(FlowProgress::new(status)))
+    event(
+        ms,
+        Some(dataset),
+        &format!("Flow '{dataset}' is {status}."),
+        Details::FlowProgress(FlowProgress::new(status)),
+    )
 }
 
 fn batch(ms: i64, dataset: &str, read: u64, written: u64) -> Event {
-    let metrics =
-        FlowMetrics { num_input_rows: Some(read), num_output_rows: Some(written), ..FlowMetrics::default() };
+    let metrics = FlowMetrics { num_input_rows: Some(read), num_output_rows: Some(written), ..FlowMetrics::default() };
     let quality = DataQuality {
         dropped_records: read - written,
         expectations: vec![ExpectationMetrics {
@@ -158,7 +162,10 @@ fn plain_lines_leave_out_metrics_unless_verbose() {
 
 #[test]
 fn numbers_are_for_people() {
-    assert_eq!(["0", "999", "1,000", "1,234,567"], [0, 999, 1000, 1_234_567].map(grouped).each_ref().map(String::as_str));
+    assert_eq!(
+        ["0", "999", "1,000", "1,234,567"],
+        [0, 999, 1000, 1_234_567].map(grouped).each_ref().map(String::as_str)
+    );
     let spans = [420, 12_000, 185_000, 7_380_000].map(|ms| duration(TimeDelta::milliseconds(ms)));
     assert_eq!(["0.4s", "12s", "3m 05s", "2h 03m"], spans.each_ref().map(String::as_str));
     assert_eq!(rate(1_000, TimeDelta::zero()), None);

@@ -12,7 +12,11 @@ pub(super) fn render(schema: &Schema, batches: &[RecordBatch]) -> Result<String>
     for batch in batches {
         for row in 0..batch.num_rows() {
             let cells = batch.columns().iter().map(|column| {
-                if column.is_null(row) { Ok(String::new()) } else { shown(column.as_ref(), row).map(|text| quoted(&text)) }
+                if column.is_null(row) {
+                    Ok(String::new())
+                } else {
+                    shown(column.as_ref(), row).map(|text| quoted(&text))
+                }
             });
             out.push_str(&cells.collect::<Result<Vec<_>>>()?.join(","));
             out.push('\n');

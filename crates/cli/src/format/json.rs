@@ -1,13 +1,13 @@
 //! Rows as one JSON object each. NULLs are written, so that every row has every column.
 
+use arrow::array::ArrayRef;
 use arrow::array::{Array, AsArray as _, RecordBatch};
 use arrow::datatypes::{DataType, Fields};
-use arrow::array::ArrayRef;
 use arrow::util::display::ArrayFormatter;
 use deltaworks_spark::{Error, Result};
 use itertools::Itertools as _;
 
-use super::value::{java_double, options, shown};
+use super::value::{base64, options, shown};
 
 pub(super) fn render(batches: &[RecordBatch]) -> Result<String> {
     let mut out = String::new();
@@ -36,7 +36,9 @@ fn value(array: &dyn Array, row: usize) -> Result<String> {
     let data_type = array.data_type();
     match data_type {
         DataType::Boolean => shown(array, row),
-        DataType::Float64 => Ok(finite(java_double(array.as_primitive::<arrow::datatypes::Float64Type>().value(row)))),
+        DataType::Binary => quoted(&base64(array.as_binary::<i32>().value(row))),
+        DataType::LargeBinary => quoted(&base64(array.as_binary::<i64>().value(row))),
+        DataType::BinaryView => quoted(&base64(array.as_binary_view().value(row))),
         _ if data_type.is_numeric() => shown(array, row).map(finite),
         DataType::Timestamp(_, zone) => {
             let format = if zone.is_some() { "%Y-%m-%dT%H:%M:%S%.3fZ" } else { "%Y-%m-%dT%H:%M:%S%.3f" };

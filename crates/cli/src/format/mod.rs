@@ -28,8 +28,8 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{
-        ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int32Array, Int64Array, ListArray,
-        MapBuilder, StringArray, StringBuilder, Int32Builder, StructArray, TimestampMicrosecondArray,
+        ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int32Array, Int32Builder,
+        Int64Array, ListArray, MapBuilder, StringArray, StringBuilder, StructArray, TimestampMicrosecondArray,
     };
     use arrow::datatypes::{DataType, Field, Fields, Int32Type};
 
@@ -49,7 +49,10 @@ mod tests {
             ("id", Arc::new(Int64Array::from(vec![Some(1), None]))),
             ("name", Arc::new(StringArray::from(vec![Some("größe, \"q\""), Some("")]))),
             ("ok", Arc::new(BooleanArray::from(vec![Some(true), None]))),
-            ("price", Arc::new(Decimal128Array::from(vec![Some(1250), Some(-5)]).with_precision_and_scale(10, 2).unwrap())),
+            (
+                "price",
+                Arc::new(Decimal128Array::from(vec![Some(1250), Some(-5)]).with_precision_and_scale(10, 2).unwrap()),
+            ),
             ("ratio", Arc::new(Float64Array::from(vec![1.0, 1.5e10]))),
             ("day", Arc::new(Date32Array::from(vec![Some(20454), None]))),
             (

@@ -32,9 +32,10 @@ pub(crate) fn text_table(header: &[String], rows: &[Vec<String>]) -> String {
         .collect();
     let frame: String = widths.iter().map(|width| format!("+{}", "-".repeat(*width))).collect::<String>() + "+\n";
     let line = |cells: &[String]| {
-        let padded = cells.iter().zip(&widths).map(|(cell, width)| {
-            format!("|{cell}{}", " ".repeat(width.saturating_sub(cell.width())))
-        });
+        let padded = cells
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("|{cell}{}", " ".repeat(width.saturating_sub(cell.width()))));
         padded.collect::<String>() + "|\n"
     };
     let body: String = rows.iter().map(|row| line(row)).collect();

@@ -19,8 +19,14 @@ pub(super) fn shown(array: &dyn Array, row: usize) -> Result<String> {
         return Ok("NULL".to_owned());
     }
     Ok(match array.data_type() {
-        DataType::Float32 => java_float(&array.as_primitive::<Float32Type>().value(row).to_string()),
-        DataType::Float64 => java_double(array.as_primitive::<Float64Type>().value(row)),
+        DataType::Float32 => {
+            let value = array.as_primitive::<Float32Type>().value(row);
+            java_number(&value.to_string(), &format!("{value:e}"), f64::from(value))
+        }
+        DataType::Float64 => {
+            let value = array.as_primitive::<Float64Type>().value(row);
+            java_number(&value.to_string(), &format!("{value:e}"), value)
+        }
         DataType::Timestamp(..) => trimmed_fraction(formatted(array, row)?),
         DataType::Binary => hex(array.as_binary::<i32>().value(row)),
         DataType::LargeBinary => hex(array.as_binary::<i64>().value(row)),
@@ -67,34 +73,58 @@ fn trimmed_fraction(text: String) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
-/// A double as Java's `Double.toString`: always with a fraction, with an exponent below 10⁻³ and from 10⁷.
-pub(super) fn java_double(value: f64) -> String {
+/// A number as Java writes it: always with a fraction, with an exponent below 10⁻³ and from 10⁷.
+///
+/// `plain` and `scientific` are its shortest forms in its own width.
+fn java_number(plain: &str, scientific: &str, value: f64) -> String {
     let magnitude = value.abs();
     if value.is_nan() {
         "NaN".to_owned()
     } else if value.is_infinite() {
         if value > 0.0 { "Infinity".to_owned() } else { "-Infinity".to_owned() }
     } else if magnitude != 0.0 && !(1e-3..1e7).contains(&magnitude) {
-        exponent(&format!("{value:e}"))
+        match scientific.split_once('e') {
+            Some((digits, exponent)) => format!("{}E{exponent}", with_fraction(digits)),
+            None => scientific.to_owned(),
+        }
     } else {
-        java_float(&value.to_string())
+        with_fraction(plain)
     }
 }
 
-/// `1` → `1.0`; what has a fraction, and words, stay.
-fn java_float(text: &str) -> String {
-    match text {
-        "inf" => "Infinity".to_owned(),
-        "-inf" => "-Infinity".to_owned(),
-        _ if text.contains(['.', 'N']) => text.to_owned(),
-        _ => format!("{text}.0"),
-    }
+/// `1` → `1.0`
+fn with_fraction(digits: &str) -> String {
+    if digits.contains('.') { digits.to_owned() } else { format!("{digits}.0") }
 }
 
-/// `1.5e10` → `1.5E10`, `1e-7` → `1.0E-7`.
-fn exponent(text: &str) -> String {
-    match text.split_once('e') {
-        Some((digits, exponent)) => format!("{}E{exponent}", java_float(digits)),
-        None => text.to_owned(),
+/// Base64 with padding, as Spark writes binary values in JSON.
+pub(super) fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let group =
+            chunk.iter().fold(0_usize, |group, byte| group << 8 | usize::from(*byte)) << (8 * (3 - chunk.len()));
+        for at in 0..4 {
+            let symbol = ALPHABET[group >> (18 - 6 * at) & 63];
+            out.push(if at <= chunk.len() { char::from(symbol) } else { '=' });
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_java_writes_them() {
+        let double = |value: f64| java_number(&value.to_string(), &format!("{value:e}"), value);
+        let shown = [1.0, 0.001, 0.000_1, 1e7, 1.5e-10, 9_999_999.5, f64::NEG_INFINITY, 0.0].map(double);
+        assert_eq!(shown, ["1.0", "0.001", "1.0E-4", "1.0E7", "1.5E-10", "9999999.5", "-Infinity", "0.0"]);
+    }
+
+    #[test]
+    fn binary_values_are_base64() {
+        assert_eq!(["", "a", "ab", "abc"].map(|text| base64(text.as_bytes())), ["", "YQ==", "YWI=", "YWJj"]);
     }
 }
