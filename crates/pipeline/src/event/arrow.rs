@@ -192,8 +192,9 @@ impl Texts {
 
     fn parse<T: DeserializeOwned>(&self, row: usize) -> Result<Option<T>> {
         let parse = |text| {
-            serde_json::from_str(text)
-                .map_err(|error| Error::data(format!("row {row} of the event log holds invalid JSON")).with_source(error))
+            serde_json::from_str(text).map_err(|error| {
+                Error::data(format!("row {row} of the event log holds invalid JSON")).with_source(error)
+            })
         };
         self.get(row).map(parse).transpose()
     }

@@ -233,6 +233,12 @@ impl EventEmitter {
         self.with_origin(|origin| origin.dataset_name = Some(name.to_owned()))
     }
 
+    /// An emitter for a sink of the pipeline.
+    #[must_use]
+    pub fn for_sink(&self, name: &str) -> Self {
+        self.with_origin(|origin| origin.sink_name = Some(name.to_owned()))
+    }
+
     /// An emitter for a flow that writes `dataset`.
     #[must_use]
     pub fn for_flow(&self, flow_id: &str, flow_name: &str, dataset: &str) -> Self {

@@ -28,7 +28,7 @@ mod redact;
 mod text_enum;
 
 pub use arrow::{from_record_batch, schema, to_record_batch};
-pub use bus::{BusContext, EventBus, EventBuilder, EventEmitter, EventSink};
+pub use bus::{BusContext, EventBuilder, EventBus, EventEmitter, EventSink};
 pub use clock::{Clock, IdGenerator, RandomIds, SystemClock};
 pub use details::{
     AutoLoaderDetails, CreateUpdate, DataQuality, DatasetDefinition, DatasetType, Deprecation, Details,

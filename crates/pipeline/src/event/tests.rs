@@ -69,8 +69,7 @@ async fn emitted(context: BusContext, emit: impl FnOnce(&EventEmitter)) -> Vec<A
     let bus = EventBus::start(context, vec![Box::new(sink.clone())]);
     emit(&bus.emitter());
     bus.close().await.unwrap();
-    let events = sink.0.lock().clone();
-    events
+    sink.0.lock().clone()
 }
 
 fn failure() -> Error {

@@ -1,0 +1,57 @@
+//! `deltaworks run`: one update, shown while it runs and summed up at the end.
+
+use std::sync::Arc;
+
+use deltaworks_pipeline::event::{Clock as _, EventSink, SystemClock, UpdateState};
+use deltaworks_spark::Result;
+use deltaworks_spark::diagnostic::{Diagnostic, Severity};
+use tokio_util::sync::CancellationToken;
+
+use crate::args::RunArgs;
+use crate::diagnostics::{self, Folder};
+use crate::display::{JsonDisplay, LiveDisplay, PlainDisplay, SharedView, render_summary};
+use crate::engine::{Engine, UpdateOutcome};
+use crate::exit::Exit;
+use crate::output::{Output, Verbosity};
+use crate::signals;
+
+pub(super) async fn run(engine: &dyn Engine, args: &RunArgs, output: &Output) -> Result<Exit> {
+    run_until(engine, args, output, signals::cancellation_on_signal()).await
+}
+
+/// Runs the update until it ends or `cancel` is cancelled.
+pub(super) async fn run_until(
+    engine: &dyn Engine,
+    args: &RunArgs,
+    output: &Output,
+    cancel: CancellationToken,
+) -> Result<Exit> {
+    let view = SharedView::default();
+    let outcome = engine.update(args.request()?, vec![display(args, output, &view)?], cancel).await?;
+    if !args.json && output.verbosity > Verbosity::Quiet {
+        output.result(&format!("\n{}", render_summary(&view.lock(), SystemClock.now(), output.color)));
+    }
+    if !outcome.diagnostics.is_empty() {
+        output.error(&diagnostics::render_all(&outcome.diagnostics, &Folder(engine.root()), output.color_errors));
+    }
+    Ok(exit_of(&outcome))
+}
+
+fn display(args: &RunArgs, output: &Output, view: &SharedView) -> Result<Box<dyn EventSink>> {
+    if args.json {
+        return Ok(Box::new(JsonDisplay::new(output.clone())));
+    }
+    if output.interactive && output.verbosity == Verbosity::Normal {
+        return Ok(Box::new(LiveDisplay::new(Arc::clone(view), output.color_errors)?));
+    }
+    Ok(Box::new(PlainDisplay::new(output.clone(), Arc::clone(view))))
+}
+
+fn exit_of(outcome: &UpdateOutcome) -> Exit {
+    let is_error = |problem: &Diagnostic| problem.severity == Severity::Error;
+    match outcome.state {
+        UpdateState::Completed => Exit::Done,
+        _ if outcome.diagnostics.iter().any(is_error) => Exit::InvalidDefinitions,
+        _ => Exit::UpdateFailed,
+    }
+}

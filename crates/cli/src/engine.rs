@@ -1,0 +1,141 @@
+//! The seam to `deltaworks-pipeline`: everything the commands ask of a pipeline, and nothing else.
+//!
+//! Commands work against [`Engine`], so that they are tested without one. [`open`] and [`init`] are the only
+//! functions that reach the pipeline crate's settings and runs.
+
+use std::path::{Path, PathBuf};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use deltaworks_pipeline::event::log::EventFilter;
+use deltaworks_pipeline::event::{Event, EventSink, UpdateState};
+use deltaworks_spark::diagnostic::Diagnostic;
+use deltaworks_spark::{Error, Result};
+use tokio_util::sync::CancellationToken;
+
+use crate::args::{InitLanguage, PipelineArgs, SettingsArgs};
+
+/// What the commands ask of a pipeline.
+#[async_trait]
+pub(crate) trait Engine: Send + Sync {
+    /// The pipeline's name.
+    fn name(&self) -> &str;
+
+    /// The folder that source locations are relative to.
+    fn root(&self) -> &Path;
+
+    /// Resolves the definitions, without touching data.
+    async fn validate(&self) -> Result<Validation>;
+
+    /// Runs one update; its events go to `sinks`.
+    async fn update(
+        &self,
+        request: UpdateRequest,
+        sinks: Vec<Box<dyn EventSink>>,
+        cancel: CancellationToken,
+    ) -> Result<UpdateOutcome>;
+
+    /// Runs a query over the pipeline's tables.
+    async fn query(&self, sql: &str) -> Result<(SchemaRef, Vec<RecordBatch>)>;
+
+    /// Reads the event log, oldest event first.
+    async fn events(&self, filter: &EventFilter) -> Result<Vec<Event>>;
+}
+
+/// Datasets named by the user; none means all of them, or none at all for a full refresh.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Selection(pub(crate) Vec<String>);
+
+impl Selection {
+    /// The names as given, without blanks around them.
+    pub(crate) fn new(names: &[String]) -> Self {
+        Self(names.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).map(str::to_owned).collect())
+    }
+}
+
+/// What an update is asked to do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct UpdateRequest {
+    pub(crate) refresh: Selection,
+    pub(crate) full_refresh: Selection,
+    pub(crate) full_refresh_all: bool,
+    pub(crate) dry_run: bool,
+}
+
+/// How an update ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UpdateOutcome {
+    pub(crate) update_id: String,
+    pub(crate) state: UpdateState,
+    /// What is wrong with the definitions, if that is why it failed; also warnings.
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+/// What the definitions resolve to, and what is wrong with them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Validation {
+    pub(crate) graph: GraphSummary,
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+/// The dataflow graph, for people.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct GraphSummary {
+    /// Datasets and sinks, inputs before what reads them.
+    pub(crate) datasets: Vec<DatasetSummary>,
+}
+
+/// An output of the graph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DatasetSummary {
+    pub(crate) name: String,
+    /// `streaming table`, `materialized view`, `temporary view`, `sink`.
+    pub(crate) kind: String,
+    pub(crate) comment: Option<String>,
+    pub(crate) flows: Vec<FlowSummary>,
+    pub(crate) location: Option<String>,
+}
+
+/// A flow into an output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FlowSummary {
+    pub(crate) name: String,
+    /// Datasets of the graph, and what lies outside it: tables, paths.
+    pub(crate) inputs: Vec<String>,
+}
+
+/// A pipeline that was found and whose settings are right.
+pub(crate) struct Opened {
+    pub(crate) engine: Box<dyn Engine>,
+    /// What is doubtful about the settings.
+    pub(crate) warnings: Vec<Diagnostic>,
+}
+
+/// How a pipeline is opened.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct OpenOptions {
+    pub(crate) path: Option<PathBuf>,
+    pub(crate) settings: SettingsArgs,
+    /// Overrides the settings' `development`.
+    pub(crate) development: Option<bool>,
+}
+
+impl From<&PipelineArgs> for OpenOptions {
+    fn from(args: &PipelineArgs) -> Self {
+        Self { path: args.path.clone(), settings: args.settings.clone(), development: None }
+    }
+}
+
+/// Finds the pipeline and reads its settings.
+pub(crate) async fn open(options: &OpenOptions) -> Result<Opened> {
+    let OpenOptions { path, settings: SettingsArgs { set, target, pipeline }, development } = options;
+    tracing::debug!(?path, set = set.len(), ?target, ?pipeline, ?development, "opening a pipeline");
+    Err(Error::unsupported("opening a pipeline"))
+}
+
+/// Creates the folder of a new pipeline; gives the files that were written.
+pub(crate) fn init(parent: &Path, name: &str, language: InitLanguage) -> Result<Vec<PathBuf>> {
+    tracing::debug!(?parent, ?language, "creating a pipeline");
+    Err(Error::unsupported(format!("creating pipeline `{name}`")))
+}
