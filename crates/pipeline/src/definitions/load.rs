@@ -4,7 +4,7 @@ use deltaworks_spark::Result;
 
 use super::{Definitions, python, sql};
 use crate::graph::Environment;
-use crate::spec::{Language, PipelineSpec, SourceFile, source_files};
+use crate::spec::{PipelineSpec, SourceFile, SourceLanguage, source_files};
 use std::sync::Arc;
 
 /// Evaluates every source file of `spec`. Problems of single files are diagnostics of the result.
@@ -15,7 +15,7 @@ pub async fn load(spec: &PipelineSpec, environment: &Arc<Environment>) -> Result
     let files = source_files(spec)?;
     let mut definitions = Definitions::default();
     let (sql_files, python_files): (Vec<SourceFile>, Vec<SourceFile>) =
-        files.into_iter().partition(|file| file.language == Language::Sql);
+        files.into_iter().partition(|file| file.language == SourceLanguage::Sql);
     for file in &sql_files {
         match sql::read(&file.path, &file.display_path) {
             Ok(text) => sql::define(

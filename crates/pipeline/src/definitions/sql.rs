@@ -1,12 +1,14 @@
 //! SQL source files: statements to outputs and flows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use deltaworks_spark::diagnostic::SourceLocation;
 use deltaworks_spark::sql::statement::{
-    AutoCdcClause, ClusterBy, CreateDataset, CreateFlow, DatasetKind, ExpectationClause, FlowAction, FlowSource,
-    PipelineStatement, ViolationAction,
+    ClusterBy, ColumnDefinition, CreateDataset, CreateFlow, DatasetKind, ExpectationDefinition, FlowDetails, FlowSource,
+    OnViolation, PipelineStatement,
 };
 use deltaworks_spark::sql::{script, statement, substitute};
 use deltaworks_spark::{Error, Result};
@@ -39,7 +41,7 @@ pub fn define(
     };
     for mut statement in statements {
         statement.text = substitute::substitute(&statement.text, |key| reader.configuration.get(key).cloned());
-        if let Err(error) = statement::parse(&statement).and_then(|parsed| reader.add(parsed, &statement.location)) {
+        if let Err(error) = statement::parse(&statement).and_then(|parsed| reader.add(parsed)) {
             reader.definitions.diagnostics.push(error.at(statement.location).to_diagnostic());
         }
     }
@@ -56,14 +58,13 @@ struct FileReader<'a> {
 }
 
 impl FileReader<'_> {
-    fn add(&mut self, statement: PipelineStatement, location: &SourceLocation) -> Result<()> {
+    fn add(&mut self, statement: PipelineStatement) -> Result<()> {
         match statement {
             PipelineStatement::CreateDataset(dataset) => self.dataset(*dataset),
             PipelineStatement::CreateFlow(flow) => self.flow(*flow),
-            PipelineStatement::ApplyChanges(changes) => {
-                let target = DatasetName::resolve(&changes.target, &self.namespace)?;
-                let query = auto_cdc("APPLY CHANGES INTO", &changes.clause);
-                self.push_flow(target.clone(), target, query, location.clone());
+            PipelineStatement::ApplyChanges { target, location, .. } => {
+                let target = DatasetName::resolve(&target, &self.namespace)?;
+                self.push_flow(target.clone(), target, auto_cdc("APPLY CHANGES INTO"), location);
                 Ok(())
             }
             PipelineStatement::Set { key, value, .. } => {
@@ -75,14 +76,20 @@ impl FileReader<'_> {
                 self.namespace.catalog = catalog;
                 Ok(())
             }
-            PipelineStatement::UseSchema { catalog, schema, .. } => {
-                if let Some(catalog) = catalog {
-                    self.namespace.catalog = catalog;
-                }
-                self.namespace.schema = schema;
-                Ok(())
-            }
+            PipelineStatement::UseSchema { schema, .. } => self.use_schema(&schema.0),
         }
+    }
+
+    fn use_schema(&mut self, name: &[String]) -> Result<()> {
+        match name {
+            [schema] => self.namespace.schema.clone_from(schema),
+            [catalog, schema] => {
+                self.namespace.catalog.clone_from(catalog);
+                self.namespace.schema.clone_from(schema);
+            }
+            _ => return Err(Error::user("USE takes a schema, or a catalog and a schema")),
+        }
+        Ok(())
     }
 
     fn dataset(&mut self, dataset: CreateDataset) -> Result<()> {
@@ -95,8 +102,8 @@ impl FileReader<'_> {
         };
         let mut output = Output::new(name.clone(), kind, Language::Sql, dataset.location.clone());
         output.private = dataset.private;
-        output.schema = dataset.declared_schema()?;
-        output.column_comments = dataset.column_comments();
+        output.schema = declared_schema(&dataset.columns)?;
+        output.column_comments = column_comments(&dataset.columns);
         output.comment = dataset.comment;
         output.partition_columns = dataset.partitioned_by;
         output.clustering_columns = match dataset.cluster_by {
@@ -117,8 +124,8 @@ impl FileReader<'_> {
                 let flow = self.push_flow(name.clone(), name, FlowQuery::Sql(Box::new(query)), dataset.location);
                 flow.once = once;
             }
-            Some(FlowSource::AutoCdc(clause)) => {
-                self.push_flow(name.clone(), name, auto_cdc("FLOW AUTO CDC", &clause), dataset.location);
+            Some(FlowSource::AutoCdc(_)) => {
+                self.push_flow(name.clone(), name, auto_cdc("FLOW AUTO CDC"), dataset.location);
             }
         }
         Ok(())
@@ -127,9 +134,9 @@ impl FileReader<'_> {
     fn flow(&mut self, flow: CreateFlow) -> Result<()> {
         let name = DatasetName::resolve(&flow.name, &self.namespace)?;
         let target = DatasetName::resolve(&flow.target, &self.namespace)?;
-        let (query, once) = match flow.action {
-            FlowAction::InsertInto { once, query, .. } => (FlowQuery::Sql(Box::new(query)), once),
-            FlowAction::AutoCdc { once, clause } => (auto_cdc("AUTO CDC INTO", &clause), once),
+        let (query, once) = match flow.details {
+            FlowDetails::InsertInto { once, query, .. } => (FlowQuery::Sql(Box::new(query)), once),
+            FlowDetails::AutoCdc { once, .. } => (auto_cdc("AUTO CDC INTO"), once),
         };
         let pushed = self.push_flow(name, target, query, flow.location);
         pushed.once = once;
@@ -160,18 +167,60 @@ impl FileReader<'_> {
     }
 }
 
-fn auto_cdc(construct: &str, _clause: &AutoCdcClause) -> FlowQuery {
+/// The columns of a list that gives types; `None` if it gives none.
+///
+/// # Errors
+/// If some columns have a type and others not; for what columns cannot have yet.
+fn declared_schema(columns: &[ColumnDefinition]) -> Result<Option<SchemaRef>> {
+    if columns.iter().all(|column| column.data_type.is_none()) {
+        return Ok(None);
+    }
+    let fields = columns.iter().map(field).collect::<Result<Vec<_>>>()?;
+    Ok(Some(Arc::new(Schema::new(fields))))
+}
+
+fn field(column: &ColumnDefinition) -> Result<Field> {
+    let unsupported = |what: &str| Err(Error::unsupported(format!("{what} (column `{}`)", column.name)).at(column.location.clone()));
+    if column.identity.is_some() {
+        return unsupported("GENERATED AS IDENTITY");
+    }
+    if column.default.is_some() {
+        return unsupported("DEFAULT");
+    }
+    if column.mask.is_some() {
+        return unsupported("MASK");
+    }
+    let Some(data_type) = column.data_type.clone() else {
+        return Err(Error::user(format!("column `{}` has no type, but other columns have", column.name))
+            .with_help("Give every column of the list a type, or none.")
+            .at(column.location.clone()));
+    };
+    let mut metadata = HashMap::new();
+    if let Some(comment) = &column.comment {
+        metadata.insert(deltaworks_lake::definition::COMMENT_KEY.to_owned(), comment.clone());
+    }
+    if let Some(expression) = &column.generated {
+        metadata.insert(deltaworks_lake::definition::GENERATION_KEY.to_owned(), expression.clone());
+    }
+    Ok(Field::new(&column.name, data_type, column.nullable).with_metadata(metadata))
+}
+
+fn column_comments(columns: &[ColumnDefinition]) -> BTreeMap<String, String> {
+    columns.iter().filter_map(|column| Some((column.name.clone(), column.comment.clone()?))).collect()
+}
+
+fn auto_cdc(construct: &str) -> FlowQuery {
     FlowQuery::AutoCdc { construct: construct.to_owned() }
 }
 
-fn expectation(clause: ExpectationClause) -> Expectation {
+fn expectation(clause: ExpectationDefinition) -> Expectation {
     Expectation {
         name: clause.name,
-        condition: Condition::Sql(clause.expression),
+        condition: Condition::Sql(clause.expression_sql),
         action: match clause.on_violation {
-            ViolationAction::Warn => ExpectationAction::Allow,
-            ViolationAction::Drop => ExpectationAction::Drop,
-            ViolationAction::Fail => ExpectationAction::Fail,
+            OnViolation::Warn => ExpectationAction::Allow,
+            OnViolation::Drop => ExpectationAction::Drop,
+            OnViolation::Fail => ExpectationAction::Fail,
         },
         location: clause.location,
     }
