@@ -1,0 +1,199 @@
+//! The process that evaluates Python files. The protocol is described in `deltaworks/evaluate.py`.
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+
+use deltaworks_spark::Result;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::task::JoinHandle;
+
+use super::{interpreter, process_error};
+use crate::graph::Environment;
+use crate::spec::{PipelineSpec, SourceFile, SourceFormat};
+
+/// The last lines of standard error that an error shows.
+const SHOWN_STDERR_LINES: usize = 20;
+
+/// What to evaluate.
+#[derive(Debug, Serialize)]
+pub struct Job {
+    root: String,
+    sources: Vec<Source>,
+    graph_id: Option<String>,
+    default_catalog: String,
+    default_database: String,
+    conf: BTreeMap<String, String>,
+    path_mappings: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Source {
+    path: String,
+    shown: String,
+    kind: &'static str,
+}
+
+impl Job {
+    /// All Python files of a pipeline.
+    pub fn new(files: &[SourceFile], spec: &PipelineSpec, environment: &Environment) -> Self {
+        let root = spec.root_path.as_ref().unwrap_or(&spec.root);
+        Self {
+            root: root.display().to_string(),
+            sources: files.iter().map(source).collect(),
+            graph_id: None,
+            default_catalog: environment.namespace.catalog.clone(),
+            default_database: environment.namespace.schema.clone(),
+            conf: environment.conf.all.clone(),
+            path_mappings: spec.path_mappings.resolved(),
+        }
+    }
+}
+
+fn source(file: &SourceFile) -> Source {
+    Source {
+        path: file.path.display().to_string(),
+        shown: file.display_path.display().to_string(),
+        kind: match file.format {
+            SourceFormat::Plain => "py",
+            SourceFormat::Notebook => "notebook",
+            SourceFormat::Ipynb => "ipynb",
+        },
+    }
+}
+
+/// A problem in the user's code.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Problem {
+    /// What went wrong.
+    pub message: String,
+    /// Spark's name of it.
+    #[serde(default)]
+    pub condition: Option<String>,
+    /// The user's file.
+    #[serde(default)]
+    pub file: Option<String>,
+    /// The line in it.
+    #[serde(default)]
+    pub line: Option<u32>,
+    /// The user's own frames.
+    #[serde(default)]
+    pub traceback: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum Report {
+    Error(Problem),
+    Defined {},
+    Answer {},
+}
+
+/// A running interpreter. It is killed when dropped.
+pub struct DefinitionProcess {
+    child: Child,
+    stdin: ChildStdin,
+    reports: Lines<BufReader<ChildStdout>>,
+    stderr: JoinHandle<Vec<String>>,
+    interpreter: String,
+    _package: tempfile::TempDir,
+}
+
+impl DefinitionProcess {
+    /// Starts the interpreter, which connects to the service on `port`.
+    ///
+    /// # Errors
+    /// `User` if there is no such interpreter.
+    pub async fn start(spec: &PipelineSpec, port: u16, token: &str) -> Result<Self> {
+        let interpreter = interpreter::find(spec);
+        let package = tempfile::Builder::new().prefix("deltaworks-python-").tempdir()?;
+        interpreter::unpack_package(package.path())?;
+        let mut search = vec![package.path().to_path_buf()];
+        search.extend(std::env::var_os("PYTHONPATH").iter().flat_map(std::env::split_paths));
+        let search = std::env::join_paths(search).map_err(|error| process_error(format!("PYTHONPATH: {error}")))?;
+        let mut child = Command::new(&interpreter)
+            .args(["-m", "deltaworks.evaluate"])
+            .current_dir(&spec.root)
+            .env("DELTAWORKS_REMOTE", format!("sc://localhost:{port}"))
+            .env("DELTAWORKS_TOKEN", token)
+            .env("PYTHONPATH", search)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| {
+                process_error(format!("Python interpreter `{}` cannot be started: {error}", interpreter.display()))
+                    .with_help("Set `python` in the pipeline's settings, or DELTAWORKS_PYTHON, to an interpreter.")
+            })?;
+        let missing = || process_error("a standard stream of the Python process is missing");
+        let stdin = child.stdin.take().ok_or_else(missing)?;
+        let stdout = child.stdout.take().ok_or_else(missing)?;
+        let stderr = child.stderr.take().ok_or_else(missing)?;
+        Ok(Self {
+            child,
+            stdin,
+            reports: BufReader::new(stdout).lines(),
+            stderr: tokio::spawn(pass_on(BufReader::new(stderr).lines())),
+            interpreter: interpreter.display().to_string(),
+            _package: package,
+        })
+    }
+
+    /// Evaluates all files of `job` and returns the problems of the user's code.
+    ///
+    /// # Errors
+    /// `User` if the process dies before it has told everything.
+    pub async fn evaluate(&mut self, job: &Job) -> Result<Vec<Problem>> {
+        let mut line = serde_json::to_vec(job).map_err(|error| process_error(error.to_string()))?;
+        line.push(b'\n');
+        // A process that died at start does not read its job; why it died is on its standard error.
+        let _sent = self.stdin.write_all(&line).await;
+        let mut problems = Vec::new();
+        while let Some(line) = self.reports.next_line().await? {
+            match serde_json::from_str(&line) {
+                Ok(Report::Error(problem)) => problems.push(problem),
+                Ok(Report::Defined {}) => {
+                    // The exit of the process is of no interest: everything it defined is here.
+                    let _exited = self.stdin.write_all(b"{\"exit\": true}\n").await;
+                    return Ok(problems);
+                }
+                Ok(Report::Answer {}) => {}
+                Err(error) => return Err(process_error(format!("the Python process said `{line}`: {error}"))),
+            }
+        }
+        Err(self.death().await)
+    }
+
+    /// Why the process ended before its time.
+    async fn death(&mut self) -> deltaworks_spark::Error {
+        let status = self.child.wait().await.map(|status| status.to_string()).unwrap_or_default();
+        let lines = (&mut self.stderr).await.unwrap_or_default();
+        let said = lines.join("\n");
+        let error = process_error(format!("the Python process ended early ({status}):\n{said}"));
+        if said.contains("No module named 'pyspark") || said.contains("No module named 'grpc") {
+            return process_error(format!("Python interpreter `{}` has no PySpark client", self.interpreter))
+                .with_help(format!(
+                    "Install it: `{} -m pip install 'pyspark-client==4.2.0' 'pandas<3' pyarrow`.",
+                    self.interpreter
+                ));
+        }
+        error.with_help("Check the interpreter and its packages.")
+    }
+}
+
+/// Passes what the user's code prints on to our standard error, and keeps its last lines.
+async fn pass_on(mut lines: Lines<BufReader<tokio::process::ChildStderr>>) -> Vec<String> {
+    use std::io::Write;
+    let mut last: std::collections::VecDeque<String> = std::collections::VecDeque::new();
+    while let Ok(Some(line)) = lines.next_line().await {
+        // Nobody reads our standard error any more: nothing to be done about it.
+        let _shown = writeln!(std::io::stderr(), "{line}");
+        if last.len() == SHOWN_STDERR_LINES {
+            last.pop_front();
+        }
+        last.push_back(line);
+    }
+    last.into()
+}
