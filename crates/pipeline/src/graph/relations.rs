@@ -1,6 +1,5 @@
 //! What the queries of a flow read: datasets of the pipeline, tables in its storage, files.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,6 +9,7 @@ use deltaworks_spark::relation::{ObjectName, ReadOptions, RelationRequest, Relat
 use deltaworks_spark::streaming::{StreamSource, StreamingTable};
 use deltaworks_spark::{Error, Result};
 use parking_lot::Mutex;
+use url::Url;
 
 use super::dataset::{self, DatasetOpener, DatasetStream, DatasetTable};
 use super::resolve::{ResolvedDataset, Resolver, Trail};
@@ -23,7 +23,7 @@ pub struct FlowRelations<'a> {
     pub(super) ctx: SessionContext,
     pub(super) namespace: &'a Namespace,
     /// Where the flow's inferred schemas are kept; `None` for queries that are not flows.
-    pub(super) schema_store: Option<PathBuf>,
+    pub(super) schema_store: Option<Url>,
     /// The outputs being resolved, for finding cycles.
     pub(super) trail: Trail,
     /// The datasets named so far, views included.
@@ -33,7 +33,8 @@ pub struct FlowRelations<'a> {
 impl<'a> FlowRelations<'a> {
     /// The relations of `flow`.
     pub(super) fn of_flow(resolver: &'a Resolver<'a>, flow: &'a Flow, ctx: SessionContext, trail: Trail) -> Result<Self> {
-        let schema_store = resolver.environment.storage.schemas(&flow.name, &flow.target)?;
+        let folder = resolver.environment.storage.schemas(&flow.name, &flow.target)?;
+        let schema_store = crate::storage::directory_url(&folder)?;
         Ok(Self {
             resolver,
             ctx,
@@ -143,14 +144,14 @@ impl<'a> FlowRelations<'a> {
         options: &ReadOptions,
         streaming: bool,
     ) -> Result<LogicalPlan> {
-        let context = self.resolver.environment.source_context(self.schema_store.as_deref());
+        let context = self.resolver.environment.source_context(self.schema_store.clone());
         if streaming {
             let source =
-                deltaworks_sources::stream_relation(format, paths, schema, options, &context, &self.ctx).await?;
+                deltaworks_sources::stream_relation(format, paths, schema, options, &context).await?;
             let name = format.unwrap_or("files").to_owned();
             return dataset::scan(name, Arc::new(StreamingTable::new(source)));
         }
-        deltaworks_sources::batch_relation(format, paths, schema, options, &context, &self.ctx).await
+        deltaworks_sources::batch_relation(format, paths, schema, options, &context).await
     }
 
     async fn event_log(&self) -> Result<LogicalPlan> {

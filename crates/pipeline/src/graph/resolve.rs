@@ -1,7 +1,6 @@
 //! From definitions to a graph: each output is resolved once, its inputs first, all problems collected.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
@@ -15,6 +14,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use indexmap::IndexMap;
 use parking_lot::Mutex;
+use url::Url;
 
 use super::relations::FlowRelations;
 use super::suggest::nearest;
@@ -44,12 +44,12 @@ pub struct Environment {
 
 impl Environment {
     /// What sources need to know.
-    pub fn source_context(&self, schema_store: Option<&Path>) -> SourceContext {
+    pub fn source_context(&self, schema_store: Option<Url>) -> SourceContext {
         let mappings = Arc::clone(&self.path_mappings);
         SourceContext {
-            conf: self.conf.clone(),
             path_mapper: Arc::new(move |path: &str| mappings.map(path)),
-            schema_store: schema_store.map(Path::to_path_buf),
+            schema_store,
+            ..SourceContext::new(self.conf.clone())
         }
     }
 }
@@ -244,7 +244,7 @@ impl<'a> Resolver<'a> {
         };
         let plan = schema::visible(plan)?;
         let streaming = is_streaming(&plan);
-        if streaming && let Some(problem) = deltaworks_incremental::unsupported_streaming(&plan).into_iter().next() {
+        if streaming && let Some(problem) = deltaworks_incremental::unsupported_streaming(&plan)?.into_iter().next() {
             return Err(from_diagnostic(problem));
         }
         let mut references = relations.references.into_inner();

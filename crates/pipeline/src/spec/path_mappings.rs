@@ -39,6 +39,11 @@ impl PathMappings {
         &self.base
     }
 
+    /// Every prefix with the local folder that stands for it; rules that do not lead to this machine are left out.
+    pub fn resolved(&self) -> std::collections::BTreeMap<String, String> {
+        self.rules.iter().filter_map(|rule| Some((rule.prefix.clone(), self.local(&rule.replacement).ok()?))).collect()
+    }
+
     /// Whether a mapping covers `path`.
     pub fn covers(&self, path: &str) -> bool {
         self.find(path).is_some()

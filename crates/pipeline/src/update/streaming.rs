@@ -6,7 +6,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
-use deltaworks_incremental::{OperatorState, StatefulOperator, bind_state, stateful_operators};
+use deltaworks_incremental::{NewRows, OperatorState, StatefulOperator, bind_state, stateful_operators};
 use deltaworks_lake::Table;
 use deltaworks_spark::streaming::{
     Backlog, OpenContext, Slice, StreamReader, StreamSource, replace_streams, streaming_sources,
@@ -132,12 +132,13 @@ impl FlowStream {
         let backlog = total_backlog(&slices);
         let inputs = self.sources.iter().zip(&slices).map(|(source, slice)| input(source, slice.as_ref()));
         let inputs = inputs.collect::<Result<Vec<_>>>()?;
-        let plan = replace_streams(self.plan.clone(), &inputs)?;
         let mut states = Vec::with_capacity(self.operators.len());
         for operator in &self.operators {
-            states.push(OperatorState::new(operator.table.provider().await?));
+            let new_rows = NewRows::new(Arc::clone(&operator.operator.state_schema));
+            states.push(OperatorState { prior: operator.table.provider().await?, new_rows });
         }
-        let plan = bind_state(plan, &states)?;
+        // State is bound first: which operators have state is told by the streams below them.
+        let plan = replace_streams(bind_state(self.plan.clone(), &states)?, &inputs)?;
         let snapshots = run.snapshots(&plan).await?;
         let ready = Batch {
             ctx: &self.ctx,
@@ -199,7 +200,7 @@ async fn remember(
         });
     }
     for (operator, state) in operators.iter_mut().zip(states) {
-        operator.table.append(state.take_new_rows(), checkpoint.app_id(), batch).await?;
+        operator.table.append(state.new_rows.take(), checkpoint.app_id(), batch).await?;
         progress.operators.push(OperatorProgress {
             fingerprint: operator.operator.fingerprint.clone(),
             state_version: operator.table.version(),
