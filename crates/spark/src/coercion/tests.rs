@@ -15,7 +15,6 @@ async fn arithmetic() {
         ("7 % 3", "1", Ok("1")),
         ("7 % 0", "NULL", ZERO),
         ("-7 % 3", "-1", Ok("-1")),
-        ("'3' + 4", "7.0", Ok("7")),
         ("CAST(2147483647 AS INT) + CAST(1 AS INT)", "-2147483648", OVERFLOW),
         ("9223372036854775807 + 1", "-9223372036854775808", OVERFLOW),
         ("1.5 * 2", "3.0", Ok("3.0")),
@@ -46,7 +45,7 @@ async fn comparisons() {
 #[tokio::test]
 async fn branches() {
     for (sql, lenient, ansi) in [
-        ("CASE WHEN true THEN 1 ELSE 'x' END", "1", MALFORMED),
+        ("CASE WHEN true THEN 1 ELSE 'x' END", "1", Ok("1")),
         ("coalesce(NULL, 1, 2.5)", "1.0", Ok("1.0")),
         ("CASE WHEN false THEN 1 ELSE 2.5 END", "2.5", Ok("2.5")),
         ("nvl(NULL, 'x')", "x", Ok("x")),

@@ -5,6 +5,8 @@
 
 mod aggregate;
 mod build;
+mod datetime;
+mod pattern;
 #[cfg(test)]
 pub(crate) mod testing;
 mod udf;
@@ -15,7 +17,7 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::ScalarUDF;
 
 pub use build::{FunctionCall, Kind, call, is_generator, kind};
-pub(crate) use build::special;
+pub(crate) use pattern::Pattern;
 
 use crate::error::Result;
 
@@ -31,6 +33,6 @@ pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
 }
 
 fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
-    let families: &[&[udf::Function]] = &[];
+    let families: &[&[udf::Function]] = &[datetime::FUNCTIONS];
     families.iter().flat_map(|family| family.iter().map(|f| f.udf())).collect()
 }
