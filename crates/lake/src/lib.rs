@@ -33,3 +33,13 @@ pub use writer::{Writer, WriterOptions, WrittenFiles};
 
 #[cfg(test)]
 mod test_support;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod commit_tests;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod state_tests;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod table_tests;

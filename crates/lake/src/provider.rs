@@ -17,8 +17,8 @@ use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::union::UnionExec;
 use deltalake::DeltaTable;
 use deltalake::delta_datafusion::{DeltaScanConfig, DeltaScanNext};
-use deltalake::kernel::{EagerSnapshot, Snapshot};
-use deltaworks_spark::error::Result;
+use deltalake::kernel::{Add, EagerSnapshot, Snapshot};
+use deltaworks_spark::error::{Error, Result};
 
 use crate::changes::DataFile;
 use crate::error::from_delta;
@@ -41,7 +41,7 @@ impl Table {
         let all_current = files.iter().all(|file| current.contains(file.path.as_str()));
         for file in files {
             let version = if all_current { self.version() } else { file.version };
-            by_version.entry(version).or_default().push(file.path.clone());
+            by_version.entry(version).or_default().push(encoded(&file.path)?);
         }
         let mut parts: Vec<Arc<dyn TableProvider>> = Vec::new();
         for (version, paths) in by_version {
@@ -67,6 +67,15 @@ impl Table {
         let log = self.state()?.snapshot().try_log_data().map_err(from_delta)?;
         Ok(log.iter().map(|file| file.path().into_owned()).collect())
     }
+}
+
+/// The path as the log has it: a URL, in which the percent signs of folder names are escaped once more.
+fn encoded(path: &str) -> Result<String> {
+    let action = serde_json::to_value(Add { path: path.to_owned(), ..Add::default() });
+    action
+        .ok()
+        .and_then(|action| action["path"].as_str().map(str::to_owned))
+        .ok_or_else(|| Error::internal(format!("`{path}` has no form in the log")))
 }
 
 fn eager_scan(snapshot: &EagerSnapshot) -> Result<DeltaScanNext> {
