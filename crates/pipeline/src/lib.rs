@@ -1,3 +1,4 @@
-//! The heart: spec, definitions, graph, updates, expectations, checkpoints, event log.
+//! The heart: settings, definitions, graph, updates, expectations, checkpoints, event log.
 
 pub mod event;
+pub mod spec;
