@@ -102,7 +102,7 @@ pub(crate) struct PipelineArgs {
 
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct SettingsArgs {
-    /// Set a configuration value; may be repeated
+    /// Override a setting (such as `configuration.my_key`); may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) set: Vec<(String, String)>,
     /// The target of the bundle

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use deltaworks_pipeline::event::log::EventFilter;
+use deltaworks_pipeline::event::log::{EventFilter, read_events};
 use deltaworks_pipeline::event::{Event, EventSink, UpdateState};
+use deltaworks_pipeline::spec::{self, PipelineSpec};
 use deltaworks_spark::diagnostic::Diagnostic;
 use deltaworks_spark::{Error, Result};
 use tokio_util::sync::CancellationToken;
@@ -128,14 +129,64 @@ impl From<&PipelineArgs> for OpenOptions {
 }
 
 /// Finds the pipeline and reads its settings.
+///
+/// # Errors
+/// `User` if there is none, or its settings are wrong.
 pub(crate) async fn open(options: &OpenOptions) -> Result<Opened> {
-    let OpenOptions { path, settings: SettingsArgs { set, target, pipeline }, development } = options;
-    tracing::debug!(?path, set = set.len(), ?target, ?pipeline, ?development, "opening a pipeline");
-    Err(Error::unsupported("opening a pipeline"))
+    let source = spec::discover(options.path.as_deref())?;
+    let load = spec::LoadOptions {
+        target: options.settings.target.clone(),
+        pipeline: options.settings.pipeline.clone(),
+        set: options.settings.set.clone(),
+        ..spec::LoadOptions::default()
+    };
+    let (mut spec, warnings) = spec::load(&source, &load)?;
+    spec.development = options.development.unwrap_or(spec.development);
+    Ok(Opened { engine: Box::new(Local { spec }), warnings })
+}
+
+/// A pipeline run by this process.
+struct Local {
+    spec: PipelineSpec,
+}
+
+#[async_trait]
+impl Engine for Local {
+    fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    fn root(&self) -> &Path {
+        &self.spec.root
+    }
+
+    async fn validate(&self) -> Result<Validation> {
+        Err(Error::unsupported("resolving definitions"))
+    }
+
+    async fn update(
+        &self,
+        _request: UpdateRequest,
+        _sinks: Vec<Box<dyn EventSink>>,
+        _cancel: CancellationToken,
+    ) -> Result<UpdateOutcome> {
+        Err(Error::unsupported("running an update"))
+    }
+
+    async fn query(&self, _sql: &str) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+        Err(Error::unsupported("querying tables"))
+    }
+
+    async fn events(&self, filter: &EventFilter) -> Result<Vec<Event>> {
+        read_events(&self.spec.storage, filter).await
+    }
 }
 
 /// Creates the folder of a new pipeline; gives the files that were written.
 pub(crate) fn init(parent: &Path, name: &str, language: InitLanguage) -> Result<Vec<PathBuf>> {
-    tracing::debug!(?parent, ?language, "creating a pipeline");
-    Err(Error::unsupported(format!("creating pipeline `{name}`")))
+    let language = match language {
+        InitLanguage::Sql => spec::InitLanguage::Sql,
+        InitLanguage::Python => spec::InitLanguage::Python,
+    };
+    spec::init(parent, name, language)
 }

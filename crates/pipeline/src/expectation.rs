@@ -152,7 +152,7 @@ impl ExtensionPlanner for ExpectationPlanner {
             .expectations
             .iter()
             .map(|expectation| {
-                planner.create_physical_expr(&expectation.predicate, node.input.schema(), session_state)
+                planner.create_physical_expr(&expectation.predicate, node.input.schema(), session, context)
             })
             .collect::<DataFusionResult<Vec<_>>>()?;
         let exec = exec::ExpectationExec::new(Arc::clone(input), node, predicates);
