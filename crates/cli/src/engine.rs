@@ -10,9 +10,12 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use deltaworks_pipeline::event::log::{EventFilter, read_events};
 use deltaworks_pipeline::event::{Event, EventSink, UpdateState};
+use deltaworks_pipeline::graph::Graph;
+use deltaworks_pipeline::name::Namespace;
 use deltaworks_pipeline::spec::{self, PipelineSpec};
+use deltaworks_pipeline::{EngineOptions, Pipeline};
 use deltaworks_spark::diagnostic::Diagnostic;
-use deltaworks_spark::{Error, Result};
+use deltaworks_spark::Result;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{InitLanguage, PipelineArgs, SettingsArgs};
@@ -69,8 +72,10 @@ pub(crate) struct UpdateRequest {
 pub(crate) struct UpdateOutcome {
     pub(crate) update_id: String,
     pub(crate) state: UpdateState,
-    /// What is wrong with the definitions, if that is why it failed; also warnings.
+    /// What went wrong: problems of the definitions, or errors of flows; also warnings.
     pub(crate) diagnostics: Vec<Diagnostic>,
+    /// Whether the definitions could be run at all.
+    pub(crate) definitions_valid: bool,
 }
 
 /// What the definitions resolve to, and what is wrong with them.
@@ -150,6 +155,36 @@ struct Local {
     spec: PipelineSpec,
 }
 
+impl Local {
+    fn pipeline(&self) -> Result<Pipeline> {
+        Pipeline::open(self.spec.clone(), &EngineOptions::of(&self.spec))
+    }
+}
+
+/// The graph as people see it.
+fn summary(graph: &Graph, namespace: &Namespace) -> GraphSummary {
+    let datasets = graph
+        .outputs
+        .iter()
+        .map(|(name, output)| DatasetSummary {
+            name: name.display_in(namespace),
+            kind: output.kind.noun().to_owned(),
+            comment: output.output.comment.clone(),
+            flows: output
+                .flows
+                .iter()
+                .filter_map(|flow| graph.flows.get(flow))
+                .map(|flow| FlowSummary {
+                    name: flow.flow.name.display_in(namespace),
+                    inputs: flow.references.iter().map(|input| input.display_in(namespace)).collect(),
+                })
+                .collect(),
+            location: Some(output.output.location.to_string()),
+        })
+        .collect();
+    GraphSummary { datasets }
+}
+
 #[async_trait]
 impl Engine for Local {
     fn name(&self) -> &str {
@@ -161,20 +196,36 @@ impl Engine for Local {
     }
 
     async fn validate(&self) -> Result<Validation> {
-        Err(Error::unsupported("resolving definitions"))
+        let pipeline = self.pipeline()?;
+        let validation = pipeline.validate().await?;
+        let graph = summary(&validation.graph, pipeline.namespace());
+        Ok(Validation { graph, diagnostics: validation.diagnostics })
     }
 
     async fn update(
         &self,
-        _request: UpdateRequest,
-        _sinks: Vec<Box<dyn EventSink>>,
-        _cancel: CancellationToken,
+        request: UpdateRequest,
+        sinks: Vec<Box<dyn EventSink>>,
+        cancel: CancellationToken,
     ) -> Result<UpdateOutcome> {
-        Err(Error::unsupported("running an update"))
+        let request = deltaworks_pipeline::UpdateRequest {
+            refresh: request.refresh.0,
+            full_refresh: request.full_refresh.0,
+            full_refresh_all: request.full_refresh_all,
+            validate_only: request.dry_run,
+        };
+        let outcome = self.pipeline()?.update(request, sinks, cancel).await?;
+        Ok(UpdateOutcome {
+            update_id: outcome.update_id,
+            state: outcome.state,
+            diagnostics: outcome.diagnostics,
+            definitions_valid: outcome.definitions_valid,
+        })
     }
 
-    async fn query(&self, _sql: &str) -> Result<(SchemaRef, Vec<RecordBatch>)> {
-        Err(Error::unsupported("querying tables"))
+    async fn query(&self, sql: &str) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+        let result = self.pipeline()?.query(sql).await?;
+        Ok((result.schema, result.batches))
     }
 
     async fn events(&self, filter: &EventFilter) -> Result<Vec<Event>> {

@@ -211,6 +211,7 @@ impl Pipeline {
             selection,
             emitter: emitter.clone(),
             cancel: cancel.clone(),
+            max_concurrent_flows: self.spec.max_concurrent_flows,
             retries: self.retries(),
         })
         .await

@@ -14,6 +14,7 @@ use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::session::{SessionOptions, session_context};
 
 use crate::expectation::ExpectationPlanner;
+use crate::spec::{MemoryLimit, PipelineSpec};
 
 /// How much of the machine an update may use.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +25,25 @@ pub struct EngineOptions {
     pub parallelism: Option<NonZeroUsize>,
     /// Where operators spill; the system's temporary folder if `None`.
     pub spill_folder: Option<PathBuf>,
+}
+
+impl EngineOptions {
+    /// What the settings of a pipeline say.
+    pub fn of(spec: &PipelineSpec) -> Self {
+        let memory_limit_bytes = spec.memory_limit.and_then(|limit| match limit {
+            MemoryLimit::Bytes(bytes) => usize::try_from(bytes).ok(),
+            MemoryLimit::Percent(percent) => machine_memory_bytes().map(|all| all / 100 * usize::from(percent)),
+        });
+        Self { memory_limit_bytes, parallelism: spec.threads.and_then(NonZeroUsize::new), spill_folder: None }
+    }
+}
+
+/// The memory of this machine, where the system tells.
+fn machine_memory_bytes() -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+    let kibibytes: usize = line.split_whitespace().nth(1)?.parse().ok()?;
+    kibibytes.checked_mul(1024)
 }
 
 /// Operators that hold the most memory are named in an out-of-memory error; this many of them.

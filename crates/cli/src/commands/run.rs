@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use deltaworks_pipeline::event::{Clock as _, EventSink, SystemClock, UpdateState};
 use deltaworks_spark::Result;
-use deltaworks_spark::diagnostic::{Diagnostic, Severity};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::RunArgs;
@@ -48,10 +47,9 @@ fn display(args: &RunArgs, output: &Output, view: &SharedView) -> Result<Box<dyn
 }
 
 fn exit_of(outcome: &UpdateOutcome) -> Exit {
-    let is_error = |problem: &Diagnostic| problem.severity == Severity::Error;
     match outcome.state {
         UpdateState::Completed => Exit::Done,
-        _ if outcome.diagnostics.iter().any(is_error) => Exit::InvalidDefinitions,
+        _ if !outcome.definitions_valid => Exit::InvalidDefinitions,
         _ => Exit::UpdateFailed,
     }
 }

@@ -55,7 +55,12 @@ impl Engine for Scripted {
         flow.emit(Details::FlowProgress(FlowProgress::new(FlowStatus::Completed)));
         bus.emitter().emit(Details::UpdateProgress(UpdateProgress::new(state)));
         bus.close().await?;
-        Ok(UpdateOutcome { update_id: "6fc8a8b0".to_owned(), state, diagnostics: self.problems.clone() })
+        Ok(UpdateOutcome {
+            update_id: "6fc8a8b0".to_owned(),
+            state,
+            diagnostics: self.problems.clone(),
+            definitions_valid: self.problems.is_empty(),
+        })
     }
 
     async fn query(&self, sql: &str) -> Result<(SchemaRef, Vec<RecordBatch>)> {

@@ -51,6 +51,8 @@ pub struct Pass {
     pub emitter: EventEmitter,
     /// Stops the update.
     pub cancel: CancellationToken,
+    /// How many flows run at the same time, if set.
+    pub max_concurrent_flows: Option<usize>,
     /// How often a flow is tried again after a transient error.
     pub retries: retry::Retries,
 }
@@ -93,6 +95,7 @@ pub async fn run(pass: Pass) -> Result<PassOutcome> {
         .conf
         .get("spark.sql.pipelines.execution.maxConcurrentFlows")
         .and_then(|limit| limit.parse().ok())
+        .or(pass.max_concurrent_flows)
         .unwrap_or(MAX_CONCURRENT_FLOWS);
     let nodes = nodes(&pass.graph, &pass.selection);
     let runner = {
