@@ -1,1 +1,119 @@
-//! placeholder
+//! What a flow can read a slice at a time, and what a query can read at once: files and Delta tables.
+//!
+//! Start at [`batch_relation`] and [`stream_relation`]. A read of files is resolved once
+//! (`relation`): its options become typed, its schema is inferred, stored or taken from the user. Then
+//! `listing` finds files, `scan` reads them through a `format`, and `stream` cuts them into slices.
+//! Nothing here knows flows or checkpoints: what was read before comes in with `OpenContext`, what is to be
+//! remembered goes out with each `Slice`.
+
+mod context;
+mod csv;
+mod errors;
+mod format;
+mod json;
+mod listing;
+mod options;
+mod relation;
+mod scan;
+mod schema;
+mod stream;
+mod text;
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::catalog::TableProvider;
+use datafusion::common::TableReference;
+use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use deltaworks_spark::Result;
+use deltaworks_spark::relation::ReadOptions;
+use deltaworks_spark::streaming::StreamSource;
+
+pub use context::{Clock, PathMapper, SourceContext};
+pub use errors::is_schema_evolved;
+use format::{FileFormat, unknown_format};
+use relation::{FileRead, FileRelation, Reader};
+pub use scan::{HIDDEN_KEY, METADATA_COLUMN};
+pub use stream::files::ledger_schema;
+use stream::files::FileStreamSource;
+use stream::rate::RateSource;
+
+/// The format name of `read_files`; the format of the files is its option `format`, or told by their names.
+pub const READ_FILES: &str = "read_files";
+
+/// Reads files at once: `spark.read`, and `read_files` without STREAM (`format` `None` or [`READ_FILES`]).
+///
+/// # Schema
+/// Data columns, partition columns of `key=value` folders, `_rescued_data` where Auto Loader's rules give one,
+/// and the hidden [`METADATA_COLUMN`] last, whose field metadata has [`HIDDEN_KEY`].
+///
+/// # Errors
+/// `PATH_NOT_FOUND`, `UNABLE_TO_INFER_SCHEMA`, `DATA_SOURCE_NOT_FOUND` and wrong options (`User`); formats and
+/// options that are known but not implemented (`Unsupported`).
+pub async fn batch_provider(
+    format: Option<&str>,
+    paths: &[String],
+    schema: Option<SchemaRef>,
+    options: &ReadOptions,
+    context: &SourceContext,
+) -> Result<Arc<dyn TableProvider>> {
+    let (reader, format) = reader_of(format)?;
+    if reader == Reader::CloudFiles {
+        return Err(deltaworks_spark::Error::user("format `cloudFiles` can only be read as a stream")
+            .with_help("Use spark.readStream, or `read_files`."));
+    }
+    let read = FileRead { reader, format, paths, schema, options, streaming: false };
+    let mut relation = FileRelation::resolve(read, context).await?;
+    let files = relation.list_once().await?;
+    Ok(Arc::new(scan::FileTable::new(Arc::clone(&relation.spec), files, None)))
+}
+
+/// The plan that scans a [`batch_provider`].
+///
+/// # Errors
+/// Those of [`batch_provider`].
+pub async fn batch_relation(
+    format: Option<&str>,
+    paths: &[String],
+    schema: Option<SchemaRef>,
+    options: &ReadOptions,
+    context: &SourceContext,
+) -> Result<LogicalPlan> {
+    let provider = batch_provider(format, paths, schema, options, context).await?;
+    let name = TableReference::bare(paths.join(", "));
+    Ok(LogicalPlanBuilder::scan(name, provider_as_source(provider), None)?.build()?)
+}
+
+/// A stream of files or test rows: `spark.readStream`, `STREAM read_files` (`format` `None` or [`READ_FILES`]).
+///
+/// # Errors
+/// Those of [`batch_provider`]; `STREAMING_SCHEMA_REQUIRED` (`User`) for plain file streams without a schema.
+pub async fn stream_relation(
+    format: Option<&str>,
+    paths: &[String],
+    schema: Option<SchemaRef>,
+    options: &ReadOptions,
+    context: &SourceContext,
+) -> Result<Arc<dyn StreamSource>> {
+    match format.map(str::to_ascii_lowercase).as_deref() {
+        Some("rate") => return Ok(Arc::new(RateSource::per_second(options, context)?)),
+        Some("rate-micro-batch") => return Ok(Arc::new(RateSource::per_batch(options, context)?)),
+        _ => {}
+    }
+    let (reader, format) = reader_of(format)?;
+    let read = FileRead { reader, format, paths, schema, options, streaming: true };
+    Ok(Arc::new(FileStreamSource::new(FileRelation::resolve(read, context).await?)))
+}
+
+fn reader_of(format: Option<&str>) -> Result<(Reader, Option<FileFormat>)> {
+    match format {
+        None => Ok((Reader::ReadFiles, None)),
+        Some(name) if name.eq_ignore_ascii_case(READ_FILES) => Ok((Reader::ReadFiles, None)),
+        Some(name) if name.eq_ignore_ascii_case("cloudFiles") => Ok((Reader::CloudFiles, None)),
+        Some(name) => {
+            let format = FileFormat::from_name(name).ok_or_else(|| unknown_format(name))?;
+            Ok((Reader::Plain, Some(format)))
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! JSON records to columns.
+//!
+//! Each record is scanned once to find the spans of its fields; only when it is known to be well-formed are
+//! values appended, so that a broken record leaves no trace in the builders.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use deltaworks_spark::Result;
+
+use super::JsonFormat;
+use super::build::{Misfits, Node, Values, json_text};
+use super::infer::type_of;
+use super::scan::{Kind, Scanner, Span};
+use crate::errors::schema_evolved;
+use crate::format::blocks::next_line;
+use crate::format::records::RecordDecoder;
+use crate::format::rescue::{RowFate, RowNotes};
+use crate::format::{Decoded, ReadRequest};
+use crate::schema::evolution::widened;
+
+/// Decodes records of one file.
+pub(super) struct JsonDecoder {
+    format: JsonFormat,
+    request: Arc<ReadRequest>,
+    nodes: Vec<Option<Node>>,
+    columns: HashMap<String, usize>,
+    /// The fields of the last record in their order: the next one most likely has the same.
+    order: Vec<(String, Option<usize>)>,
+    found: Vec<Option<Span>>,
+    unknown: Vec<(String, Span)>,
+    notes: RowNotes,
+    file: String,
+    rows: usize,
+}
+
+impl JsonDecoder {
+    pub(super) fn new(format: &JsonFormat, file: &str, request: Arc<ReadRequest>) -> Result<Self> {
+        let mut nodes = Vec::new();
+        for (field, wanted) in request.fields.iter().zip(&request.wanted) {
+            nodes.push(wanted.then(|| Node::new(field.data_type())).transpose()?);
+        }
+        let columns = request.fields.iter().enumerate().map(|(index, field)| (field.name().clone(), index)).collect();
+        Ok(Self {
+            format: format.clone(),
+            columns,
+            order: Vec::new(),
+            found: vec![None; request.fields.len()],
+            unknown: Vec::new(),
+            notes: RowNotes::new(file, format.mode, &request),
+            nodes,
+            file: file.to_owned(),
+            request,
+            rows: 0,
+        })
+    }
+
+    fn column(columns: &HashMap<String, usize>, request: &ReadRequest, name: &str) -> Option<usize> {
+        columns.get(name).copied().or_else(|| (!request.case_sensitive).then(|| request.column(name))?)
+    }
+
+    /// Finds the fields of an object at the scanner's position. `None`: malformed.
+    fn find_fields(&mut self, text: &str, scanner: &mut Scanner<'_>) -> Option<()> {
+        self.found.fill(None);
+        self.unknown.clear();
+        let Self { order, found, unknown, columns, request, .. } = self;
+        let mut nth = 0;
+        scanner.object(&mut |name, value| {
+            let slot = match order.get(nth) {
+                Some((expected, slot)) if name.of(text) == expected => *slot,
+                _ => {
+                    let decoded = name.string(text);
+                    let slot = Self::column(columns, request, &decoded);
+                    if !matches!(name.kind, Kind::String { escaped: true }) && nth <= order.len() {
+                        order.truncate(nth);
+                        order.push((decoded.into_owned(), slot));
+                    }
+                    slot
+                }
+            };
+            nth += 1;
+            match slot {
+                Some(slot) => found[slot] = Some(value),
+                None => unknown.push((name.string(text).into_owned(), value)),
+            }
+        })
+    }
+
+    /// Decodes the record `text`: an object, or an array of objects.
+    fn record(&mut self, text: &str) -> Result<()> {
+        let mut scanner = Scanner::new(text, self.format.dialect);
+        match scanner.peek() {
+            None if scanner.at_end() => Ok(()),
+            Some(b'{') => {
+                let ends = self.format.multi_line;
+                match self.find_fields(text, &mut scanner) {
+                    Some(()) if ends || scanner.at_end() => self.append(text, text),
+                    _ => self.broken(text),
+                }
+            }
+            Some(b'[') => {
+                let mut spans = Vec::new();
+                let well_formed = scanner.array(&mut |span| spans.push(span)).is_some();
+                let objects = spans.iter().all(|span| matches!(span.kind, Kind::Object | Kind::Null));
+                if !well_formed || !objects {
+                    return self.broken(text);
+                }
+                for span in spans {
+                    self.found.fill(None);
+                    self.unknown.clear();
+                    if span.kind == Kind::Object {
+                        let mut inner = Scanner::at(text, span, self.format.dialect);
+                        self.find_fields(text, &mut inner);
+                    }
+                    self.append(text, span.of(text))?;
+                }
+                Ok(())
+            }
+            _ => self.broken(text),
+        }
+    }
+
+    fn broken(&mut self, record: &str) -> Result<()> {
+        if self.notes.end_broken_row(record)? == RowFate::Keep {
+            self.nodes.iter_mut().flatten().for_each(Node::append_null);
+            self.rows += 1;
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, text: &str, record: &str) -> Result<()> {
+        self.unknown_fields(text)?;
+        if self.notes.drops_mismatches() && !self.fits(text)? {
+            return Ok(());
+        }
+        let values = Values { text, dialect: self.format.dialect, parser: &self.format.parser };
+        let mut misfits: Misfits = Vec::new();
+        for (index, node) in self.nodes.iter_mut().enumerate() {
+            let Some(node) = node else { continue };
+            let Some(span) = self.found[index] else {
+                node.append_null();
+                continue;
+            };
+            let fits = node.append(&values, span, &mut misfits);
+            if fits && misfits.is_empty() {
+                continue;
+            }
+            let field = &self.request.fields[index];
+            if !fits {
+                misfits.clear();
+                if self.request.report_wider
+                    && widened(field.data_type(), &type_of(text, span, &self.format)).is_some()
+                {
+                    return Err(schema_evolved(&[field.name().clone()], &self.file));
+                }
+                self.notes.rescue_json(&[field.name()], &json_text(text, span, self.format.dialect));
+                self.notes.mismatch();
+            }
+            for (path, misfit) in misfits.drain(..) {
+                if misfit.unknown && self.request.report_unknown {
+                    return Err(schema_evolved(&[format!("{}.{}", field.name(), path.join("."))], &self.file));
+                }
+                if !misfit.unknown {
+                    self.notes.mismatch();
+                }
+                let full: Vec<&str> =
+                    std::iter::once(field.name().as_str()).chain(path.iter().map(String::as_str)).collect();
+                self.notes.rescue_json(&full, &misfit.json);
+            }
+        }
+        self.notes.end_row(record)?;
+        self.rows += 1;
+        Ok(())
+    }
+
+    fn unknown_fields(&mut self, text: &str) -> Result<()> {
+        if self.unknown.is_empty() || !(self.request.report_unknown || self.notes.rescues()) {
+            return Ok(());
+        }
+        let unknown = std::mem::take(&mut self.unknown);
+        if self.request.report_unknown {
+            let new: Vec<String> = unknown
+                .iter()
+                .map(|(name, _)| name)
+                .filter(|name| self.request.is_new(name) && !self.request.is_ignored(name))
+                .cloned()
+                .collect();
+            if !new.is_empty() {
+                return Err(schema_evolved(&new, &self.file));
+            }
+        }
+        for (name, span) in &unknown {
+            if !self.request.is_ignored(name) {
+                self.notes.rescue_json(&[name], &json_text(text, *span, self.format.dialect));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether every value has its column's type, tried on builders of its own.
+    fn fits(&self, text: &str) -> Result<bool> {
+        let values = Values { text, dialect: self.format.dialect, parser: &self.format.parser };
+        for (field, span) in self.request.fields.iter().zip(&self.found) {
+            let Some(span) = span else { continue };
+            let mut misfits = Vec::new();
+            let fits = Node::new(field.data_type())?.append(&values, *span, &mut misfits);
+            if !fits || misfits.iter().any(|(_, misfit)| !misfit.unknown) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl RecordDecoder for JsonDecoder {
+    fn start(&mut self, _first: bool) {}
+
+    fn decode(&mut self, block: &str, at: &mut usize) -> Result<Decoded> {
+        if self.format.multi_line {
+            *at = block.len();
+            self.record(block)?;
+        } else {
+            let separator = self.format.layout.separator.clone();
+            while self.rows < self.request.batch_rows {
+                let Some(line) = next_line(block, at, separator.as_deref()) else { break };
+                self.record(line)?;
+            }
+        }
+        let columns = self
+            .nodes
+            .iter_mut()
+            .map(|node| node.as_mut().map(Node::finish).transpose())
+            .collect::<Result<Vec<_>>>()?;
+        let (rescued, corrupt) = self.notes.finish();
+        Ok(Decoded { rows: std::mem::take(&mut self.rows), columns, rescued, corrupt })
+    }
+}

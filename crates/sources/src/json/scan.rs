@@ -1,0 +1,387 @@
+//! Finds values in JSON text: a validating scanner that yields spans and builds nothing.
+
+use std::borrow::Cow;
+
+use deltaworks_spark::Result;
+
+use crate::options::Options;
+
+/// Deeper nesting is malformed.
+const MAX_DEPTH: usize = 500;
+
+/// Departures from the JSON standard that are accepted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dialect {
+    single_quotes: bool,
+    unquoted_names: bool,
+    comments: bool,
+    leading_zeros: bool,
+    non_numeric: bool,
+    any_escape: bool,
+    control_chars: bool,
+}
+
+impl Dialect {
+    pub(super) fn parse(options: &Options<'_>) -> Result<Self> {
+        Ok(Self {
+            single_quotes: options.flag("allowSingleQuotes", true)?,
+            unquoted_names: options.flag("allowUnquotedFieldNames", false)?,
+            comments: options.flag("allowComments", false)?,
+            leading_zeros: options.flag("allowNumericLeadingZeros", false)?,
+            non_numeric: options.flag("allowNonNumericNumbers", true)?,
+            any_escape: options.flag("allowBackslashEscapingAnyCharacter", false)?,
+            control_chars: options.flag("allowUnquotedControlChars", false)?,
+        })
+    }
+}
+
+/// What kind of value a span holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Object,
+    Array,
+    /// The span is without its quotes.
+    String { escaped: bool },
+    Number { float: bool },
+    True,
+    False,
+    Null,
+}
+
+/// A value in a text.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    pub(super) kind: Kind,
+    pub(super) start: usize,
+    pub(super) end: usize,
+}
+
+impl Span {
+    /// The text of the span.
+    pub(super) fn of<'a>(&self, text: &'a str) -> &'a str {
+        text.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// The string the span stands for, if it is one.
+    pub(super) fn string<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match self.kind {
+            Kind::String { escaped: true } => Cow::Owned(unescaped(self.of(text))),
+            _ => Cow::Borrowed(self.of(text)),
+        }
+    }
+}
+
+/// A position in a text.
+pub(super) struct Scanner<'a> {
+    text: &'a str,
+    bytes: &'a [u8],
+    pub(super) position: usize,
+    dialect: Dialect,
+    depth: usize,
+}
+
+impl<'a> Scanner<'a> {
+    pub(super) fn new(text: &'a str, dialect: Dialect) -> Self {
+        Self { text, bytes: text.as_bytes(), position: 0, dialect, depth: 0 }
+    }
+
+    /// A scanner over a value found before.
+    pub(super) fn at(text: &'a str, span: Span, dialect: Dialect) -> Self {
+        Self { position: span.start, ..Self::new(text, dialect) }
+    }
+
+    pub(super) fn peek(&mut self) -> Option<u8> {
+        loop {
+            match self.bytes.get(self.position) {
+                Some(b' ' | b'\n' | b'\r' | b'\t') => self.position += 1,
+                Some(b'/') if self.dialect.comments => self.comment()?,
+                other => return other.copied(),
+            }
+        }
+    }
+
+    fn comment(&mut self) -> Option<()> {
+        let rest = &self.bytes[self.position..];
+        let length = match rest.get(1)? {
+            b'/' => memchr::memchr(b'\n', rest).unwrap_or(rest.len()),
+            b'*' => memchr::memmem::find(&rest[2..], b"*/")? + 4,
+            _ => return None,
+        };
+        self.position += length;
+        Some(())
+    }
+
+    /// Whether nothing but blanks is left.
+    pub(super) fn at_end(&mut self) -> bool {
+        self.peek().is_none() && self.position >= self.bytes.len()
+    }
+
+    /// The next value. `None`: malformed.
+    pub(super) fn value(&mut self) -> Option<Span> {
+        let first = self.peek()?;
+        let start = self.position;
+        let kind = match first {
+            b'"' => return self.string(b'"'),
+            b'\'' if self.dialect.single_quotes => return self.string(b'\''),
+            b'{' => {
+                self.object(&mut |_, _| ())?;
+                Kind::Object
+            }
+            b'[' => {
+                self.array(&mut |_| ())?;
+                Kind::Array
+            }
+            b't' => self.word("true", Kind::True)?,
+            b'f' => self.word("false", Kind::False)?,
+            b'n' => self.word("null", Kind::Null)?,
+            b'-' | b'0'..=b'9' => self.number()?,
+            b'N' if self.dialect.non_numeric => self.word("NaN", Kind::Number { float: true })?,
+            b'I' if self.dialect.non_numeric => self.infinity()?,
+            b'+' if self.dialect.non_numeric => {
+                self.position += 1;
+                self.infinity()?
+            }
+            _ => return None,
+        };
+        Some(Span { kind, start, end: self.position })
+    }
+
+    fn word(&mut self, word: &str, kind: Kind) -> Option<Kind> {
+        self.bytes[self.position..].starts_with(word.as_bytes()).then(|| {
+            self.position += word.len();
+            kind
+        })
+    }
+
+    fn infinity(&mut self) -> Option<Kind> {
+        self.word("Infinity", Kind::Number { float: true }).or_else(|| self.word("INF", Kind::Number { float: true }))
+    }
+
+    fn number(&mut self) -> Option<Kind> {
+        if self.bytes[self.position] == b'-' {
+            self.position += 1;
+            if self.dialect.non_numeric && self.bytes.get(self.position) == Some(&b'I') {
+                return self.infinity();
+            }
+        }
+        let whole = self.position;
+        let length = self.digits()?;
+        if length > 1 && self.bytes[whole] == b'0' && !self.dialect.leading_zeros {
+            return None;
+        }
+        let mut float = false;
+        if self.bytes.get(self.position) == Some(&b'.') {
+            float = true;
+            self.position += 1;
+            self.digits()?;
+        }
+        if let Some(b'e' | b'E') = self.bytes.get(self.position) {
+            float = true;
+            self.position += 1;
+            if let Some(b'+' | b'-') = self.bytes.get(self.position) {
+                self.position += 1;
+            }
+            self.digits()?;
+        }
+        match self.bytes.get(self.position) {
+            Some(byte) if byte.is_ascii_alphanumeric() || *byte == b'_' => None,
+            _ => Some(Kind::Number { float }),
+        }
+    }
+
+    fn digits(&mut self) -> Option<usize> {
+        let length = self.bytes[self.position..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        self.position += length;
+        (length > 0).then_some(length)
+    }
+
+    fn string(&mut self, quote: u8) -> Option<Span> {
+        self.position += 1;
+        let start = self.position;
+        let mut escaped = false;
+        loop {
+            let byte = *self.bytes.get(self.position)?;
+            if byte == quote {
+                let end = self.position;
+                self.position += 1;
+                return Some(Span { kind: Kind::String { escaped }, start, end });
+            }
+            if byte == b'\\' {
+                escaped = true;
+                self.escape(quote)?;
+            } else if byte < 0x20 && !self.dialect.control_chars {
+                return None;
+            } else {
+                self.position += 1;
+            }
+        }
+    }
+
+    fn escape(&mut self, quote: u8) -> Option<()> {
+        let next = *self.bytes.get(self.position + 1)?;
+        self.position += match next {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => 2,
+            b'u' => {
+                let hex = self.bytes.get(self.position + 2..self.position + 6)?;
+                hex.iter().all(u8::is_ascii_hexdigit).then_some(6)?
+            }
+            _ if next == quote => 2,
+            _ if self.dialect.any_escape => 1 + self.text.get(self.position + 1..)?.chars().next()?.len_utf8(),
+            _ => return None,
+        };
+        Some(())
+    }
+
+    fn name(&mut self) -> Option<Span> {
+        match self.peek()? {
+            b'"' => self.string(b'"'),
+            b'\'' if self.dialect.single_quotes => self.string(b'\''),
+            _ if self.dialect.unquoted_names => {
+                let start = self.position;
+                let rest = &self.text[start..];
+                let length = rest.find(|c: char| !(c.is_alphanumeric() || "_-$@#*".contains(c))).unwrap_or(rest.len());
+                self.position += length;
+                (length > 0).then_some(Span { kind: Kind::String { escaped: false }, start, end: self.position })
+            }
+            _ => None,
+        }
+    }
+
+    /// Goes through an object. `None`: malformed.
+    pub(super) fn object(&mut self, visit: &mut dyn FnMut(Span, Span)) -> Option<()> {
+        self.enter()?;
+        if self.peek()? == b'}' {
+            return self.leave();
+        }
+        loop {
+            let name = self.name()?;
+            (self.peek()? == b':').then_some(())?;
+            self.position += 1;
+            let value = self.value()?;
+            visit(name, value);
+            match self.peek()? {
+                b',' => self.position += 1,
+                b'}' => return self.leave(),
+                _ => return None,
+            }
+        }
+    }
+
+    /// Goes through an array. `None`: malformed.
+    pub(super) fn array(&mut self, visit: &mut dyn FnMut(Span)) -> Option<()> {
+        self.enter()?;
+        if self.peek()? == b']' {
+            return self.leave();
+        }
+        loop {
+            let value = self.value()?;
+            visit(value);
+            match self.peek()? {
+                b',' => self.position += 1,
+                b']' => return self.leave(),
+                _ => return None,
+            }
+        }
+    }
+
+    fn enter(&mut self) -> Option<()> {
+        self.depth += 1;
+        self.position += 1;
+        (self.depth <= MAX_DEPTH).then_some(())
+    }
+
+    fn leave(&mut self) -> Option<()> {
+        self.depth -= 1;
+        self.position += 1;
+        Some(())
+    }
+}
+
+fn unescaped(raw: &str) -> String {
+    let mut text = String::with_capacity(raw.len());
+    let mut rest = raw;
+    while let Some(at) = rest.find('\\') {
+        text.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        let mut chars = rest.chars();
+        let Some(c) = chars.next() else { break };
+        rest = chars.as_str();
+        match c {
+            'b' => text.push('\u{8}'),
+            'f' => text.push('\u{c}'),
+            'n' => text.push('\n'),
+            'r' => text.push('\r'),
+            't' => text.push('\t'),
+            'u' => rest = unicode(rest, &mut text),
+            other => text.push(other),
+        }
+    }
+    text.push_str(rest);
+    text
+}
+
+/// Reads four hex digits, and the second half of a surrogate pair.
+fn unicode<'a>(rest: &'a str, text: &mut String) -> &'a str {
+    let unit = |text: &str| u32::from_str_radix(text.get(..4)?, 16).ok();
+    let Some(high) = unit(rest) else { return rest };
+    let after = &rest[4..];
+    if let (0xD800..=0xDBFF, Some(low)) = (high, after.strip_prefix("\\u").and_then(unit))
+        && (0xDC00..=0xDFFF).contains(&low)
+    {
+        let code = 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00);
+        text.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
+        return &after[6..];
+    }
+    text.push(char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER));
+    after
+}
+
+/// A value as JSON text without blanks between its parts, strings in standard form.
+pub(super) fn compact(text: &str, span: Span, dialect: Dialect, out: &mut String) {
+    match span.kind {
+        Kind::String { .. } => write_string(&span.string(text), out),
+        Kind::Object => {
+            out.push('{');
+            let mut first = true;
+            Scanner::at(text, span, dialect).object(&mut |name, value| {
+                if !std::mem::take(&mut first) {
+                    out.push(',');
+                }
+                write_string(&name.string(text), out);
+                out.push(':');
+                compact(text, value, dialect, out);
+            });
+            out.push('}');
+        }
+        Kind::Array => {
+            out.push('[');
+            let mut first = true;
+            Scanner::at(text, span, dialect).array(&mut |value| {
+                if !std::mem::take(&mut first) {
+                    out.push(',');
+                }
+                compact(text, value, dialect, out);
+            });
+            out.push(']');
+        }
+        _ => out.push_str(span.of(text)),
+    }
+}
+
+fn write_string(text: &str, out: &mut String) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            c if c < ' ' => out.push_str(&format!("\\u{:04X}", c as u32)),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}

@@ -1,0 +1,161 @@
+//! How an observed schema and a known one become one: in inference and in evolution.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Fields, Schema};
+
+use super::ddl::{list_type, map_type, timestamp_type};
+
+/// The type that holds values of both; STRING if none does.
+pub(crate) fn widest(a: &DataType, b: &DataType) -> DataType {
+    if a == b {
+        return a.clone();
+    }
+    match (a, b) {
+        (DataType::Null, other) | (other, DataType::Null) => other.clone(),
+        (DataType::Struct(a), DataType::Struct(b)) => DataType::Struct(merged(a, b, &mut widest)),
+        (DataType::List(a), DataType::List(b)) => list_type(widest(a.data_type(), b.data_type())),
+        (DataType::Map(a, _), DataType::Map(b, _)) => match (a.data_type(), b.data_type()) {
+            (DataType::Struct(a), DataType::Struct(b)) if a.len() == 2 && b.len() == 2 => {
+                map_type(widest(a[0].data_type(), b[0].data_type()), widest(a[1].data_type(), b[1].data_type()))
+            }
+            _ => DataType::Utf8,
+        },
+        (DataType::Date32, DataType::Timestamp(..)) | (DataType::Timestamp(..), DataType::Date32) => timestamp_type(),
+        _ => widened(a, b).or_else(|| widened(b, a)).unwrap_or(DataType::Utf8),
+    }
+}
+
+/// The wider type that values of type `observed` need in a column of type `known`, if widening can hold both.
+///
+/// `None` if the column holds them already, or if no supported widening does.
+pub(crate) fn widened(known: &DataType, observed: &DataType) -> Option<DataType> {
+    use DataType::{Date32, Decimal128, Float32, Float64, Int8, Int16, Int32, Int64, Timestamp};
+    let rank = |data_type: &DataType| match data_type {
+        Int8 => Some((1, 3)),
+        Int16 => Some((2, 5)),
+        Int32 => Some((3, 10)),
+        Int64 => Some((4, 19)),
+        _ => None,
+    };
+    match (known, observed) {
+        _ if known == observed => None,
+        (Float32, Float64) => Some(Float64),
+        (Date32, Timestamp(_, None)) => Some(observed.clone()),
+        (Int8 | Int16 | Int32 | Int64, Float32 | Float64) => Some(Float64),
+        (Decimal128(p, s), Decimal128(q, t)) => {
+            let (integer, scale) = ((*p as i16 - *s as i16).max(*q as i16 - *t as i16), (*s).max(*t));
+            decimal(integer, scale).filter(|wide| wide != known)
+        }
+        (Decimal128(p, s), other) => {
+            let (_, digits) = rank(other)?;
+            decimal((*p as i16 - *s as i16).max(digits), *s).filter(|wide| wide != known)
+        }
+        (_, Decimal128(p, s)) => {
+            let (_, digits) = rank(known)?;
+            decimal((*p as i16 - *s as i16).max(digits), *s)
+        }
+        _ => (rank(observed)?.0 > rank(known)?.0).then(|| observed.clone()),
+    }
+}
+
+fn decimal(integer: i16, scale: i8) -> Option<DataType> {
+    let precision = integer + i16::from(scale);
+    Some(if precision <= 38 { DataType::Decimal128(precision as u8, scale) } else { DataType::Float64 })
+}
+
+/// Fields of both; types of common ones by `combine`, new ones at the end.
+fn merged(known: &Fields, observed: &Fields, combine: &mut dyn FnMut(&DataType, &DataType) -> DataType) -> Fields {
+    let mut fields: Vec<_> = known.iter().cloned().collect();
+    for new in observed {
+        match fields.iter().position(|field| field.name() == new.name()) {
+            Some(index) => {
+                let data_type = combine(fields[index].data_type(), new.data_type());
+                fields[index] = Arc::new(Field::new(new.name(), data_type, true));
+            }
+            None => fields.push(Arc::new(Field::new(new.name(), new.data_type().clone(), true))),
+        }
+    }
+    fields.into()
+}
+
+/// The union of two observed schemas.
+pub(crate) fn merge_observed(a: &Schema, b: &Schema) -> Schema {
+    Schema::new(merged(&a.fields, &b.fields, &mut widest))
+}
+
+/// The known schema grown by what was observed: new columns and struct fields at the end; types unchanged,
+/// except for supported widenings if `widen`. `excluded` names are columns that come from elsewhere.
+pub(crate) fn evolve(known: &Schema, observed: &Schema, widen: bool, excluded: &dyn Fn(&str) -> bool) -> Schema {
+    let observed: Fields = observed.fields.iter().filter(|field| !excluded(field.name())).cloned().collect();
+    // A name that differs in case only is rescued, not added: tables cannot hold both.
+    let observed: Fields = observed
+        .iter()
+        .filter(|new| {
+            known.fields.iter().all(|old| old.name() == new.name() || !old.name().eq_ignore_ascii_case(new.name()))
+        })
+        .cloned()
+        .collect();
+    Schema::new(merged(&known.fields, &observed, &mut |old, new| grown(old, new, widen)))
+}
+
+fn grown(known: &DataType, observed: &DataType, widen: bool) -> DataType {
+    match (known, observed) {
+        (DataType::Struct(a), DataType::Struct(b)) => {
+            DataType::Struct(merged(a, b, &mut |old, new| grown(old, new, widen)))
+        }
+        (DataType::List(a), DataType::List(b)) => list_type(grown(a.data_type(), b.data_type(), widen)),
+        _ if widen => widened(known, observed).unwrap_or_else(|| known.clone()),
+        _ => known.clone(),
+    }
+}
+
+/// Columns never seen with a value become STRING, as in Spark.
+pub(crate) fn without_void(schema: Schema) -> Schema {
+    Schema::new(schema.fields.iter().map(|field| solid(field)).collect::<Vec<_>>())
+}
+
+fn solid(field: &Field) -> Field {
+    Field::new(field.name(), solid_type(field.data_type()), true)
+}
+
+fn solid_type(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Null => DataType::Utf8,
+        DataType::List(item) => list_type(solid_type(item.data_type())),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(|field| solid(field)).collect()),
+        other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn widening_goes_up_only() {
+        use DataType::*;
+        assert_eq!(widened(&Int32, &Int64), Some(Int64));
+        assert_eq!(widened(&Int64, &Int32), None);
+        assert_eq!(widened(&Int64, &Float64), Some(Float64));
+        assert_eq!(widened(&Decimal128(10, 2), &Decimal128(10, 4)), Some(Decimal128(12, 4)));
+        assert_eq!(widened(&Utf8, &Int64), None);
+        assert_eq!(widest(&Int64, &Utf8), Utf8);
+        assert_eq!(widest(&Null, &Boolean), Boolean);
+    }
+
+    #[test]
+    fn evolution_appends_and_keeps_types() {
+        let known = Schema::new(vec![Field::new("b", DataType::Int64, true)]);
+        let observed = Schema::new(vec![
+            Field::new("a", DataType::Utf8, true),
+            Field::new("b", DataType::Float64, true),
+            Field::new("B", DataType::Float64, true),
+        ]);
+        let names = |schema: &Schema| {
+            schema.fields.iter().map(|f| format!("{}:{}", f.name(), f.data_type())).collect::<Vec<_>>().join(",")
+        };
+        assert_eq!(names(&evolve(&known, &observed, false, &|_| false)), "b:Int64,a:Utf8");
+        assert_eq!(names(&evolve(&known, &observed, true, &|_| false)), "b:Float64,a:Utf8");
+    }
+}

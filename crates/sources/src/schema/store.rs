@@ -1,0 +1,110 @@
+//! Inferred schemas, kept as numbered files in `<location>/_schemas/`: 0, 1, 2 and so on, the newest counts.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema};
+use deltaworks_spark::{Error, Result};
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use serde::{Deserialize, Serialize};
+
+use super::ddl::{format_type, parse_type};
+use crate::context::Location;
+use crate::errors::storage;
+
+/// The first line of a schema file.
+const FORMAT_VERSION: &str = "v1";
+
+/// Data and partition columns of a source, as stored.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct StoredSchema {
+    pub(crate) data: Schema,
+    pub(crate) partition: Vec<Field>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FileContent {
+    columns: Vec<Column>,
+    partition_columns: Vec<Column>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Column {
+    name: String,
+    #[serde(rename = "type")]
+    data_type: String,
+}
+
+/// The folder of one source's schemas.
+#[derive(Clone, Debug)]
+pub(crate) struct SchemaStore {
+    store: Arc<dyn ObjectStore>,
+    folder: String,
+    shown: String,
+}
+
+impl SchemaStore {
+    pub(crate) fn new(location: &Location) -> Self {
+        let folder = format!("{}/_schemas", location.key);
+        Self { store: Arc::clone(&location.store), folder, shown: location.written.clone() }
+    }
+
+    /// The newest schema and its number.
+    pub(crate) async fn latest(&self) -> Result<Option<(u64, StoredSchema)>> {
+        let folder = self.path(None)?;
+        let listed: Vec<_> =
+            self.store.list(Some(&folder)).try_collect().await.map_err(|error| storage(&self.shown, error))?;
+        let newest = listed.iter().filter_map(|meta| meta.location.filename()?.parse::<u64>().ok()).max();
+        let Some(number) = newest else { return Ok(None) };
+        let path = self.path(Some(number))?;
+        let read = async { self.store.get(&path).await?.bytes().await };
+        let bytes = read.await.map_err(|error| storage(path.as_ref(), error))?;
+        Ok(Some((number, decode(&String::from_utf8_lossy(&bytes), path.as_ref())?)))
+    }
+
+    /// Writes schema `number`. If somebody else has just written it, theirs stays.
+    pub(crate) async fn put(&self, number: u64, schema: &StoredSchema) -> Result<()> {
+        let path = self.path(Some(number))?;
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        match self.store.put_opts(&path, encode(schema)?.into(), options).await {
+            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
+            Err(error) => Err(storage(path.as_ref(), error)),
+        }
+    }
+
+    fn path(&self, number: Option<u64>) -> Result<Path> {
+        let key = match number {
+            Some(number) => format!("{}/{number}", self.folder),
+            None => self.folder.clone(),
+        };
+        Path::parse(key).map_err(|error| Error::user(format!("`{}` is not a path: {error}", self.shown)))
+    }
+}
+
+fn encode(schema: &StoredSchema) -> Result<String> {
+    let column = |field: &Field| Column { name: field.name().clone(), data_type: format_type(field.data_type()) };
+    let content = FileContent {
+        columns: schema.data.fields.iter().map(|field| column(field)).collect(),
+        partition_columns: schema.partition.iter().map(column).collect(),
+    };
+    let json = serde_json::to_string_pretty(&content).map_err(|error| Error::internal(error.to_string()))?;
+    Ok(format!("{FORMAT_VERSION}\n{json}\n"))
+}
+
+fn decode(text: &str, path: &str) -> Result<StoredSchema> {
+    let broken = |why: String| {
+        Error::data(format!("stored schema `{path}` cannot be read: {why}"))
+            .with_help("Delete the schema files to infer the schema anew.")
+    };
+    let (version, json) = text.split_once('\n').unwrap_or((text, ""));
+    if version != FORMAT_VERSION {
+        return Err(broken(format!("unknown version `{version}`")));
+    }
+    let content: FileContent = serde_json::from_str(json).map_err(|error| broken(error.to_string()))?;
+    let field = |column: &Column| Ok(Field::new(&column.name, parse_type(&column.data_type)?, true));
+    Ok(StoredSchema {
+        data: Schema::new(content.columns.iter().map(field).collect::<Result<Vec<_>>>()?),
+        partition: content.partition_columns.iter().map(field).collect::<Result<Vec<_>>>()?,
+    })
+}

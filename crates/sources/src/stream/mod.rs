@@ -1,0 +1,4 @@
+//! Sources that are read a slice at a time.
+
+pub(crate) mod files;
+pub(crate) mod rate;
