@@ -31,8 +31,21 @@ pub(super) struct Chosen {
 }
 
 const TOP_LEVEL: &[&str] = &[
-    "bundle", "include", "resources", "targets", "variables", "workspace", "artifacts", "permissions", "presets",
-    "run_as", "sync", "experimental", "scripts", "python", "environments",
+    "bundle",
+    "include",
+    "resources",
+    "targets",
+    "variables",
+    "workspace",
+    "artifacts",
+    "permissions",
+    "presets",
+    "run_as",
+    "sync",
+    "experimental",
+    "scripts",
+    "python",
+    "environments",
 ];
 
 /// Reads the bundle and picks what `options` ask for.
@@ -58,9 +71,9 @@ pub(super) fn select(source: &SpecSource, options: &LoadOptions, found: &mut Vec
         }
     }
     for (name, value) in &options.vars {
-        let given = variables.get_mut(name).ok_or_else(|| {
-            Error::user(format!("variable `{name}` is not declared in `{}`", source.path.display()))
-        })?;
+        let given = variables
+            .get_mut(name)
+            .ok_or_else(|| Error::user(format!("variable `{name}` is not declared in `{}`", source.path.display())))?;
         *given = Some(root.with_text(value));
     }
     let (key, pipeline) = pipeline(&root, options.pipeline.as_deref())?;

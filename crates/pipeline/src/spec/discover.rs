@@ -50,8 +50,8 @@ const SETTINGS: &[&str] = &["pipeline.json", "pipeline-settings.json", "pipeline
 /// `MULTIPLE_PIPELINE_SPEC_FILES_FOUND`.
 pub fn discover(path: Option<&Path>) -> Result<SpecSource> {
     let Some(path) = path else {
-        let folder = std::env::current_dir()
-            .map_err(|e| Error::user("the working folder cannot be read").with_source(e))?;
+        let folder =
+            std::env::current_dir().map_err(|e| Error::user("the working folder cannot be read").with_source(e))?;
         for folder in folder.ancestors() {
             if let Some(found) = in_folder(folder)? {
                 return Ok(found);

@@ -31,8 +31,9 @@ const PYTHON: &[(&str, &str)] = &[("transformations/orders.py", include_str!("te
 pub fn init(dir: &Path, name: &str, language: InitLanguage) -> Result<Vec<PathBuf>> {
     let plain = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
     if !plain {
-        return Err(Error::user(format!("`{name}` is no name for a pipeline"))
-            .with_help("Use letters, digits, `_` and `-`."));
+        return Err(
+            Error::user(format!("`{name}` is no name for a pipeline")).with_help("Use letters, digits, `_` and `-`.")
+        );
     }
     let folder = dir.join(name);
     if folder.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
@@ -44,7 +45,11 @@ pub fn init(dir: &Path, name: &str, language: InitLanguage) -> Result<Vec<PathBu
         InitLanguage::Sql => SQL,
         InitLanguage::Python => PYTHON,
     };
-    let files = std::iter::once(&("spark-pipeline.yml", settings.as_str())).chain(sources).chain([&DATA, &IGNORE]).copied().collect::<Vec<_>>();
+    let files = std::iter::once(&("spark-pipeline.yml", settings.as_str()))
+        .chain(sources)
+        .chain([&DATA, &IGNORE])
+        .copied()
+        .collect::<Vec<_>>();
     files.into_iter().map(|(file, text)| write(folder.join(file), text)).collect()
 }
 

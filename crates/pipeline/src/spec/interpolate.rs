@@ -65,8 +65,11 @@ impl Scope<'_> {
             match replacement.text() {
                 Some(text) => filled.push_str(text),
                 None => found.push(
-                    Diagnostic::error(format!("`${{{reference}}}` is {}, which cannot stand within a text", replacement.type_name()))
-                        .at(node.location()),
+                    Diagnostic::error(format!(
+                        "`${{{reference}}}` is {}, which cannot stand within a text",
+                        replacement.type_name()
+                    ))
+                    .at(node.location()),
                 ),
             }
             rest = &rest[start + length + 1..];
@@ -87,9 +90,9 @@ impl Scope<'_> {
             "var" | "variables" => {
                 let (name, path) = rest.split_once('.').unwrap_or((rest, ""));
                 let variable = self.variables.get(name).ok_or_else(|| format!("variable `{name}` is not declared"))?;
-                let variable = variable.as_ref().ok_or_else(|| {
-                    format!("variable `{name}` has no value; give one with --var {name}=VALUE")
-                })?;
+                let variable = variable
+                    .as_ref()
+                    .ok_or_else(|| format!("variable `{name}` has no value; give one with --var {name}=VALUE"))?;
                 descend(variable, path)
             }
             _ => descend(self.root, reference),

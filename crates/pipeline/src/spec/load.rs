@@ -184,7 +184,9 @@ impl Draft {
         match ["jar", "maven", "whl"].iter().find(|field| item.get(field).is_some()) {
             Some(&"whl") => Err(Error::unsupported("library `whl`")
                 .with_help("Install the wheel into the interpreter that `python` names.")),
-            Some(field) => Err(Error::unsupported(format!("library `{field}`")).with_help("There is no JVM to load it.")),
+            Some(field) => {
+                Err(Error::unsupported(format!("library `{field}`")).with_help("There is no JVM to load it."))
+            }
             None => Err(Error::user("library names neither `notebook`, `file` nor `glob`")
                 .with_condition("PIPELINE_SPEC_MISSING_REQUIRED_FIELD")),
         }
@@ -221,9 +223,11 @@ impl Draft {
         match parse_memory(text) {
             Some(limit) => self.spec.memory_limit = Some(limit),
             None => self.diagnostics.push(
-                Diagnostic::error(format!("setting `memory_limit` must be a size like `4GB` or `80%`, but is `{text}`"))
-                    .with_condition("PIPELINE_SPEC_INVALID_FIELD")
-                    .at(node.location()),
+                Diagnostic::error(format!(
+                    "setting `memory_limit` must be a size like `4GB` or `80%`, but is `{text}`"
+                ))
+                .with_condition("PIPELINE_SPEC_INVALID_FIELD")
+                .at(node.location()),
             ),
         }
     }
@@ -253,7 +257,9 @@ impl Draft {
             base.with_text(value)
         };
         let (name, value) = match key.split_once('.') {
-            Some((name, entry)) => (name, Node { value: Value::Map(vec![(base.with_text(entry), value)]), ..base.clone() }),
+            Some((name, entry)) => {
+                (name, Node { value: Value::Map(vec![(base.with_text(entry), value)]), ..base.clone() })
+            }
             None => (key, value),
         };
         let known = settings::SETTINGS.iter().find(|s| s.name == name).ok_or_else(|| {

@@ -56,9 +56,8 @@ impl Node {
     pub fn parse(text: &str, origin: &Arc<Origin>) -> Result<Self> {
         let mut builder = Builder::new(origin);
         Parser::new_from_str(text).load(&mut builder, true).map_err(|error| {
-            Error::user(format!("settings file `{}` cannot be read: {}", origin.display.display(), error.info())).at(
-                SourceLocation::new(&origin.display, clamp(error.marker().line()), clamp(error.marker().col()) + 1),
-            )
+            Error::user(format!("settings file `{}` cannot be read: {}", origin.display.display(), error.info()))
+                .at(SourceLocation::new(&origin.display, clamp(error.marker().line()), clamp(error.marker().col()) + 1))
         })?;
         if let Some(error) = builder.error {
             return Err(error);

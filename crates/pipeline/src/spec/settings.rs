@@ -78,44 +78,162 @@ const fn ignored(name: &'static str, kind: Kind, doc: &'static str) -> Setting {
 
 const LIBRARY: &[&str] = &["notebook", "file", "glob", "jar", "maven", "whl"];
 const CLUSTER: &[&str] = &[
-    "label", "num_workers", "autoscale", "node_type_id", "driver_node_type_id", "instance_pool_id",
-    "driver_instance_pool_id", "policy_id", "apply_policy_default_values", "spark_conf", "spark_env_vars",
-    "custom_tags", "init_scripts", "ssh_public_keys", "cluster_log_conf", "enable_local_disk_encryption",
-    "aws_attributes", "azure_attributes", "gcp_attributes",
+    "label",
+    "num_workers",
+    "autoscale",
+    "node_type_id",
+    "driver_node_type_id",
+    "instance_pool_id",
+    "driver_instance_pool_id",
+    "policy_id",
+    "apply_policy_default_values",
+    "spark_conf",
+    "spark_env_vars",
+    "custom_tags",
+    "init_scripts",
+    "ssh_public_keys",
+    "cluster_log_conf",
+    "enable_local_disk_encryption",
+    "aws_attributes",
+    "azure_attributes",
+    "gcp_attributes",
 ];
 /// What Databricks refuses in a pipeline's cluster.
 pub(super) const CLUSTER_REFUSED: &[&str] = &[
-    "cluster_name", "data_security_mode", "access_mode", "spark_version", "autotermination_minutes", "runtime_engine",
-    "effective_spark_version", "cluster_source", "docker_image", "workload_type",
+    "cluster_name",
+    "data_security_mode",
+    "access_mode",
+    "spark_version",
+    "autotermination_minutes",
+    "runtime_engine",
+    "effective_spark_version",
+    "cluster_source",
+    "docker_image",
+    "workload_type",
 ];
 
 /// The settings, in the order of the reference page.
 pub(super) const SETTINGS: &[Setting] = &[
-    both("id", Kind::Text, |d, n| d.spec.id = text(n), "The pipeline's id. Without it, one is derived from the path of the settings file."),
-    both("name", Kind::Text, |d, n| d.spec.name = text(n), "The pipeline's name. Required in `spark-pipeline.yml`; elsewhere the folder's name, or the bundle's key, by default."),
+    both(
+        "id",
+        Kind::Text,
+        |d, n| d.spec.id = text(n),
+        "The pipeline's id. Without it, one is derived from the path of the settings file.",
+    ),
+    both(
+        "name",
+        Kind::Text,
+        |d, n| d.spec.name = text(n),
+        "The pipeline's name. Required in `spark-pipeline.yml`; elsewhere the folder's name, or the bundle's key, by default.",
+    ),
     both("catalog", Kind::Text, |d, n| d.spec.catalog = Some(text(n)), "The default catalog."),
     both("schema", Kind::Text, |d, n| d.spec.schema = Some(text(n)), "The default schema."),
     spark("database", Kind::Text, |d, n| d.spec.schema = Some(text(n)), "Another name for `schema`."),
-    databricks("target", Kind::Text, |d, n| d.target = Some(n.clone()), "The schema in legacy publishing mode; excludes `schema`. `catalog.schema` is accepted with a warning."),
-    both("storage", Kind::Text, |d, n| d.storage = Some(n.clone()), "The folder of tables, checkpoints and event log, relative to the settings file. In Databricks' spellings it goes through `path_mappings`. Required in `spark-pipeline.yml`; elsewhere a folder below `.deltaworks/` by default."),
-    both("libraries", Kind::Objects(LIBRARY), |d, n| d.libraries(n), "The source files: `notebook.path`, `file.path`, or `glob.include` (a file, or `folder/**`). Without it, every `.sql` file, and every `.py` and `.ipynb` file that imports `dlt` or `pyspark.pipelines`, below the settings file's folder."),
+    databricks(
+        "target",
+        Kind::Text,
+        |d, n| d.target = Some(n.clone()),
+        "The schema in legacy publishing mode; excludes `schema`. `catalog.schema` is accepted with a warning.",
+    ),
+    both(
+        "storage",
+        Kind::Text,
+        |d, n| d.storage = Some(n.clone()),
+        "The folder of tables, checkpoints and event log, relative to the settings file. In Databricks' spellings it goes through `path_mappings`. Required in `spark-pipeline.yml`; elsewhere a folder below `.deltaworks/` by default.",
+    ),
+    both(
+        "libraries",
+        Kind::Objects(LIBRARY),
+        |d, n| d.libraries(n),
+        "The source files: `notebook.path`, `file.path`, or `glob.include` (a file, or `folder/**`). Without it, every `.sql` file, and every `.py` and `.ipynb` file that imports `dlt` or `pyspark.pipelines`, below the settings file's folder.",
+    ),
     both("root_path", Kind::Text, |d, n| d.root_path = Some(n.clone()), "A folder added to Python's `sys.path`."),
-    both("configuration", Kind::Texts, |d, n| d.spec.configuration.extend(texts(n)), "Spark settings and the pipeline's own keys, for `spark.conf.get` and `${key}` in SQL."),
+    both(
+        "configuration",
+        Kind::Texts,
+        |d, n| d.spec.configuration.extend(texts(n)),
+        "Spark settings and the pipeline's own keys, for `spark.conf.get` and `${key}` in SQL.",
+    ),
     both("parameters", Kind::Values, |d, n| d.spec.parameters.extend(texts(n)), "Named parameters."),
-    both("continuous", Kind::Boolean, |d, n| d.spec.continuous = flag(n), "Whether the pipeline runs until stopped. Default `false`."),
-    both("development", Kind::Boolean, |d, n| d.spec.development = flag(n), "Whether a failure is final at once, without retries. Default `false`."),
-    both("channel", Kind::OneOf(&["CURRENT", "PREVIEW"]), |d, n| d.spec.channel = text(n).to_uppercase(), "Kept for the event log. Default `CURRENT`."),
-    both("edition", Kind::OneOf(&["CORE", "PRO", "ADVANCED"]), |d, n| d.spec.edition = text(n).to_uppercase(), "Kept for the event log. Default `ADVANCED`."),
-    both("event_log", Kind::Object(&["name", "catalog", "schema"]), |d, n| d.spec.event_log = Some(event_log(n)), "The table the event log is published as."),
-    both("notifications", Kind::Objects(&["email_recipients", "alerts"]), |d, n| d.spec.notifications.extend(n.items().iter().map(notification)), "Who is told of which alerts."),
+    both(
+        "continuous",
+        Kind::Boolean,
+        |d, n| d.spec.continuous = flag(n),
+        "Whether the pipeline runs until stopped. Default `false`.",
+    ),
+    both(
+        "development",
+        Kind::Boolean,
+        |d, n| d.spec.development = flag(n),
+        "Whether a failure is final at once, without retries. Default `false`.",
+    ),
+    both(
+        "channel",
+        Kind::OneOf(&["CURRENT", "PREVIEW"]),
+        |d, n| d.spec.channel = text(n).to_uppercase(),
+        "Kept for the event log. Default `CURRENT`.",
+    ),
+    both(
+        "edition",
+        Kind::OneOf(&["CORE", "PRO", "ADVANCED"]),
+        |d, n| d.spec.edition = text(n).to_uppercase(),
+        "Kept for the event log. Default `ADVANCED`.",
+    ),
+    both(
+        "event_log",
+        Kind::Object(&["name", "catalog", "schema"]),
+        |d, n| d.spec.event_log = Some(event_log(n)),
+        "The table the event log is published as.",
+    ),
+    both(
+        "notifications",
+        Kind::Objects(&["email_recipients", "alerts"]),
+        |d, n| d.spec.notifications.extend(n.items().iter().map(notification)),
+        "Who is told of which alerts.",
+    ),
     both("tags", Kind::Texts, |d, n| d.spec.tags.extend(texts(n)), "Free metadata."),
-    both("environment", Kind::Object(&["dependencies", "environment_version"]), |d, n| d.spec.dependencies = n.get("dependencies").map(list).unwrap_or_default(), "What the Python sources need installed, as pip requirement lines."),
-    both("path_mappings", Kind::Texts, |d, n| d.path_mappings(n), "Path prefixes of the sources and where they lie on this machine. Relative paths start from the settings file."),
-    both("python", Kind::Text, |d, n| d.python = Some(n.clone()), "The Python interpreter that evaluates the sources. By default the one found on the path."),
-    both("memory_limit", Kind::Text, |d, n| d.memory_limit(n), "How much memory queries may use: `4GB`, `512MB`, `80%`."),
-    both("threads", Kind::Count, |d, n| d.spec.threads = count(n), "How many threads run queries. Default: one per core."),
-    both("max_concurrent_flows", Kind::Count, |d, n| d.spec.max_concurrent_flows = count(n), "How many flows run at once."),
-    databricks("clusters", Kind::Objects(CLUSTER), |d, n| d.clusters(n), "Only `spark_conf` has an effect: it lies beneath `configuration`."),
+    both(
+        "environment",
+        Kind::Object(&["dependencies", "environment_version"]),
+        |d, n| d.spec.dependencies = n.get("dependencies").map(list).unwrap_or_default(),
+        "What the Python sources need installed, as pip requirement lines.",
+    ),
+    both(
+        "path_mappings",
+        Kind::Texts,
+        |d, n| d.path_mappings(n),
+        "Path prefixes of the sources and where they lie on this machine. Relative paths start from the settings file.",
+    ),
+    both(
+        "python",
+        Kind::Text,
+        |d, n| d.python = Some(n.clone()),
+        "The Python interpreter that evaluates the sources. By default the one found on the path.",
+    ),
+    both(
+        "memory_limit",
+        Kind::Text,
+        |d, n| d.memory_limit(n),
+        "How much memory queries may use: `4GB`, `512MB`, `80%`.",
+    ),
+    both(
+        "threads",
+        Kind::Count,
+        |d, n| d.spec.threads = count(n),
+        "How many threads run queries. Default: one per core.",
+    ),
+    both(
+        "max_concurrent_flows",
+        Kind::Count,
+        |d, n| d.spec.max_concurrent_flows = count(n),
+        "How many flows run at once.",
+    ),
+    databricks(
+        "clusters",
+        Kind::Objects(CLUSTER),
+        |d, n| d.clusters(n),
+        "Only `spark_conf` has an effect: it lies beneath `configuration`.",
+    ),
     ignored("serverless", Kind::Boolean, "No effect here."),
     ignored("photon", Kind::Boolean, "No effect here."),
     ignored("run_as", Kind::Object(&["user_name", "service_principal_name"]), "No effect here."),
@@ -132,8 +250,18 @@ pub(super) const SETTINGS: &[Setting] = &[
     ignored("allow_duplicate_names", Kind::Boolean, "No effect here."),
     ignored("parent_path", Kind::Text, "No effect here."),
     ignored("expected_last_modified", Kind::Anything, "No effect here."),
-    databricks("gateway_definition", Kind::Anything, |d, n| d.unsupported("gateway_definition", n), "Managed ingestion; refused."),
-    databricks("ingestion_definition", Kind::Anything, |d, n| d.unsupported("ingestion_definition", n), "Managed ingestion; refused."),
+    databricks(
+        "gateway_definition",
+        Kind::Anything,
+        |d, n| d.unsupported("gateway_definition", n),
+        "Managed ingestion; refused.",
+    ),
+    databricks(
+        "ingestion_definition",
+        Kind::Anything,
+        |d, n| d.unsupported("ingestion_definition", n),
+        "Managed ingestion; refused.",
+    ),
 ];
 
 /// Enters every field of `map` into the draft, reporting what does not fit the table.
@@ -150,7 +278,8 @@ pub(super) fn apply(draft: &mut Draft, map: &Node, spelling: Spelling) {
         }
         let before = draft.diagnostics.len();
         check(setting, value, spelling, &mut draft.diagnostics);
-        let sound = draft.diagnostics[before..].iter().all(|d| d.severity < deltaworks_spark::diagnostic::Severity::Error);
+        let sound =
+            draft.diagnostics[before..].iter().all(|d| d.severity < deltaworks_spark::diagnostic::Severity::Error);
         if let (true, Some(apply)) = (sound, setting.apply) {
             apply(draft, value);
         }
@@ -327,10 +456,18 @@ pub(super) fn reference() -> String {
             (false, true) => "Databricks",
             _ => "both",
         };
-        page.push_str(&format!("| `{}` | {} | {spelling} | {} |\n", setting.name, setting.kind.describe(), setting.doc));
+        page.push_str(&format!(
+            "| `{}` | {} | {spelling} | {} |\n",
+            setting.name,
+            setting.kind.describe(),
+            setting.doc
+        ));
     }
     let ignored: Vec<_> = SETTINGS.iter().filter(|s| s.apply.is_none()).map(|s| format!("`{}`", s.name)).collect();
-    page.push_str(&format!("\n## Accepted, without effect\n\nThey choose machines or rights of Databricks: {}.\n", ignored.join(", ")));
+    page.push_str(&format!(
+        "\n## Accepted, without effect\n\nThey choose machines or rights of Databricks: {}.\n",
+        ignored.join(", ")
+    ));
     page
 }
 

@@ -100,7 +100,10 @@ fn expand(spec: &PipelineSpec, library: &Library) -> Result<Vec<PathBuf>> {
                 return Ok(vec![path]);
             }
             let mut spelled = ["py", "sql", "ipynb"].map(|extension| with_extension(&path, extension)).into_iter();
-            spelled.find(|path| path.is_file()).map(|path| vec![path]).ok_or_else(|| missing("notebook", library, &path))
+            spelled
+                .find(|path| path.is_file())
+                .map(|path| vec![path])
+                .ok_or_else(|| missing("notebook", library, &path))
         }
     }
 }
@@ -188,8 +191,8 @@ fn classify(path: PathBuf, root: &Path) -> Result<SourceFile> {
     })?;
     let text = std::fs::read_to_string(&path)
         .map_err(|e| Error::user(format!("source file `{}` cannot be read", display_path.display())).with_source(e))?;
-    let (language, format) = layout(&path, &text, language)
-        .map_err(|error| error.at(SourceLocation::file(&display_path)))?;
+    let (language, format) =
+        layout(&path, &text, language).map_err(|error| error.at(SourceLocation::file(&display_path)))?;
     Ok(SourceFile { path, display_path, language, format })
 }
 

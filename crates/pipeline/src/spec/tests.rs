@@ -25,7 +25,11 @@ fn options() -> LoadOptions {
     LoadOptions { user: Some("ada@example.com".into()), ..LoadOptions::default() }
 }
 
-fn load_at(folder: &Path, file: &str, options: &LoadOptions) -> deltaworks_spark::Result<(PipelineSpec, Vec<Diagnostic>)> {
+fn load_at(
+    folder: &Path,
+    file: &str,
+    options: &LoadOptions,
+) -> deltaworks_spark::Result<(PipelineSpec, Vec<Diagnostic>)> {
     let path = if file.is_empty() { folder.to_owned() } else { folder.join(file) };
     load(&discover(Some(&path))?, options)
 }
@@ -78,7 +82,10 @@ fn spark_settings_are_read_and_paths_start_from_the_file() {
     let text = "name: shop\nstorage: store\ncatalog: main\ndatabase: sales\nconfiguration:\n  a.b: 'x'\nlibraries:\n  - glob:\n      include: src/**\nthreads: 3\nmemory_limit: 4GB\npath_mappings: {'/data/': ./d/}\n";
     let (dir, spec) = spec(&[("spark-pipeline.yml", text), ("src/b.sql", "SELECT 1"), ("src/a.py", "")], &options());
     let root = dir.path().canonicalize().unwrap();
-    assert_eq!((spec.name.as_str(), spec.catalog.as_deref(), spec.schema.as_deref()), ("shop", Some("main"), Some("sales")));
+    assert_eq!(
+        (spec.name.as_str(), spec.catalog.as_deref(), spec.schema.as_deref()),
+        ("shop", Some("main"), Some("sales"))
+    );
     assert_eq!(spec.storage.to_file_path().unwrap(), root.join("store"));
     assert_eq!(spec.configuration["a.b"], "x");
     assert_eq!((spec.threads, spec.memory_limit), (Some(3), Some(MemoryLimit::Bytes(4 << 30))));
@@ -105,7 +112,11 @@ fn databricks_json_goes_through_path_mappings_of_the_local_file() {
       "clusters": [{"label": "default", "num_workers": 2, "spark_conf": {"spark.x": 1}}],
       "configuration": {"rows": 5}}"#;
     let local = "path_mappings:\n  /Repos/data-team/sales/: ./src/\n  /mnt/: ./mnt\n";
-    let files = [("pipeline.json", json), ("deltaworks.yml", local), ("src/dlt_pipeline.py", "# Databricks notebook source\nimport dlt\n")];
+    let files = [
+        ("pipeline.json", json),
+        ("deltaworks.yml", local),
+        ("src/dlt_pipeline.py", "# Databricks notebook source\nimport dlt\n"),
+    ];
     let (dir, spec) = spec(&files, &options());
     assert_eq!((spec.id.as_str(), spec.legacy_target.as_deref()), ("sales-pipeline", Some("sales_db")));
     assert_eq!(spec.storage.to_file_path().unwrap(), dir.path().canonicalize().unwrap().join("mnt/dlt/sales"));
@@ -117,7 +128,13 @@ const BUNDLE: &str = "bundle:\n  name: shop\ninclude: [resources/*.yml]\nvariabl
 const RESOURCE: &str = "resources:\n  pipelines:\n    etl:\n      name: etl ${bundle.target}\n      catalog: ${var.catalog}\n      schema: ${workspace.current_user.short_name}\n      configuration: {source: '${workspace.file_path}/data', size: small}\n      libraries:\n        - file: {path: ../src/a.sql}\n        - glob: {include: '${workspace.file_path}/more/**'}\n";
 
 fn bundle() -> TempDir {
-    folder(&[("databricks.yml", BUNDLE), ("resources/etl.yml", RESOURCE), ("src/a.sql", ""), ("more/b.py", ""), ("more/x.md", "")])
+    folder(&[
+        ("databricks.yml", BUNDLE),
+        ("resources/etl.yml", RESOURCE),
+        ("src/a.sql", ""),
+        ("more/b.py", ""),
+        ("more/x.md", ""),
+    ])
 }
 
 #[test]
@@ -128,7 +145,10 @@ fn bundle_development_target_is_the_default() {
     assert_eq!((spec.name.as_str(), spec.development), ("[dev ada] etl dev", true));
     assert_eq!((spec.catalog.as_deref(), spec.schema.as_deref()), (Some("dev_cat"), Some("ada")));
     assert!(spec.storage.path().ends_with("/.deltaworks/dev/etl/"), "{}", spec.storage);
-    assert_eq!(spec.path_mappings.map(&spec.configuration["source"]).unwrap(), dir.path().canonicalize().unwrap().join("data").to_str().unwrap());
+    assert_eq!(
+        spec.path_mappings.map(&spec.configuration["source"]).unwrap(),
+        dir.path().canonicalize().unwrap().join("data").to_str().unwrap()
+    );
     assert_eq!(names(&spec), ["src/a.sql Sql Plain", "more/b.py Python Plain"]);
 }
 
@@ -137,13 +157,21 @@ fn bundle_target_and_command_line_override() {
     let dir = bundle();
     let choose = |target: &str, vars: &[(&str, &str)], set: &[(&str, &str)]| {
         let own = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        load_at(dir.path(), "", &LoadOptions { target: Some(target.into()), vars: own(vars), set: own(set), ..options() })
+        load_at(
+            dir.path(),
+            "",
+            &LoadOptions { target: Some(target.into()), vars: own(vars), set: own(set), ..options() },
+        )
     };
     let (spec, _) = choose("prod", &[], &[]).unwrap();
     assert_eq!((spec.name.as_str(), spec.catalog.as_deref(), spec.development), ("etl prod", Some("prod_cat"), false));
     assert_eq!(spec.configuration["size"], "big");
-    let (spec, _) = choose("prod", &[("catalog", "mine")], &[("configuration.size", "9"), ("development", "true")]).unwrap();
-    assert_eq!((spec.catalog.as_deref(), spec.configuration["size"].as_str(), spec.development), (Some("mine"), "9", true));
+    let (spec, _) =
+        choose("prod", &[("catalog", "mine")], &[("configuration.size", "9"), ("development", "true")]).unwrap();
+    assert_eq!(
+        (spec.catalog.as_deref(), spec.configuration["size"].as_str(), spec.development),
+        (Some("mine"), "9", true)
+    );
     assert_snapshot!(said(&choose("prd", &[], &[]).unwrap_err()), @"error: target `prd` is not in the bundle / Did you mean `prod`?");
     assert_snapshot!(said(&choose("dev", &[], &[("storag", "x")]).unwrap_err()), @"error[PIPELINE_SPEC_UNEXPECTED_FIELD]: setting `storag` of `--set` is not known / Did you mean `storage`?");
 }
@@ -151,7 +179,12 @@ fn bundle_target_and_command_line_override() {
 #[test]
 fn bundle_references_that_lead_nowhere_are_errors() {
     let text = "variables: {a: {}, c: {default: '${var.c}'}}\nresources:\n  pipelines:\n    p:\n      name: ${var.a}\n      catalog: ${var.b}x\n      schema: ${var.c}\n      storage: ${nothing.there}\n";
-    assert_snapshot!(problems("databricks.yml", text), @"");
+    assert_snapshot!(problems("databricks.yml", text), @r#"
+    error databricks.yml:5:13: variable `a` has no value; give one with --var a=VALUE
+    error databricks.yml:6:16: variable `b` is not declared
+    error databricks.yml:1:33: reference `${var.c}` goes in a circle
+    error databricks.yml:8:16: reference `${nothing.there}` leads nowhere
+    "#);
 }
 
 #[test]
@@ -174,14 +207,35 @@ fn folder_without_settings_is_a_pipeline_of_its_sources() {
 #[test]
 fn unknown_and_wrong_settings_are_named_with_their_place() {
     let text = "name: x\nstorage: s\nstorge: y\nconfiguration:\n  rows: 5\n  1: 'a'\ncontinuous: maybe\nlibraries:\n  - globb: {include: x}\nthreads: 0\nmemory_limit: lots\nchannel: NIGHTLY\n";
-    assert_snapshot!(problems("spark-pipeline.yml", text), @"");
-    assert_snapshot!(problems("spark-pipeline.yml", "name: x\nstorage: s\nstorge: y\nclusters: []\n"), @"");
-    assert_snapshot!(problems("spark-pipeline.yml", "catalog: x\n"), @"");
-    assert_snapshot!(problems("spark-pipeline.yml", "configuration: 5\nname: [a]\nstorage: s\n"), @"");
-    assert_snapshot!(problems("deltaworks.yml", "name: x\nname: y\n"), @"");
-    assert_snapshot!(problems("deltaworks.yml", "name: [x\nschema: y\n"), @"");
-    assert_snapshot!(problems("p.json", r#"{"name": "x", "target": "a.b", "photn": true, "storage": "dbfs:/pipelines/x", "clusters": [{"spark_version": "1"}], "libraries": [{"whl": "x.whl"}]}"#), @"");
-    assert_snapshot!(problems("p.json", r#"{"schema": "s", "target": "t", "serverless": true, "photon": true}"#), @"");
+    assert_snapshot!(problems("spark-pipeline.yml", text), @r#"
+    error[PIPELINE_SPEC_DICT_VALUE_NOT_STRING] spark-pipeline.yml:5:9: value of `rows` in setting `configuration` must be a text, but is an integer / Put it in quotes.
+    error[PIPELINE_SPEC_DICT_KEY_NOT_STRING] spark-pipeline.yml:6:3: key of setting `configuration` must be a text, but is an integer / Put it in quotes.
+    error[PIPELINE_SPEC_INVALID_FIELD] spark-pipeline.yml:7:13: setting `continuous` must be true or false, but is `maybe`
+    error[PIPELINE_SPEC_MISSING_REQUIRED_FIELD] spark-pipeline.yml:9:5: library names neither `notebook`, `file` nor `glob`
+    error[PIPELINE_SPEC_INVALID_FIELD] spark-pipeline.yml:10:10: setting `threads` must be an integer above 0, but is `0`
+    error[PIPELINE_SPEC_INVALID_FIELD] spark-pipeline.yml:11:15: setting `memory_limit` must be a size like `4GB` or `80%`, but is `lots`
+    error[PIPELINE_SPEC_INVALID_FIELD] spark-pipeline.yml:12:10: setting `channel` must be one of CURRENT, PREVIEW, but is `NIGHTLY`
+    "#);
+    assert_snapshot!(problems("spark-pipeline.yml", "name: x\nstorage: s\nstorge: y\nclusters: []\n"), @r#"
+    warning[PIPELINE_SPEC_UNEXPECTED_FIELD] spark-pipeline.yml:3:1: setting `storge` is not known and has no effect / Did you mean `storage`?
+    warning[PIPELINE_SPEC_UNEXPECTED_FIELD] spark-pipeline.yml:4:1: setting `clusters` is not known and has no effect
+    "#);
+    assert_snapshot!(problems("spark-pipeline.yml", "catalog: x\n"), @r#"
+    error[PIPELINE_SPEC_MISSING_REQUIRED_FIELD] spark-pipeline.yml:1:1: setting `name` is required
+    error[PIPELINE_SPEC_MISSING_REQUIRED_FIELD] spark-pipeline.yml:1:1: setting `storage` is required
+    "#);
+    assert_snapshot!(problems("spark-pipeline.yml", "configuration: 5\nname: [a]\nstorage: s\n"), @r#"
+    error[PIPELINE_SPEC_FIELD_NOT_DICT] spark-pipeline.yml:1:16: setting `configuration` must be a map, but is an integer
+    error[PIPELINE_SPEC_INVALID_FIELD] spark-pipeline.yml:2:7: setting `name` must be a text, but is a list
+    "#);
+    assert_snapshot!(problems("deltaworks.yml", "name: x\nname: y\n"), @"error deltaworks.yml:2:1: key `name` stands twice, first in line 1");
+    assert_snapshot!(problems("deltaworks.yml", "name: [x\nschema: y\n"), @"error deltaworks.yml:2:7: settings file `deltaworks.yml` cannot be read: illegal placement of ':' indicator");
+    assert_snapshot!(problems("p.json", r#"{"name": "x", "target": "a.b", "photn": true, "storage": "dbfs:/pipelines/x", "clusters": [{"spark_version": "1"}], "libraries": [{"whl": "x.whl"}]}"#), @r#"
+    error[INVALID_PARAMETER_VALUE] p.json:1:93: field `spark_version` cannot be set for the clusters of a pipeline
+    error p.json:1:131: library `whl` is not supported yet / Install the wheel into the interpreter that `python` names.
+    error p.json:1:58: reading or writing `dbfs:/pipelines/x` is not supported yet / Map it to a folder of this machine in the settings file: `path_mappings: {"dbfs:/pipelines/": ./data/}`.
+    "#);
+    assert_snapshot!(problems("p.json", r#"{"schema": "s", "target": "t", "serverless": true, "photon": true}"#), @"error[INVALID_PARAMETER_VALUE] p.json:1:27: settings `schema` and `target` exclude each other / Keep `schema`; `target` is for pipelines in legacy publishing mode.");
 }
 
 #[test]
@@ -192,21 +246,22 @@ fn sources_that_cannot_be_used_are_named() {
         let (spec, _) = load_at(dir.path(), "", &options()).unwrap();
         said(&source_files(&spec).unwrap_err()).replace(dir.path().canonicalize().unwrap().to_str().unwrap(), "ROOT")
     };
-    assert_snapshot!(sources("[{glob: {include: src/**}}]"), @"");
-    assert_snapshot!(sources("[{glob: {include: 'src/*.sql'}}]"), @"");
-    assert_snapshot!(sources("[{file: {path: src/b.sql}}]"), @"");
-    assert_snapshot!(sources("[{notebook: {path: /Repos/team/p/tables}}]"), @"");
+    assert_snapshot!(sources("[{glob: {include: src/**}}]"), @"error[PIPELINE_UNSUPPORTED_DEFINITIONS_FILE_EXTENSION] src/notes.md: source file `src/notes.md` has an unsupported extension / Sources end in `.sql`, `.py` or `.ipynb`.");
+    assert_snapshot!(sources("[{glob: {include: 'src/*.sql'}}]"), @"error[PIPELINE_SPEC_INVALID_GLOB_PATTERN] spark-pipeline.yml:3:30: pattern `src/*.sql` in `libraries` is not allowed / Name a file, or a folder followed by `/**`.");
+    assert_snapshot!(sources("[{file: {path: src/b.sql}}]"), @"error[PATH_NOT_FOUND] spark-pipeline.yml:3:27: file `src/b.sql` does not exist / Looked for `ROOT/src/b.sql`.");
+    assert_snapshot!(sources("[{notebook: {path: /Repos/team/p/tables}}]"), @r#"error[PATH_NOT_FOUND] spark-pipeline.yml:3:31: notebook `/Repos/team/p/tables` does not exist / It is a workspace path; say where it lies here: `path_mappings: {"/Repos/team/p/": ./}`."#);
 }
 
 #[test]
 fn discovery_reports_none_and_several() {
     let at = |files: &[(&str, &str)]| {
         let dir = folder(files);
-        said(&discover(Some(dir.path())).unwrap_err()).replace(dir.path().canonicalize().unwrap().to_str().unwrap(), "ROOT")
+        said(&discover(Some(dir.path())).unwrap_err())
+            .replace(dir.path().canonicalize().unwrap().to_str().unwrap(), "ROOT")
     };
-    assert_snapshot!(at(&[("readme.md", "")]), @"");
-    assert_snapshot!(at(&[("spark-pipeline.yml", ""), ("databricks.yml", "")]), @"");
-    assert_snapshot!(said(&discover(Some(Path::new("/no/such"))).unwrap_err()), @"");
+    assert_snapshot!(at(&[("readme.md", "")]), @"error[PIPELINE_SPEC_FILE_NOT_FOUND]: no pipeline in `ROOT` / Create one with `deltaworks init NAME`, or go to a folder with `spark-pipeline.yml`, `databricks.yml` or .sql and .py sources.");
+    assert_snapshot!(at(&[("spark-pipeline.yml", ""), ("databricks.yml", "")]), @"error[MULTIPLE_PIPELINE_SPEC_FILES_FOUND]: `ROOT` holds several settings files: `spark-pipeline.yml`, `databricks.yml` / Remove all but one, or give the path of the one to use.");
+    assert_snapshot!(said(&discover(Some(Path::new("/no/such"))).unwrap_err()), @"error[PIPELINE_SPEC_FILE_DOES_NOT_EXIST]: the pipeline `/no/such` does not exist");
 }
 
 #[test]

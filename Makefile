@@ -1,0 +1,45 @@
+# Everything a developer does, each from a bare checkout: the set-up runs first and is quick the second time.
+
+SHELL := /bin/bash
+export DELTAWORKS_VENV ?= $(HOME)/.cache/deltaworks/venv
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/deltaworks/target
+export PATH := $(DELTAWORKS_VENV)/bin:$(HOME)/.cargo/bin:$(PATH)
+export PYTHONPATH := $(CURDIR)/python
+
+DEMO := $(CARGO_TARGET_DIR)/demo/deltaworks
+DIST := $(CARGO_TARGET_DIR)/dist/deltaworks
+ORDERS ?= 2000000
+
+.PHONY: build setup demo lint test bench wheel generate
+
+build: setup
+	cargo build --locked --profile demo --package deltaworks
+
+setup:
+	@tools/setup.sh
+
+# Runs the example twice: the second run finds nothing new.
+demo: build
+	@tools/demo.sh $(DEMO)
+
+lint: setup
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	ruff check python examples bench
+	ruff format --check python examples bench
+	mypy
+
+test: lint
+	cargo build --locked --package deltaworks
+	cargo test --locked --workspace
+	DELTAWORKS_BIN=$(CARGO_TARGET_DIR)/debug/deltaworks python -m pytest
+
+generate: setup
+	UPDATE=1 cargo test --locked --package deltaworks-pipeline settings_page
+
+bench: setup
+	cargo build --locked --profile dist --package deltaworks
+	python bench/medallion/run.py --binary $(DIST) --orders $(ORDERS)
+
+wheel: setup
+	maturin build --locked --profile dist --out dist
