@@ -44,16 +44,8 @@ pub struct FunctionCall {
 
 /// Whether a name is one of the functions that make rows.
 pub fn is_generator(name: &str) -> bool {
-    const NAMES: [&str; 8] = [
-        "explode",
-        "explode_outer",
-        "posexplode",
-        "posexplode_outer",
-        "inline",
-        "inline_outer",
-        "stack",
-        "json_tuple",
-    ];
+    const NAMES: [&str; 8] =
+        ["explode", "explode_outer", "posexplode", "posexplode_outer", "inline", "inline_outer", "stack", "json_tuple"];
     NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
@@ -77,7 +69,18 @@ const REWRITTEN_AGGREGATES: [&str; 3] = ["count_if", "countdistinct", "count_dis
 
 /// Functions that are expressions of another form.
 const SPECIAL: [&str; 13] = [
-    "coalesce", "nvl", "ifnull", "nvl2", "if", "iff", "nullif", "isnull", "isnotnull", "equal_null", "not", "mod",
+    "coalesce",
+    "nvl",
+    "ifnull",
+    "nvl2",
+    "if",
+    "iff",
+    "nullif",
+    "isnull",
+    "isnotnull",
+    "equal_null",
+    "not",
+    "mod",
     "when",
 ];
 
@@ -85,12 +88,7 @@ const SPECIAL: [&str; 13] = [
 ///
 /// # Errors
 /// `UNRESOLVED_ROUTINE` (`User`) if there is no such function; the type errors of its arguments.
-pub fn call(
-    call: FunctionCall,
-    schema: &DFSchema,
-    conf: &SparkConf,
-    registry: &dyn FunctionRegistry,
-) -> Result<Expr> {
+pub fn call(call: FunctionCall, schema: &DFSchema, conf: &SparkConf, registry: &dyn FunctionRegistry) -> Result<Expr> {
     let name = call.name.to_ascii_lowercase();
     if name == "input_file_name" {
         return Err(Error::unsupported("`input_file_name()`").with_help("Use the column `_metadata.file_path`."));
@@ -186,7 +184,8 @@ fn aggregate(
         "first" | "last" | "any_value" | "first_value" | "last_value" if call.args.len() == 2 => {
             call.ignore_nulls = matches!(call.args.pop(), Some(Expr::Literal(ScalarValue::Boolean(Some(true)), _)));
         }
-        "sum" | "avg" | "mean" | "stddev" | "stddev_samp" | "std" | "stddev_pop" | "variance" | "var_samp" | "var_pop" => {
+        "sum" | "avg" | "mean" | "stddev" | "stddev_samp" | "std" | "stddev_pop" | "variance" | "var_samp"
+        | "var_pop" => {
             let text = |arg: Expr| {
                 let from = canonical(&arg.get_type(schema)?);
                 let to = if matches!(from, DataType::Utf8 | DataType::Null) { DataType::Float64 } else { from.clone() };

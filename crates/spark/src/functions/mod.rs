@@ -6,7 +6,9 @@
 mod aggregate;
 mod build;
 mod datetime;
+mod json;
 mod pattern;
+mod string;
 #[cfg(test)]
 pub(crate) mod testing;
 mod udf;
@@ -33,6 +35,6 @@ pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
 }
 
 fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
-    let families: &[&[udf::Function]] = &[datetime::FUNCTIONS];
+    let families: &[&[udf::Function]] = &[datetime::FUNCTIONS, json::FUNCTIONS, string::FUNCTIONS];
     families.iter().flat_map(|family| family.iter().map(|f| f.udf())).collect()
 }
