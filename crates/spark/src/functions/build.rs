@@ -68,7 +68,7 @@ pub fn kind(name: &str, registry: &dyn FunctionRegistry) -> Option<Kind> {
 const REWRITTEN_AGGREGATES: [&str; 3] = ["count_if", "countdistinct", "count_distinct"];
 
 /// Functions that are expressions of another form.
-const SPECIAL: [&str; 13] = [
+const SPECIAL: [&str; 15] = [
     "coalesce",
     "nvl",
     "ifnull",
@@ -82,6 +82,8 @@ const SPECIAL: [&str; 13] = [
     "not",
     "mod",
     "when",
+    "current_timestamp",
+    "now",
 ];
 
 /// The expression of a scalar or aggregate call, with Spark's implicit casts.
@@ -124,6 +126,10 @@ pub(crate) fn special(name: &str, args: Vec<Expr>, schema: &DFSchema, conf: &Spa
     let mut args = args.into_iter();
     let mut next = || args.next().unwrap_or_else(|| lit(ScalarValue::Null));
     Ok(match (name, count) {
+        ("current_timestamp" | "now", 0) => {
+            let now = datafusion::functions::datetime::expr_fn::now();
+            crate::cast::cast_expr(now, crate::types::timestamp())
+        }
         ("isnull", 1) => next().is_null(),
         ("isnotnull", 1) => next().is_not_null(),
         ("not", 1) => crate::coercion::resolve(Expr::Not(Box::new(next())), schema, conf)?,
