@@ -92,8 +92,12 @@ fn literal(value: &ScalarValue) -> String {
         }
         other => {
             let shown = other.to_array().ok().and_then(|array| {
-                let text =
-                    crate::cast::cast_array(&array, &arrow::datatypes::DataType::Utf8, CastMode::Lenient, chrono_tz::UTC);
+                let text = crate::cast::cast_array(
+                    &array,
+                    &arrow::datatypes::DataType::Utf8,
+                    CastMode::Lenient,
+                    chrono_tz::UTC,
+                );
                 text.ok().map(|text| arrow::array::AsArray::as_string::<i32>(&text).value(0).to_owned())
             });
             return shown.unwrap_or_else(|| other.to_string());

@@ -70,7 +70,9 @@ pub(crate) fn is_upcast(from: &DataType, to: &DataType) -> bool {
         (a, b) if rank(a) > 0 && rank(b) > 0 => rank(a) <= rank(b),
         (a, T::Float32 | T::Float64) if rank(a) > 0 => true,
         (T::Float32, T::Float64) => true,
-        (T::Decimal128(p, s), T::Decimal128(q, r)) => r >= s && i16::from(*q) - i16::from(*r) >= i16::from(*p) - i16::from(*s),
+        (T::Decimal128(p, s), T::Decimal128(q, r)) => {
+            r >= s && i16::from(*q) - i16::from(*r) >= i16::from(*p) - i16::from(*s)
+        }
         (a, T::Decimal128(p, s)) if rank(a) > 0 => i16::from(*p) - i16::from(*s) >= [0, 3, 5, 10, 19][rank(a)],
         (T::Decimal128(..), T::Float64) => true,
         _ => false,
@@ -79,7 +81,8 @@ pub(crate) fn is_upcast(from: &DataType, to: &DataType) -> bool {
 
 /// Whether Arrow's kernel gives the same result for every value.
 pub(crate) fn agrees_with_arrow(from: &DataType, to: &DataType) -> bool {
-    canonical(from) == canonical(to) && !from.is_nested() && !matches!(from, DataType::Timestamp(..)) || is_upcast(from, to)
+    canonical(from) == canonical(to) && !from.is_nested() && !matches!(from, DataType::Timestamp(..))
+        || is_upcast(from, to)
 }
 
 /// The function that stands for a cast whose meaning is Spark's alone.

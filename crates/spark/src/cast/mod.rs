@@ -124,12 +124,7 @@ fn cast_list(list: &ListArray, element: &Arc<Field>, mode: CastMode, tz: Tz) -> 
     Ok(Arc::new(ListArray::try_new(element, list.offsets().clone(), values, list.nulls().cloned())?))
 }
 
-fn cast_struct(
-    array: &StructArray,
-    fields: &arrow::datatypes::Fields,
-    mode: CastMode,
-    tz: Tz,
-) -> Result<ArrayRef> {
+fn cast_struct(array: &StructArray, fields: &arrow::datatypes::Fields, mode: CastMode, tz: Tz) -> Result<ArrayRef> {
     let columns = array
         .columns()
         .iter()
@@ -145,7 +140,13 @@ fn cast_map(map: &MapArray, entries: &Arc<Field>, mode: CastMode, tz: Tz) -> Res
     };
     let cast = cast_struct(map.entries(), fields, mode, tz)?;
     let entries = Arc::clone(entries);
-    Ok(Arc::new(MapArray::try_new(entries, map.offsets().clone(), cast.as_struct().clone(), map.nulls().cloned(), false)?))
+    Ok(Arc::new(MapArray::try_new(
+        entries,
+        map.offsets().clone(),
+        cast.as_struct().clone(),
+        map.nulls().cloned(),
+        false,
+    )?))
 }
 
 /// Arrow's own conversion; a value that cannot be converted becomes NULL.

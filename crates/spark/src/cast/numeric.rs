@@ -6,9 +6,7 @@ use arrow::array::{
     Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, BooleanArray, Decimal128Array, PrimitiveArray,
     PrimitiveBuilder,
 };
-use arrow::datatypes::{
-    DataType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-};
+use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type};
 use chrono_tz::Tz;
 
 use super::{CastMode, arrow_cast, cannot_cast, format, overflow, parse};
@@ -25,7 +23,9 @@ pub(super) fn convert(array: &ArrayRef, to: &DataType, mode: CastMode, tz: Tz) -
             let ones = arrow_cast(array, &DataType::Int32)?;
             convert(&ones, to, mode, tz)
         }
-        (DataType::Float32 | DataType::Float64, DataType::Decimal128(p, s)) => float_to_decimal(array, *p, *s, mode, tz),
+        (DataType::Float32 | DataType::Float64, DataType::Decimal128(p, s)) => {
+            float_to_decimal(array, *p, *s, mode, tz)
+        }
         (DataType::Decimal256(..), _) if to.is_integer() => {
             let narrow = arrow_cast(array, &DataType::Decimal128(38, 0))?;
             convert(&narrow, to, mode, tz)

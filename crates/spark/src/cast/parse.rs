@@ -155,22 +155,21 @@ impl Scanner<'_> {
     /// `h[h]:m[m][:s[s][.ffffff…]]` in microseconds.
     fn time(&mut self) -> Option<i64> {
         let hour = self.number(1, 2)?;
-        let (mut minute, mut second, mut micros) = (0, 0, 0);
-        if self.take(b':') {
-            minute = self.number(1, 2)?;
-            if self.take(b':') {
-                second = self.number(1, 2)?;
-                if self.take(b'.') {
-                    let digits = self.0.iter().take_while(|b| b.is_ascii_digit()).count();
-                    for place in 0..6 {
-                        let digit = self.0.get(place).filter(|_| place < digits);
-                        micros = micros * 10 + digit.map_or(0, |b| i64::from(b - b'0'));
-                    }
-                    self.0 = &self.0[digits..];
-                }
-            }
-        } else {
+        if !self.take(b':') {
             return None;
+        }
+        let minute = self.number(1, 2)?;
+        let (mut second, mut micros) = (0, 0);
+        if self.take(b':') {
+            second = self.number(1, 2)?;
+            if self.take(b'.') {
+                let digits = self.0.iter().take_while(|b| b.is_ascii_digit()).count();
+                for place in 0..6 {
+                    let digit = self.0.get(place).filter(|_| place < digits);
+                    micros = micros * 10 + digit.map_or(0, |b| i64::from(b - b'0'));
+                }
+                self.0 = &self.0[digits..];
+            }
         }
         let valid = hour < 24 && minute < 60 && second < 60;
         valid.then_some(hour * HOUR + minute * MINUTE + second * SECOND + micros)

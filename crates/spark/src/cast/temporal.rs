@@ -96,8 +96,9 @@ fn number_to_timestamp(array: &ArrayRef, zone: Option<&Arc<str>>, mode: CastMode
     match array.data_type() {
         DataType::Float32 | DataType::Float64 => {
             let seconds = arrow_cast(array, &DataType::Float64)?;
-            let micros: PrimitiveArray<TimestampMicrosecondType> =
-                seconds.as_primitive::<Float64Type>().unary_opt(|s| s.is_finite().then_some((s * SECOND as f64) as i64));
+            let micros: PrimitiveArray<TimestampMicrosecondType> = seconds
+                .as_primitive::<Float64Type>()
+                .unary_opt(|s| s.is_finite().then_some((s * SECOND as f64) as i64));
             if mode == CastMode::Ansi && micros.null_count() > array.null_count() {
                 return Err(super::overflow("NaN or Infinity", array.data_type(), &MICROS));
             }
@@ -129,9 +130,8 @@ fn interval(array: &ArrayRef, to: &DataType, mode: CastMode, tz: Tz) -> Result<A
         }
         (T::Duration(_), T::Interval(_)) => {
             let micros = array.as_primitive::<DurationMicrosecondType>();
-            let calendar: PrimitiveArray<IntervalMonthDayNanoType> = unary(micros, |t| {
-                IntervalMonthDayNano::new(0, (t / DAY) as i32, t % DAY * 1000)
-            });
+            let calendar: PrimitiveArray<IntervalMonthDayNanoType> =
+                unary(micros, |t| IntervalMonthDayNano::new(0, (t / DAY) as i32, t % DAY * 1000));
             Ok(Arc::new(calendar))
         }
         (T::Interval(IntervalUnit::MonthDayNano), T::Duration(_)) => {

@@ -20,15 +20,9 @@ pub(super) fn from_text(text: &StringArray, to: &DataType, mode: CastMode, tz: T
     let integer = |value: &str| parse::integer(value, fraction);
     Ok(match to {
         DataType::Boolean => return booleans(text, mode),
-        DataType::Int8 => {
-            Arc::new(read::<Int8Type>(text, to, mode, |v| integer(v).and_then(|v| v.try_into().ok()))?)
-        }
-        DataType::Int16 => {
-            Arc::new(read::<Int16Type>(text, to, mode, |v| integer(v).and_then(|v| v.try_into().ok()))?)
-        }
-        DataType::Int32 => {
-            Arc::new(read::<Int32Type>(text, to, mode, |v| integer(v).and_then(|v| v.try_into().ok()))?)
-        }
+        DataType::Int8 => Arc::new(read::<Int8Type>(text, to, mode, |v| integer(v).and_then(|v| v.try_into().ok()))?),
+        DataType::Int16 => Arc::new(read::<Int16Type>(text, to, mode, |v| integer(v).and_then(|v| v.try_into().ok()))?),
+        DataType::Int32 => Arc::new(read::<Int32Type>(text, to, mode, |v| integer(v).and_then(|v| v.try_into().ok()))?),
         DataType::Int64 => Arc::new(read::<Int64Type>(text, to, mode, integer)?),
         DataType::Float32 => Arc::new(read::<Float32Type>(text, to, mode, |v| parse::double(v).map(|v| v as f32))?),
         DataType::Float64 => Arc::new(read::<Float64Type>(text, to, mode, parse::double)?),

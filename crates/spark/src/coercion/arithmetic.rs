@@ -2,11 +2,10 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{Array, ArrayRef, AsArray, ArrowPrimitiveType, Decimal128Array, Int64Array, PrimitiveArray};
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Decimal128Array, Int64Array, PrimitiveArray};
 use arrow::compute::kernels::numeric as kernel;
 use arrow::datatypes::{
-    ArrowNativeTypeOp, DataType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    i256,
+    ArrowNativeTypeOp, DataType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, i256,
 };
 use arrow::error::ArrowError;
 use datafusion::common::Result as DataFusionResult;
@@ -158,7 +157,13 @@ impl Arithmetic {
         let divides = matches!(self.op, Operator::Divide | Operator::Modulo | Operator::IntegerDivide);
         let both = left.iter().zip(right);
         both.map(|(a, b)| match (a, b) {
-            (Some(_), Some(0)) if divides => if self.ansi { Err(division_by_zero()) } else { Ok(None) },
+            (Some(_), Some(0)) if divides => {
+                if self.ansi {
+                    Err(division_by_zero())
+                } else {
+                    Ok(None)
+                }
+            }
             (Some(a), Some(b)) => match op(a, b) {
                 None if self.ansi => Err(out_of_range(&self.result)),
                 value => Ok(value),
@@ -195,7 +200,8 @@ fn divide(a: i128, b: i128, (s1, s2): (i8, i8), scale: i8, truncate: bool) -> Op
         let up = !truncate && rest.unsigned_abs() >= b.unsigned_abs() - rest.unsigned_abs();
         return Some(if up { quotient + if (a < 0) == (b < 0) { 1 } else { -1 } } else { quotient });
     }
-    let (a, b) = if shift >= 0 { (wide(a, shift)?, i256::from_i128(b)) } else { (i256::from_i128(a), wide(b, -shift)?) };
+    let (a, b) =
+        if shift >= 0 { (wide(a, shift)?, i256::from_i128(b)) } else { (i256::from_i128(a), wide(b, -shift)?) };
     let (quotient, rest) = (a.checked_div(b)?, a.checked_rem(b)?);
     let twice = rest.wrapping_abs().checked_add(rest.wrapping_abs())?;
     let up = !truncate && twice >= b.wrapping_abs();

@@ -18,7 +18,7 @@ use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, ScalarUDF, ScalarUDFImpl};
 
-pub(crate) use arithmetic::{Arithmetic, division_by_zero, overflow};
+pub(crate) use arithmetic::Arithmetic;
 pub use lenient::{LenientCast, lenient_casts, lenient_casts_of};
 pub use nodes::{cast_to_common, common_type, resolve};
 pub use rule::SparkSemantics;
@@ -213,10 +213,7 @@ fn literal_decimal(expr: &Expr) -> Option<(i16, i16)> {
 }
 
 fn is_time(data_type: &DataType) -> bool {
-    matches!(
-        data_type,
-        DataType::Date32 | DataType::Timestamp(..) | DataType::Interval(_) | DataType::Duration(_)
-    )
+    matches!(data_type, DataType::Date32 | DataType::Timestamp(..) | DataType::Interval(_) | DataType::Duration(_))
 }
 
 fn time_calculation(
@@ -243,7 +240,8 @@ fn time_calculation(
         types.0 = wanted;
     }
     if matches!(types.1, DataType::Utf8 | DataType::Null) {
-        let wanted = if types.0 == DataType::Date32 && op == Operator::Plus { DataType::Int32 } else { types.0.clone() };
+        let wanted =
+            if types.0 == DataType::Date32 && op == Operator::Plus { DataType::Int32 } else { types.0.clone() };
         right = spark_cast(right, &types.1, &wanted, mode, conf)?;
         types.1 = wanted;
     }

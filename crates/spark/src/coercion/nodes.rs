@@ -74,9 +74,7 @@ pub fn resolve(expr: Expr, schema: &DFSchema, conf: &SparkConf) -> Result<Expr> 
 fn negative(inner: Expr, schema: &DFSchema, conf: &SparkConf) -> Result<Expr> {
     let data_type = canonical(&inner.get_type(schema)?);
     match data_type {
-        DataType::Utf8 | DataType::Null => {
-            Ok(Expr::Negative(Box::new(cast(inner, &DataType::Float64, schema, conf)?)))
-        }
+        DataType::Utf8 | DataType::Null => Ok(Expr::Negative(Box::new(cast(inner, &DataType::Float64, schema, conf)?))),
         integer if integer.is_integer() && conf.ansi && !matches!(inner, Expr::Literal(..)) => {
             let zero = datafusion::common::ScalarValue::new_zero(&integer)?;
             let udf = Arithmetic { op: Operator::Minus, ansi: true, result: integer };

@@ -92,7 +92,8 @@ pub(crate) fn widen_union(union: Union, conf: &SparkConf) -> DataFusionResult<Un
         })
         .collect::<Result<Vec<_>, _>>()
         .map_err(DataFusionError::from)?;
-    let inputs = union.inputs.into_iter().map(|input| widen_input(input, &common, conf)).collect::<DataFusionResult<_>>()?;
+    let inputs =
+        union.inputs.into_iter().map(|input| widen_input(input, &common, conf)).collect::<DataFusionResult<_>>()?;
     Ok(Union { inputs, schema: union.schema })
 }
 

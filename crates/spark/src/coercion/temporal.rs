@@ -10,9 +10,7 @@ use arrow::datatypes::{
 use chrono_tz::Tz;
 use datafusion::common::{Result as DataFusionResult, ScalarValue};
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{
-    ColumnarValue, Expr, Operator, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::{ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
 
 use crate::cast::calendar::{self, DAY};
 use crate::cast::{CastMode, cast_array};
@@ -86,7 +84,11 @@ impl ScalarUDFImpl for TemporalArithmetic {
             return Err(DataFusionError::Internal("a sum of times takes two operands".to_owned()));
         };
         let result = self.evaluate(&left.to_array(rows)?, &right.to_array(rows)?)?;
-        Ok(if scalars { ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?) } else { ColumnarValue::Array(result) })
+        Ok(if scalars {
+            ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?)
+        } else {
+            ColumnarValue::Array(result)
+        })
     }
 }
 
@@ -96,9 +98,10 @@ impl TemporalArithmetic {
         match (left.data_type(), right.data_type()) {
             (DataType::Date32, kind) if kind.is_integer() => {
                 let days = cast_array(right, &DataType::Int32, CastMode::Ansi, self.tz)?;
-                let sums: Date32Array = zip(left.as_primitive::<Date32Type>(), days.as_primitive::<Int32Type>(), |a, b| {
-                    a.wrapping_add(b.wrapping_mul(sign))
-                });
+                let sums: Date32Array =
+                    zip(left.as_primitive::<Date32Type>(), days.as_primitive::<Int32Type>(), |a, b| {
+                        a.wrapping_add(b.wrapping_mul(sign))
+                    });
                 Ok(Arc::new(sums))
             }
             (DataType::Date32 | DataType::Timestamp(..), DataType::Date32 | DataType::Timestamp(..)) => {

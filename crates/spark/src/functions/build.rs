@@ -44,16 +44,8 @@ pub struct FunctionCall {
 
 /// Whether a name is one of the functions that make rows.
 pub fn is_generator(name: &str) -> bool {
-    const NAMES: [&str; 8] = [
-        "explode",
-        "explode_outer",
-        "posexplode",
-        "posexplode_outer",
-        "inline",
-        "inline_outer",
-        "stack",
-        "json_tuple",
-    ];
+    const NAMES: [&str; 8] =
+        ["explode", "explode_outer", "posexplode", "posexplode_outer", "inline", "inline_outer", "stack", "json_tuple"];
     NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
@@ -76,21 +68,29 @@ pub fn kind(name: &str, registry: &dyn FunctionRegistry) -> Option<Kind> {
 const REWRITTEN_AGGREGATES: [&str; 3] = ["count_if", "countdistinct", "count_distinct"];
 
 /// Functions that are expressions of another form.
-const SPECIAL: [&str; 13] = [
-    "coalesce", "nvl", "ifnull", "nvl2", "if", "iff", "nullif", "isnull", "isnotnull", "equal_null", "not", "mod",
+const SPECIAL: [&str; 15] = [
+    "coalesce",
+    "nvl",
+    "ifnull",
+    "nvl2",
+    "if",
+    "iff",
+    "nullif",
+    "isnull",
+    "isnotnull",
+    "equal_null",
+    "not",
+    "mod",
     "when",
+    "current_timestamp",
+    "now",
 ];
 
 /// The expression of a scalar or aggregate call, with Spark's implicit casts.
 ///
 /// # Errors
 /// `UNRESOLVED_ROUTINE` (`User`) if there is no such function; the type errors of its arguments.
-pub fn call(
-    call: FunctionCall,
-    schema: &DFSchema,
-    conf: &SparkConf,
-    registry: &dyn FunctionRegistry,
-) -> Result<Expr> {
+pub fn call(call: FunctionCall, schema: &DFSchema, conf: &SparkConf, registry: &dyn FunctionRegistry) -> Result<Expr> {
     let name = call.name.to_ascii_lowercase();
     if name == "input_file_name" {
         return Err(Error::unsupported("`input_file_name()`").with_help("Use the column `_metadata.file_path`."));
@@ -126,6 +126,10 @@ pub(crate) fn special(name: &str, args: Vec<Expr>, schema: &DFSchema, conf: &Spa
     let mut args = args.into_iter();
     let mut next = || args.next().unwrap_or_else(|| lit(ScalarValue::Null));
     Ok(match (name, count) {
+        ("current_timestamp" | "now", 0) => {
+            let now = datafusion::functions::datetime::expr_fn::now();
+            crate::cast::cast_expr(now, crate::types::timestamp())
+        }
         ("isnull", 1) => next().is_null(),
         ("isnotnull", 1) => next().is_not_null(),
         ("not", 1) => crate::coercion::resolve(Expr::Not(Box::new(next())), schema, conf)?,
@@ -186,7 +190,8 @@ fn aggregate(
         "first" | "last" | "any_value" | "first_value" | "last_value" if call.args.len() == 2 => {
             call.ignore_nulls = matches!(call.args.pop(), Some(Expr::Literal(ScalarValue::Boolean(Some(true)), _)));
         }
-        "sum" | "avg" | "mean" | "stddev" | "stddev_samp" | "std" | "stddev_pop" | "variance" | "var_samp" | "var_pop" => {
+        "sum" | "avg" | "mean" | "stddev" | "stddev_samp" | "std" | "stddev_pop" | "variance" | "var_samp"
+        | "var_pop" => {
             let text = |arg: Expr| {
                 let from = canonical(&arg.get_type(schema)?);
                 let to = if matches!(from, DataType::Utf8 | DataType::Null) { DataType::Float64 } else { from.clone() };

@@ -262,9 +262,8 @@ fn make_date(call: &Call<'_>) -> Result<ArrayRef> {
         Some(calendar::date(years.value(row).into(), month.unwrap_or(0), day.unwrap_or(0)))
     };
     let check = |value| match value {
-        Some(None) if call.ansi() => {
-            Err(Error::data("`make_date` was given a day that does not exist").with_condition("DATETIME_FIELD_OUT_OF_BOUNDS"))
-        }
+        Some(None) if call.ansi() => Err(Error::data("`make_date` was given a day that does not exist")
+            .with_condition("DATETIME_FIELD_OUT_OF_BOUNDS")),
         other => Ok(other.flatten().map(|d| d as i32)),
     };
     Ok(Arc::new((0..call.rows()).map(|row| check(at(row))).collect::<Result<Date32Array>>()?))
@@ -286,9 +285,8 @@ fn shift(call: &Call<'_>, f: impl Fn(i64, parse::Zone) -> i64) -> Result<ArrayRe
     let (times, zones) = (call.cast(0, &timestamp())?, call.text(1)?);
     let shifted = |(micros, zone): (Option<i64>, Option<&str>)| -> Result<Option<i64>> {
         let (Some(micros), Some(name)) = (micros, zone) else { return Ok(None) };
-        let zone = parse::zone(name).ok_or_else(|| {
-            Error::data(format!("`{name}` is not a time zone")).with_condition("INVALID_TIMEZONE")
-        })?;
+        let zone = parse::zone(name)
+            .ok_or_else(|| Error::data(format!("`{name}` is not a time zone")).with_condition("INVALID_TIMEZONE"))?;
         Ok(Some(f(micros, zone)))
     };
     let pairs = times.as_primitive::<TimestampMicrosecondType>().iter().zip(&zones);

@@ -6,7 +6,10 @@
 mod aggregate;
 mod build;
 mod datetime;
+mod json;
+mod math;
 mod pattern;
+mod string;
 #[cfg(test)]
 pub(crate) mod testing;
 mod udf;
@@ -33,6 +36,7 @@ pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
 }
 
 fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
-    let families: &[&[udf::Function]] = &[datetime::FUNCTIONS];
+    let families: &[&[udf::Function]] =
+        &[datetime::FUNCTIONS, json::FUNCTIONS, math::FUNCTIONS, &[math::ROUND], string::FUNCTIONS];
     families.iter().flat_map(|family| family.iter().map(|f| f.udf())).collect()
 }

@@ -7,7 +7,17 @@ use crate::cast::parse::{Zone, zone};
 use crate::error::{Error, Result};
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
 const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
@@ -151,7 +161,8 @@ impl Found {
                 return text.get(2..);
             }
             'V' | 'z' | 'O' | 'X' | 'x' | 'Z' => {
-                let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || "+-:/_".contains(c))).unwrap_or(text.len());
+                let end =
+                    text.find(|c: char| !(c.is_ascii_alphanumeric() || "+-:/_".contains(c))).unwrap_or(text.len());
                 self.zone = Some(zone(&text[..end])?);
                 return text.get(end..);
             }

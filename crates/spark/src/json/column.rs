@@ -155,7 +155,9 @@ impl Column {
                 };
                 plain_text(raw).and_then(read).map(|value| b.append_value(value)).is_some()
             }
-            Self::Struct(object) => return first == b'{' && object.push(raw, forms, None) || self.null_if(first != b'{'),
+            Self::Struct(object) => {
+                return first == b'{' && object.push(raw, forms, None) || self.null_if(first != b'{');
+            }
             Self::List(_, offsets, end, nulls, child) if first == b'[' => {
                 let mut fits = true;
                 for value in to_array_iter(raw) {
@@ -217,7 +219,8 @@ impl Column {
                 let DataType::Struct(fields) = entries.data_type() else {
                     return Err(Error::internal("the entries of a map are not a struct"));
                 };
-                let pairs = StructArray::try_new(fields.clone(), vec![Arc::new(keys.finish()), values.finish()?], None)?;
+                let pairs =
+                    StructArray::try_new(fields.clone(), vec![Arc::new(keys.finish()), values.finish()?], None)?;
                 let offsets = OffsetBuffer::new(std::mem::replace(offsets, vec![0]).into());
                 Arc::new(MapArray::try_new(Arc::clone(entries), offsets, pairs, nulls.finish(), false)?)
             }
@@ -262,7 +265,14 @@ impl Object {
     pub(super) fn new(fields: Fields) -> Result<Self> {
         let columns = fields.iter().map(|f| Column::new(f.data_type())).collect::<Result<Vec<_>>>()?;
         let index = fields.iter().enumerate().map(|(i, f)| (f.name().clone(), i)).collect();
-        Ok(Self { set_in: vec![0; columns.len()], fields, index, columns, rows: 0, nulls: NullBufferBuilder::new(1024) })
+        Ok(Self {
+            set_in: vec![0; columns.len()],
+            fields,
+            index,
+            columns,
+            rows: 0,
+            nulls: NullBufferBuilder::new(1024),
+        })
     }
 
     pub(super) fn null(&mut self) {

@@ -131,7 +131,11 @@ mod tests {
         let schema = parse_schema("a BIGINT, s STRING, d DATE, n STRUCT<x: INT, l: ARRAY<DOUBLE>>, m MAP<STRING, INT>");
         let options = DecoderOptions { rescue: true, ..Default::default() };
         let mut decoder = Decoder::new(Arc::new(schema.unwrap()), &options).unwrap();
-        assert!(decoder.push(br#"{"a": 1, "s": {"k": [1, 2]}, "d": "2024-01-02", "n": {"x": 1, "l": [1, 2.5]}, "m": {"k": 1}}"#));
+        assert!(
+            decoder.push(
+                br#"{"a": 1, "s": {"k": [1, 2]}, "d": "2024-01-02", "n": {"x": 1, "l": [1, 2.5]}, "m": {"k": 1}}"#
+            )
+        );
         assert!(decoder.push(br#"{"s": "a\nb", "a": "x", "other": true}"#));
         assert!(!decoder.push(br#"{"a": 3, "s"#));
         assert!(!decoder.push(b"[1]"));

@@ -116,8 +116,11 @@ mod tests {
 
     #[test]
     fn types_meet() {
-        let rows: [&[u8]; 3] =
-            [br#"{"b": 1, "a": "x", "n": {"y": 1}}"#, br#"{"b": 1.5, "l": [1, null], "n": {"x": true}}"#, br#"{"a": 2}"#];
+        let rows: [&[u8]; 3] = [
+            br#"{"b": 1, "a": "x", "n": {"y": 1}}"#,
+            br#"{"b": 1.5, "l": [1, null], "n": {"x": true}}"#,
+            br#"{"a": 2}"#,
+        ];
         let typed = ddl(&infer(rows, InferOptions::default()));
         assert_eq!(typed, "a STRING,b DOUBLE,l ARRAY<BIGINT>,n STRUCT<x: BOOLEAN, y: BIGINT>");
         let text = ddl(&infer(rows, InferOptions { all_strings: true, ..Default::default() }));

@@ -263,7 +263,9 @@ impl<'a> Parser<'a> {
                 Token::Symbol('(') => depth += 1,
                 Token::Symbol(')') => depth -= 1,
                 Token::Symbol(',' | '>') if depth == 0 => break,
-                Token::Word(w) if depth == 0 && ["comment", "not", "generated"].contains(&w.to_lowercase().as_str()) => {
+                Token::Word(w)
+                    if depth == 0 && ["comment", "not", "generated"].contains(&w.to_lowercase().as_str()) =>
+                {
                     break;
                 }
                 _ => {}

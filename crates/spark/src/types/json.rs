@@ -99,7 +99,11 @@ pub fn data_type_from_json(value: &Value) -> Result<DataType> {
             }
             "map" => Ok(map_of(
                 Field::new("key", data_type_from_json(member(object, "keyType")?)?, false),
-                Field::new("value", data_type_from_json(member(object, "valueType")?)?, flag(object, "valueContainsNull")),
+                Field::new(
+                    "value",
+                    data_type_from_json(member(object, "valueType")?)?,
+                    flag(object, "valueContainsNull"),
+                ),
             )),
             "udt" => data_type_from_json(member(object, "sqlType")?),
             other => Err(invalid(&format!("unknown type `{other}`"))),
@@ -157,6 +161,9 @@ mod tests {
     fn plain_types_have_the_json_names() {
         assert_eq!(data_type_to_json(&DataType::Int64), json!("long"));
         assert_eq!(data_type_from_json(&json!("long")).unwrap(), DataType::Int64);
-        assert_eq!(data_type_from_json(&json!({"type": "nothing"})).unwrap_err().condition(), Some("INVALID_JSON_SCHEMA"));
+        assert_eq!(
+            data_type_from_json(&json!({"type": "nothing"})).unwrap_err().condition(),
+            Some("INVALID_JSON_SCHEMA")
+        );
     }
 }
