@@ -76,11 +76,6 @@ impl ExecutionPlan for DedupExec {
         InputDistributionRequirements::new(vec![distribution])
     }
 
-    /// Rows of one input partition keep their order on the way here: no round robin before the hash.
-    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![false]
-    }
-
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
         vec![&self.input]
     }

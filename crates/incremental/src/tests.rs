@@ -257,3 +257,12 @@ async fn two_million_keys_take_less_than_a_second() {
     assert_eq!(session(2).execute_logical_plan(plan).await.unwrap().count().await.unwrap(), 244 * 8192);
     assert!(started.elapsed().as_millis() < 1000, "{:?}", started.elapsed());
 }
+
+#[tokio::test]
+async fn same_key_in_several_partitions_is_kept_once() {
+    let parts = vec![vec![batch(&[row("a", 1), row("b", 1)])], vec![batch(&[row("b", 1), row("c", 1)])]];
+    let input = Arc::new(MemTable::try_new(schema(), parts).unwrap());
+    let mut found = run(&session(2), deduplicated(scan("t", input).build().unwrap())).await;
+    found.sort();
+    assert_eq!(found, [row("a", 1), row("b", 1), row("c", 1)]);
+}

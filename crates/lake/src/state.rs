@@ -11,7 +11,6 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
-use datafusion::execution::TaskContext;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
 use deltalake::kernel::{Add, Remove};
@@ -159,7 +158,7 @@ async fn written(
         let session = SessionContext::new();
         let provider = base.provider_for_files(merged).await?;
         let plan = session.read_table(provider)?.create_physical_plan().await?;
-        let mut rows = execute_stream(plan, Arc::<TaskContext>::from(session.task_ctx()))?;
+        let mut rows = execute_stream(plan, session.task_ctx())?;
         while let Some(batch) = rows.try_next().await? {
             writer.write(batch).await?;
         }
