@@ -282,7 +282,7 @@ fn new_pipelines_load_with_their_sources() {
 #[test]
 fn settings_page_is_up_to_date() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/settings.md");
-    let page = settings::reference();
+    let page = settings_reference();
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(&path, &page).unwrap();
     }
