@@ -289,3 +289,14 @@ fn settings_page_is_up_to_date() {
     let stored = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(stored == page, "docs/settings.md is stale; run: UPDATE=1 cargo test -p deltaworks-pipeline settings_page");
 }
+
+#[test]
+fn examples_load_without_warnings() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    for (example, expected) in [("medallion", 1), ("medallion_sql", 3)] {
+        let (spec, warnings) =
+            load_at(&examples.join(example), "", &options()).unwrap_or_else(|e| panic!("{}", said(&e)));
+        assert_eq!((warnings.as_slice(), source_files(&spec).unwrap().len()), ([].as_slice(), expected), "{example}");
+        assert!(Path::new(&spec.path_mappings.map("/data/orders/2026-01.json").unwrap()).is_file(), "{example}");
+    }
+}
