@@ -6,6 +6,7 @@ Of the orders, 1 % stand twice, 1 % have an amount that is not positive, and 0.5
 from __future__ import annotations
 
 import argparse
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ def generate(out: Path, orders: int, seed: int) -> None:
     (out / "orders").mkdir(parents=True, exist_ok=True)
     (out / "customers").mkdir(parents=True, exist_ok=True)
     bounds = [orders * i // FILES for i in range(FILES + 1)]
-    for i, (start, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for i, (start, end) in enumerate(pairwise(bounds)):
         if end > start:
             write_orders(out / "orders" / f"part-{i:03}.json", end - start, start + 1, customers, rng)
     write_customers(out / "customers" / "customers.csv", customers, rng)

@@ -6,7 +6,6 @@ Prints one table: wall time, CPU time, peak memory of the whole process tree, an
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import resource
 import shutil
@@ -97,15 +96,15 @@ def run_deltaworks(binary: Path, example: str, work: Path, data: Path, orders: i
     ]
 
 
-def run_peers(work: Path, data: Path) -> list[Measured]:
-    """The peers that are installed; DuckDB comes first."""
+def run_peers(work: Path, data: Path, spark_python: str | None) -> list[Measured]:
+    """DuckDB first, then Spark if there is an interpreter that has it."""
 
-    def peer(name: str, script: str) -> Measured:
-        return measure(name, [sys.executable, str(HERE / script), str(data), str(work / name)], work)
+    def peer(name: str, script: str, python: str = sys.executable) -> Measured:
+        return measure(name, [python, str(HERE / script), str(data), str(work / name)], work)
 
     measured = [peer("DuckDB", "duckdb_peer.py")]
-    if shutil.which("java") and importlib.util.find_spec("pyspark.java_gateway"):
-        measured.append(peer("Spark", "spark_peer.py"))
+    if spark_python:
+        measured.append(peer("Spark", "spark_peer.py", spark_python))
     return measured
 
 
@@ -124,13 +123,14 @@ def main() -> None:
     parser.add_argument("--orders", type=int, default=2_000_000)
     parser.add_argument("--examples", nargs="+", default=["medallion", "medallion_sql"])
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--spark-python", help="an interpreter with the full pyspark; Spark is left out without it")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="deltaworks-bench-") as folder:
         work, data = Path(folder), Path(folder) / "data"
         generate(data, arguments.orders, arguments.seed)
         size = sum(file.stat().st_size for file in data.rglob("*.*")) / 1e6
         print(f"{arguments.orders:,} orders, {size:.0f} MB, {os.cpu_count()} cores\n")
-        peers = run_peers(work, data)
+        peers = run_peers(work, data, arguments.spark_python)
         own = [
             run
             for example in arguments.examples

@@ -27,4 +27,5 @@ pub use model::{
     SourceLanguage,
 };
 pub use path_mappings::PathMappings;
+pub use settings::settings_reference;
 pub use source_files::source_files;

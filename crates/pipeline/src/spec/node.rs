@@ -169,6 +169,8 @@ struct Builder {
 struct Open {
     node: Node,
     key: Option<Node>,
+    /// What `<<` names: it comes last, since the map's own entries win wherever they stand.
+    merged: Vec<Node>,
     anchor: usize,
 }
 
@@ -184,7 +186,7 @@ impl Builder {
 
     fn open(&mut self, value: Value, span: Span, anchor: usize) {
         let node = self.node(value, span);
-        self.open.push(Open { node, key: None, anchor });
+        self.open.push(Open { node, key: None, merged: Vec::new(), anchor });
     }
 
     fn add(&mut self, node: Node, anchor: usize) {
@@ -199,7 +201,7 @@ impl Builder {
             Value::List(items) => items.push(node),
             Value::Map(entries) => match parent.key.take() {
                 None => parent.key = Some(node),
-                Some(key) if key.text() == Some("<<") => add_merged(entries, &node),
+                Some(key) if key.text() == Some("<<") => parent.merged.push(node),
                 Some(key) => match entries.iter().find(|(k, _)| k.text() == key.text()) {
                     Some((first, _)) if first.text().is_some() => {
                         let message = format!(
@@ -233,7 +235,10 @@ impl<'input> SpannedEventReceiver<'input> for Builder {
             Event::SequenceStart(anchor, _) => self.open(Value::List(Vec::new()), span, anchor),
             Event::MappingStart(anchor, _) => self.open(Value::Map(Vec::new()), span, anchor),
             Event::SequenceEnd | Event::MappingEnd => {
-                if let Some(done) = self.open.pop() {
+                if let Some(mut done) = self.open.pop() {
+                    if let Value::Map(entries) = &mut done.node.value {
+                        done.merged.iter().for_each(|node| add_merged(entries, node));
+                    }
                     self.add(done.node, done.anchor);
                 }
             }
@@ -266,4 +271,31 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Value {
 
 fn clamp(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn parse(text: &str) -> Node {
+        let origin = Arc::new(Origin { display: "f.yml".into(), folder: "/f".into() });
+        Node::parse(text, &origin).unwrap()
+    }
+
+    #[test]
+    fn own_entries_win_over_merged_ones_wherever_they_stand() {
+        let node = parse("base: &base {a: 1, b: 2}\none:\n  <<: *base\n  b: 3\n");
+        let one = node.get("one").unwrap();
+        let value = |key: &str| one.get(key).and_then(Node::text).map(str::to_owned);
+        assert_eq!((value("a").as_deref(), value("b").as_deref(), one.entries().len()), (Some("1"), Some("3"), 2));
+    }
+
+    #[test]
+    fn scalars_keep_their_text_and_place() {
+        let node = parse("{\"version\": 1.10,\n \"none\": null}");
+        let version = node.get("version").unwrap();
+        assert_eq!((version.text(), version.line, version.column), (Some("1.10"), 1, 13));
+        assert_eq!(node.get("none").unwrap().value, Value::Null);
+    }
 }

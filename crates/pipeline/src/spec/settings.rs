@@ -446,9 +446,8 @@ fn notification(node: &Node) -> Notification {
     Notification { email_recipients: field("email_recipients"), alerts: field("alerts") }
 }
 
-/// The reference page.
-#[cfg(test)]
-pub(super) fn reference() -> String {
+/// The reference page of all settings, as Markdown.
+pub fn settings_reference() -> String {
     let mut page = String::from(include_str!("settings_head.md"));
     for setting in SETTINGS.iter().filter(|s| s.apply.is_some()) {
         let spelling = match (setting.spark, setting.databricks) {
@@ -471,7 +470,6 @@ pub(super) fn reference() -> String {
     page
 }
 
-#[cfg(test)]
 impl Kind {
     fn describe(self) -> String {
         match self {

@@ -282,10 +282,21 @@ fn new_pipelines_load_with_their_sources() {
 #[test]
 fn settings_page_is_up_to_date() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/settings.md");
-    let page = settings::reference();
+    let page = settings_reference();
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(&path, &page).unwrap();
     }
     let stored = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(stored == page, "docs/settings.md is stale; run: UPDATE=1 cargo test -p deltaworks-pipeline settings_page");
+}
+
+#[test]
+fn examples_load_without_warnings() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    for (example, expected) in [("medallion", 1), ("medallion_sql", 3)] {
+        let (spec, warnings) =
+            load_at(&examples.join(example), "", &options()).unwrap_or_else(|e| panic!("{}", said(&e)));
+        assert_eq!((warnings.as_slice(), source_files(&spec).unwrap().len()), ([].as_slice(), expected), "{example}");
+        assert!(Path::new(&spec.path_mappings.map("/data/orders/2026-01.json").unwrap()).is_file(), "{example}");
+    }
 }
