@@ -1,1 +1,48 @@
-//! placeholder
+//! Delta tables: snapshots, transactional writes, what changed between versions, tables of operator state.
+//!
+//! Start at [`Table`]. Rows go into files through a [`Writer`], files into the table through one
+//! atomic [`Commit`]. Nothing here knows what a flow or a query is.
+//!
+//! # Invariants
+//! 1. Files that no commit names are invisible; a writer that is dropped leaves nothing but such files.
+//! 2. A commit is one log entry: rows, schema, properties and application transaction appear together.
+//! 3. A commit with an application transaction that the table already has is refused.
+
+mod align;
+pub mod changes;
+mod check;
+pub mod commit;
+pub mod definition;
+mod error;
+pub mod location;
+mod log_checkpoint;
+pub mod maintenance;
+mod metadata;
+mod provider;
+pub mod schema;
+pub mod state;
+pub mod table;
+pub mod writer;
+
+pub use changes::{CommitChanges, DataFile};
+pub use commit::Commit;
+pub use definition::TableDefinition;
+pub use state::StateTable;
+pub use table::Table;
+pub use writer::{Writer, WriterOptions, WrittenFiles};
+
+#[cfg(test)]
+mod test_support;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod commit_tests;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod reader_tests;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod state_tests;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod table_tests;

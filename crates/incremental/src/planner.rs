@@ -1,0 +1,78 @@
+//! Runs the logical operators of this workspace that DataFusion does not know.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::common::Column;
+use datafusion::common::DFSchema;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::context::QueryPlanner;
+use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
+use deltaworks_spark::operators::{Deduplicate, EventTimeWatermark};
+
+use crate::collect::{CollectKeys, CollectKeysExec};
+use crate::dedup::DedupExec;
+use datafusion::catalog::Session;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+
+/// Plans [`Deduplicate`] and [`EventTimeWatermark`]; the latter has no effect on a batch.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct IncrementalPlanner;
+
+#[async_trait]
+impl ExtensionPlanner for IncrementalPlanner {
+    async fn plan_extension(
+        &self,
+        _planner: &dyn PhysicalPlanner,
+        node: &dyn UserDefinedLogicalNode,
+        logical_inputs: &[&LogicalPlan],
+        physical_inputs: &[Arc<dyn ExecutionPlan>],
+        _session: &dyn Session,
+        _context: &PhysicalPlanningContext,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let any = node.as_any();
+        if let Some(deduplicate) = any.downcast_ref::<Deduplicate>() {
+            let (logical, physical) = single(logical_inputs, physical_inputs)?;
+            let keys = indices(&deduplicate.keys, logical.schema())?;
+            return Ok(Some(Arc::new(DedupExec::new(physical, keys))));
+        }
+        if let Some(collect) = any.downcast_ref::<CollectKeys>() {
+            let (logical, physical) = single(logical_inputs, physical_inputs)?;
+            let keys = indices(&collect.keys, logical.schema())?;
+            return Ok(Some(Arc::new(CollectKeysExec::new(physical, keys, collect.new_rows.clone()))));
+        }
+        if any.is::<EventTimeWatermark>() {
+            return Ok(Some(single(logical_inputs, physical_inputs)?.1));
+        }
+        Ok(None)
+    }
+}
+
+/// A query planner that knows [`IncrementalPlanner`]'s operators and nothing else besides DataFusion's.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct IncrementalQueryPlanner;
+
+#[async_trait]
+impl QueryPlanner for IncrementalQueryPlanner {
+    async fn create_physical_plan(&self, plan: &LogicalPlan, session: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
+        DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(IncrementalPlanner)])
+            .create_physical_plan(plan, session)
+            .await
+    }
+}
+
+fn single<'a>(
+    logical: &[&'a LogicalPlan],
+    physical: &[Arc<dyn ExecutionPlan>],
+) -> Result<(&'a LogicalPlan, Arc<dyn ExecutionPlan>)> {
+    match (logical, physical) {
+        ([logical], [physical]) => Ok((logical, Arc::clone(physical))),
+        _ => Err(DataFusionError::Internal(format!("expected one input, got {}", physical.len()))),
+    }
+}
+
+fn indices(keys: &[Column], schema: &DFSchema) -> Result<Vec<usize>> {
+    keys.iter().map(|key| schema.index_of_column(key)).collect()
+}

@@ -1,0 +1,246 @@
+//! State of operators over streams: what a plan needs, and how it is plugged in.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::catalog::TableProvider;
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{Column, ExprSchema as _, NullEquality};
+use datafusion::datasource::provider_as_source;
+use datafusion::error::Result as DataFusionResult;
+use datafusion::logical_expr::{Distinct, Extension, JoinType, LogicalPlan, LogicalPlanBuilder, cast, ident};
+use deltaworks_spark::error::{Error, Result};
+use deltaworks_spark::operators::Deduplicate;
+use deltaworks_spark::streaming::is_streaming;
+use parking_lot::Mutex;
+
+use crate::collect::CollectKeys;
+
+/// What kind of operator keeps state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OperatorKind {
+    /// The keys seen so far.
+    Deduplicate,
+}
+
+/// An operator of a plan that keeps state between batches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StatefulOperator {
+    /// Its place among the stateful operators of the plan.
+    pub index: usize,
+    /// What it is.
+    pub kind: OperatorKind,
+    /// The rows of its state.
+    pub state_schema: SchemaRef,
+    /// What must stay the same for the state to stay valid.
+    pub fingerprint: String,
+}
+
+impl StatefulOperator {
+    /// Fails if state with the fingerprint `stored` is not state of this operator.
+    ///
+    /// # Errors
+    /// `STREAMING_STATEFUL_OPERATOR_NOT_MATCH_IN_STATE_METADATA` (`User`).
+    pub fn check_compatible(&self, stored: &str) -> Result<()> {
+        if stored == self.fingerprint {
+            return Ok(());
+        }
+        Err(Error::user(format!(
+            "the query's stateful operator {} was `{stored}` when its state was written, and is `{}` now",
+            self.index + 1,
+            self.fingerprint
+        ))
+        .with_condition("STREAMING_STATEFUL_OPERATOR_NOT_MATCH_IN_STATE_METADATA")
+        .with_help("Refresh the table fully, or change the query back."))
+    }
+}
+
+/// The state of one operator in one batch.
+#[derive(Debug, Clone)]
+pub struct OperatorState {
+    /// The state of all earlier batches, in the operator's `state_schema`; `None` if there is none.
+    pub prior: Option<Arc<dyn TableProvider>>,
+    /// Takes what this batch adds to the state.
+    pub new_rows: NewRows,
+}
+
+/// Collects rows while a plan runs. Clones share what is collected.
+#[derive(Clone)]
+pub struct NewRows {
+    schema: SchemaRef,
+    batches: Arc<Mutex<Vec<RecordBatch>>>,
+}
+
+impl NewRows {
+    /// An empty collector of rows of `schema`.
+    pub fn new(schema: SchemaRef) -> Self {
+        Self { schema, batches: Arc::default() }
+    }
+
+    /// Takes out what has been collected.
+    pub fn take(&self) -> Vec<RecordBatch> {
+        std::mem::take(&mut self.batches.lock())
+    }
+
+    pub(crate) fn push(&self, columns: &[ArrayRef], indices: &[usize]) -> DataFusionResult<()> {
+        let columns = indices
+            .iter()
+            .zip(self.schema.fields())
+            .map(|(index, field)| arrow::compute::cast(&columns[*index], field.data_type()))
+            .collect::<Result<Vec<_>, _>>()?;
+        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
+        if batch.num_rows() > 0 {
+            self.batches.lock().push(batch);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.batches, &other.batches)
+    }
+}
+
+impl fmt::Debug for NewRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewRows").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+/// The operators of a plan that need state, in an order that [`bind_state`] keeps to.
+///
+/// The plan's streaming reads must still be in place: only operators over them keep state.
+///
+/// # Errors
+/// `User` if a key has a type that cannot be kept.
+pub fn stateful_operators(plan: &LogicalPlan) -> Result<Vec<StatefulOperator>> {
+    let mut operators = Vec::new();
+    rewrite(plan.clone(), &mut |index, deduplicate| {
+        operators.push(describe(index, deduplicate)?);
+        Ok(None)
+    })?;
+    Ok(operators)
+}
+
+/// Plugs `states` into the stateful operators of `plan`, in the order of [`stateful_operators`].
+///
+/// # Errors
+/// `Internal` if there are not as many states as operators.
+pub fn bind_state(plan: LogicalPlan, states: &[OperatorState]) -> Result<LogicalPlan> {
+    let mut bound = 0;
+    let plan = rewrite(plan, &mut |index, deduplicate| {
+        let state = states.get(index).ok_or_else(|| Error::internal("fewer states than stateful operators"))?;
+        bound += 1;
+        Ok(Some(bind(index, deduplicate, state)?))
+    })?;
+    if bound != states.len() {
+        return Err(Error::internal(format!("{} states for {bound} stateful operators", states.len())));
+    }
+    Ok(plan)
+}
+
+type Replace<'a> = dyn FnMut(usize, &Deduplicate) -> Result<Option<LogicalPlan>> + 'a;
+
+/// Visits the stateful operators bottom-up. `SELECT DISTINCT` is deduplication over all columns.
+fn rewrite(plan: LogicalPlan, replace: &mut Replace<'_>) -> Result<LogicalPlan> {
+    let mut index = 0;
+    let rewritten = plan.transform_up_with_subqueries(|node| {
+        let Some(deduplicate) = as_deduplicate(&node) else { return Ok(Transformed::no(node)) };
+        if !is_streaming(&deduplicate.input) {
+            return Ok(Transformed::no(node));
+        }
+        let replaced = replace(index, &deduplicate)?;
+        index += 1;
+        Ok(replaced.map_or_else(|| Transformed::no(node), Transformed::yes))
+    })?;
+    Ok(rewritten.data)
+}
+
+pub(crate) fn as_deduplicate(node: &LogicalPlan) -> Option<Deduplicate> {
+    match node {
+        LogicalPlan::Extension(Extension { node }) => node.as_any().downcast_ref::<Deduplicate>().cloned(),
+        LogicalPlan::Distinct(Distinct::All(input)) => {
+            Some(Deduplicate { input: Arc::clone(input), keys: input.schema().columns(), within_watermark: false })
+        }
+        _ => None,
+    }
+}
+
+fn describe(index: usize, deduplicate: &Deduplicate) -> Result<StatefulOperator> {
+    let state_schema = state_schema(deduplicate)?;
+    let keys: Vec<_> =
+        state_schema.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type())).collect();
+    Ok(StatefulOperator {
+        index,
+        kind: OperatorKind::Deduplicate,
+        fingerprint: format!("deduplicate({})", keys.join(", ")),
+        state_schema,
+    })
+}
+
+/// The key columns by name, numbered where a name comes twice; types without their in-memory variants.
+fn state_schema(deduplicate: &Deduplicate) -> Result<SchemaRef> {
+    let mut fields: Vec<Field> = Vec::new();
+    for key in &deduplicate.keys {
+        let field = deduplicate.input.schema().field_from_column(key)?;
+        let taken = fields.iter().filter(|other| other.name().eq_ignore_ascii_case(&key.name)).count();
+        let name = if taken == 0 { key.name.clone() } else { format!("{}#{taken}", key.name) };
+        fields.push(Field::new(name, stored_type(field.data_type()), true));
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+fn stored_type(data_type: &arrow::datatypes::DataType) -> arrow::datatypes::DataType {
+    use arrow::datatypes::DataType;
+    match data_type {
+        DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
+        DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
+        DataType::Dictionary(_, values) => stored_type(values),
+        other => other.clone(),
+    }
+}
+
+/// `first rows of this batch`, without those whose key is in the state, and their keys handed out.
+///
+/// The anti join keeps the batch's rows in memory and streams the state past them (or the other way
+/// round where the state is the smaller one), so that a large state costs time but no memory.
+fn bind(index: usize, deduplicate: &Deduplicate, state: &OperatorState) -> Result<LogicalPlan> {
+    let keys = deduplicate.keys.clone();
+    let first_rows = deduplicate.clone().into_plan();
+    let input = match &state.prior {
+        Some(prior) => unseen(index, first_rows, &keys, prior)?,
+        None => first_rows,
+    };
+    let collect = CollectKeys { input: Arc::new(input), keys, new_rows: state.new_rows.clone() };
+    Ok(LogicalPlan::Extension(Extension { node: Arc::new(collect) }))
+}
+
+fn unseen(
+    index: usize,
+    first_rows: LogicalPlan,
+    keys: &[Column],
+    prior: &Arc<dyn TableProvider>,
+) -> Result<LogicalPlan> {
+    let name = format!("__state_{index}");
+    let columns = prior.schema();
+    let as_in_query = keys
+        .iter()
+        .zip(columns.fields())
+        .enumerate()
+        .map(|(place, (key, field))| {
+            let data_type = first_rows.schema().field_from_column(key)?.data_type().clone();
+            Ok(cast(ident(field.name()), data_type).alias(format!("key_{place}")))
+        })
+        .collect::<DataFusionResult<Vec<_>>>()?;
+    let seen = LogicalPlanBuilder::scan(name.as_str(), provider_as_source(Arc::clone(prior)), None)?
+        .project(as_in_query)?
+        .alias(name.as_str())?
+        .build()?;
+    let seen_keys: Vec<_> =
+        (0..keys.len()).map(|place| Column::new(Some(name.as_str()), format!("key_{place}"))).collect();
+    Ok(LogicalPlanBuilder::from(first_rows)
+        .join_detailed(seen, JoinType::LeftAnti, (keys.to_vec(), seen_keys), None, NullEquality::NullEqualsNull)?
+        .build()?)
+}

@@ -1,0 +1,259 @@
+//! Deduplication over whole tables and batch by batch.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::{Array, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::TableProvider;
+use datafusion::common::Column;
+use datafusion::datasource::{MemTable, provider_as_source};
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::functions_aggregate::expr_fn::count;
+use datafusion::logical_expr::{JoinType, LogicalPlan, LogicalPlanBuilder, col, lit};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use deltaworks_spark::operators::{Deduplicate, EventTimeWatermark};
+use deltaworks_spark::streaming::{OpenContext, StreamReader, StreamSource, StreamingTable, replace_streams};
+use proptest::prelude::*;
+
+use crate::{IncrementalQueryPlanner, NewRows, OperatorState, bind_state, stateful_operators, unsupported_streaming};
+
+type Row = (Option<String>, i64);
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new("key", DataType::Utf8, true), Field::new("value", DataType::Int64, false)]))
+}
+
+fn batch(rows: &[Row]) -> RecordBatch {
+    let keys: StringArray = rows.iter().map(|(key, _)| key.clone()).collect();
+    let values: Int64Array = rows.iter().map(|(_, value)| *value).collect();
+    RecordBatch::try_new(schema(), vec![Arc::new(keys), Arc::new(values)]).unwrap()
+}
+
+fn table(rows: &[Row]) -> Arc<dyn TableProvider> {
+    Arc::new(MemTable::try_new(schema(), vec![vec![batch(rows)]]).unwrap())
+}
+
+fn rows_of(batches: &[RecordBatch]) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for batch in batches {
+        let keys = arrow::compute::cast(batch.column(0), &DataType::Utf8).unwrap();
+        let keys = keys.as_any().downcast_ref::<StringArray>().unwrap().clone();
+        let values = batch.column(1).as_any().downcast_ref::<Int64Array>().unwrap();
+        rows.extend(
+            (0..batch.num_rows()).map(|i| (keys.is_valid(i).then(|| keys.value(i).to_owned()), values.value(i))),
+        );
+    }
+    rows
+}
+
+fn session(partitions: usize) -> SessionContext {
+    let config = SessionConfig::new().with_target_partitions(partitions);
+    let state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_default_features()
+        .with_query_planner(Arc::new(IncrementalQueryPlanner))
+        .build();
+    SessionContext::new_with_state(state)
+}
+
+#[derive(Debug)]
+struct NoStream;
+
+#[async_trait]
+impl StreamSource for NoStream {
+    fn description(&self) -> String {
+        "test".to_owned()
+    }
+
+    fn identity(&self) -> String {
+        "test".to_owned()
+    }
+
+    fn schema(&self) -> SchemaRef {
+        schema()
+    }
+
+    async fn open(&self, _: OpenContext) -> deltaworks_spark::error::Result<Box<dyn StreamReader>> {
+        Err(deltaworks_spark::error::Error::internal("not opened in tests"))
+    }
+}
+
+fn scan(name: &str, provider: Arc<dyn TableProvider>) -> LogicalPlanBuilder {
+    LogicalPlanBuilder::scan(name, provider_as_source(provider), None).unwrap()
+}
+
+fn stream(name: &str) -> LogicalPlanBuilder {
+    scan(name, Arc::new(StreamingTable::new(Arc::new(NoStream))))
+}
+
+fn deduplicated(input: LogicalPlan) -> LogicalPlan {
+    let keys = vec![Column::new(Some("t"), "key")];
+    Deduplicate { input: Arc::new(input), keys, within_watermark: false }.into_plan()
+}
+
+async fn run(session: &SessionContext, plan: LogicalPlan) -> Vec<Row> {
+    rows_of(&session.execute_logical_plan(plan).await.unwrap().collect().await.unwrap())
+}
+
+fn row(key: &str, value: i64) -> Row {
+    (Some(key.to_owned()), value)
+}
+
+/// Runs one batch with the state of the earlier ones, and adds to the state.
+async fn run_batch(
+    session: &SessionContext,
+    plan: &LogicalPlan,
+    state: &mut Vec<RecordBatch>,
+    rows: &[Row],
+) -> Vec<Row> {
+    let operators = stateful_operators(plan).unwrap();
+    let new_rows = NewRows::new(Arc::clone(&operators[0].state_schema));
+    let prior: Option<Arc<dyn TableProvider>> = (!state.is_empty()).then(|| {
+        Arc::new(MemTable::try_new(state[0].schema(), vec![state.clone()]).unwrap()) as Arc<dyn TableProvider>
+    });
+    let bound = bind_state(plan.clone(), &[OperatorState { prior, new_rows: new_rows.clone() }]).unwrap();
+    let bound = replace_streams(bound, &[table(rows)]).unwrap();
+    let found = run(session, bound).await;
+    state.extend(new_rows.take());
+    found
+}
+
+#[tokio::test]
+async fn first_row_per_key_is_kept_in_order() {
+    let input = table(&[row("b", 1), (None, 2), row("a", 3), row("b", 4), (None, 5)]);
+    let plan = deduplicated(scan("t", input).build().unwrap());
+    assert_eq!(run(&session(1), plan).await, [row("b", 1), (None, 2), row("a", 3)]);
+}
+
+#[tokio::test]
+async fn watermark_passes_all_rows_of_a_batch() {
+    let input = scan("t", table(&[row("a", 1), row("a", 2)])).build().unwrap();
+    let node = EventTimeWatermark { input: Arc::new(input), event_time: Column::new(Some("t"), "value"), delay_us: 1 };
+    assert_eq!(run(&session(2), node.into_plan()).await, [row("a", 1), row("a", 2)]);
+}
+
+#[tokio::test]
+async fn keys_of_earlier_batches_are_remembered() {
+    let plan = deduplicated(stream("t").build().unwrap());
+    let (session, mut state) = (session(2), Vec::new());
+    let mut first = run_batch(&session, &plan, &mut state, &[row("a", 1), (None, 2), row("a", 3)]).await;
+    first.sort();
+    assert_eq!(first, [(None, 2), row("a", 1)]);
+    assert_eq!(run_batch(&session, &plan, &mut state, &[row("a", 4), (None, 5), row("b", 6)]).await, [row("b", 6)]);
+    assert_eq!(run_batch(&session, &plan, &mut state, &[row("a", 7)]).await, []);
+    assert_eq!(state.iter().map(RecordBatch::num_rows).sum::<usize>(), 3);
+}
+
+#[tokio::test]
+async fn columns_that_are_not_selected_still_make_the_key() {
+    let plan = deduplicated(stream("t").build().unwrap());
+    let plan = LogicalPlanBuilder::from(plan).filter(col("value").gt(lit(1))).unwrap();
+    let plan = plan.project(vec![lit("x").alias("key"), col("value")]).unwrap().build().unwrap();
+    let (session, mut state) = (session(2), Vec::new());
+    let found = run_batch(&session, &plan, &mut state, &[row("a", 1), row("a", 2), row("b", 3)]).await;
+    assert_eq!(found, [row("x", 3)]);
+    assert_eq!(run_batch(&session, &plan, &mut state, &[row("a", 4), row("c", 5)]).await, [row("x", 5)]);
+}
+
+#[test]
+fn changed_keys_are_refused() {
+    let plan = deduplicated(stream("t").build().unwrap());
+    let operator = stateful_operators(&plan).unwrap().remove(0);
+    assert_eq!(operator.fingerprint, "deduplicate(key Utf8)");
+    operator.check_compatible("deduplicate(key Utf8)").unwrap();
+    let error = operator.check_compatible("deduplicate(value Int64)").unwrap_err();
+    assert_eq!(error.help(), Some("Refresh the table fully, or change the query back."));
+    let distinct = stream("t").distinct().unwrap().build().unwrap();
+    assert_eq!(stateful_operators(&distinct).unwrap()[0].fingerprint, "deduplicate(key Utf8, value Int64)");
+    let over_table = deduplicated(scan("t", table(&[])).build().unwrap());
+    assert_eq!(stateful_operators(&over_table).unwrap(), []);
+}
+
+#[test]
+fn operators_that_need_the_whole_are_named() {
+    let messages = |plan: LogicalPlanBuilder| -> Vec<String> {
+        let problems = unsupported_streaming(&plan.build().unwrap()).unwrap();
+        problems.into_iter().map(|problem| problem.message).collect()
+    };
+    let on = |join_type, left: LogicalPlanBuilder, right: LogicalPlanBuilder| {
+        left.join(right.build().unwrap(), join_type, (vec!["l.key"], vec!["r.key"]), None).unwrap()
+    };
+    let fixed = |name| scan(name, table(&[]));
+    assert_eq!(messages(stream("t").filter(col("value").gt(lit(1))).unwrap()), Vec::<String>::new());
+    assert_eq!(messages(on(JoinType::Inner, stream("l"), fixed("r"))), Vec::<String>::new());
+    assert_eq!(messages(on(JoinType::Left, stream("l"), fixed("r"))), Vec::<String>::new());
+    assert_eq!(
+        messages(on(JoinType::Left, fixed("l"), stream("r"))),
+        ["a Left join that keeps rows of the static side is not possible on a stream"]
+    );
+    assert_eq!(messages(on(JoinType::Inner, stream("l"), stream("r"))), ["a join of two streams is not supported yet"]);
+    let aggregate = stream("t").aggregate(vec![col("key")], vec![count(col("value"))]).unwrap();
+    assert_eq!(messages(aggregate), ["aggregation of a stream is not supported yet"]);
+    assert_eq!(
+        messages(stream("t").sort(vec![col("value").sort(true, true)]).unwrap().limit(0, Some(1)).unwrap()),
+        ["LIMIT is not possible on a stream", "ORDER BY is not possible on a stream"]
+    );
+}
+
+#[tokio::test]
+async fn too_little_memory_is_an_error() {
+    let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(1000))).build_arc().unwrap();
+    let state = SessionStateBuilder::new()
+        .with_config(SessionConfig::new().with_target_partitions(1))
+        .with_runtime_env(runtime)
+        .with_default_features()
+        .with_query_planner(Arc::new(IncrementalQueryPlanner))
+        .build();
+    let rows: Vec<_> = (0..10_000).map(|i| row(&format!("key {i}"), i)).collect();
+    let plan = deduplicated(scan("t", table(&rows)).build().unwrap());
+    let session = SessionContext::new_with_state(state);
+    let error = session.execute_logical_plan(plan).await.unwrap().collect().await.unwrap_err();
+    assert!(error.to_string().contains("DedupExec[0]"), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Batch by batch the same keys come out as over the whole, each with a row of the batch it was first in.
+    #[test]
+    fn batches_with_state_equal_the_whole(batches in prop::collection::vec(prop::collection::vec(
+        prop::option::weighted(0.9, "[a-f]{1,2}"), 0..30), 1..5), partitions in 1usize..4)
+    {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let session = session(partitions);
+            let plan = deduplicated(stream("t").build().unwrap());
+            let (mut state, mut found, mut expected, mut seen) = (Vec::new(), Vec::new(), Vec::new(), BTreeSet::new());
+            let mut next = 0;
+            for keys in batches {
+                let rows: Vec<Row> = keys.into_iter().map(|key| { next += 1; (key, next) }).collect();
+                expected.extend(rows.iter().filter(|(key, _)| seen.insert(key.clone())).cloned());
+                found.extend(run_batch(&session, &plan, &mut state, &rows).await);
+            }
+            found.sort();
+            expected.sort();
+            assert_eq!(found, expected);
+        });
+    }
+}
+
+/// Only in release builds: a debug build says nothing about speed.
+#[cfg(not(debug_assertions))]
+#[tokio::test(flavor = "multi_thread")]
+async fn two_million_keys_take_less_than_a_second() {
+    let batches: Vec<_> = (0..244)
+        .map(|part| {
+            let rows: Vec<_> = (0..8192).map(|i| row(&format!("order-{:012}", part * 8192 + i), i)).collect();
+            batch(&rows)
+        })
+        .collect();
+    let input = Arc::new(MemTable::try_new(schema(), vec![batches]).unwrap());
+    let plan = deduplicated(scan("t", input).build().unwrap());
+    let started = std::time::Instant::now();
+    assert_eq!(session(2).execute_logical_plan(plan).await.unwrap().count().await.unwrap(), 244 * 8192);
+    assert!(started.elapsed().as_millis() < 1000, "{:?}", started.elapsed());
+}

@@ -1,0 +1,292 @@
+//! One atomic commit: rows, schema, properties and application transaction, or nothing.
+
+use std::collections::{BTreeMap, HashMap};
+
+use arrow::datatypes::{Schema, SchemaRef};
+use deltalake::DeltaTableError;
+use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, FinalizedCommit, TransactionError};
+use deltalake::kernel::{Action, Remove, Transaction};
+use deltalake::protocol::{DeltaOperation, OutputMode, SaveMode};
+use deltaworks_spark::error::{Error, Kind, Result};
+use serde_json::Value;
+
+use crate::definition::CLUSTERING_PROPERTY;
+use crate::error::from_delta;
+use crate::log_checkpoint;
+use crate::metadata::{MetadataChange, upgraded_protocol};
+use crate::schema::to_delta;
+use crate::table::Table;
+use crate::writer::WrittenFiles;
+
+/// How often a commit is tried again when somebody else was faster and the two go together.
+const MAX_ATTEMPTS: usize = 15;
+
+/// What one commit does to a table.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    files: WrittenFiles,
+    removal: Removal,
+    change: MetadataChange,
+    transaction: Option<(String, i64)>,
+    metrics: BTreeMap<String, Value>,
+    user_metadata: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+enum Removal {
+    Nothing,
+    /// Every file the table has when the commit lands.
+    Everything,
+    /// These files; any other commit in between is a conflict.
+    Files(Vec<Remove>),
+}
+
+impl Commit {
+    /// Adds rows.
+    pub fn append(files: WrittenFiles) -> Self {
+        Self::new(files, Removal::Nothing)
+    }
+
+    /// Replaces all rows.
+    pub fn overwrite(files: WrittenFiles) -> Self {
+        Self::new(files, Removal::Everything)
+    }
+
+    /// Adds and removes given files, on exactly the version the table is at.
+    pub(crate) fn exact(files: WrittenFiles, removes: Vec<Remove>) -> Self {
+        Self::new(files, Removal::Files(removes))
+    }
+
+    fn new(files: WrittenFiles, removal: Removal) -> Self {
+        Self {
+            files,
+            removal,
+            change: MetadataChange::default(),
+            transaction: None,
+            metrics: BTreeMap::new(),
+            user_metadata: None,
+        }
+    }
+
+    /// Changes the table's columns in the same commit.
+    #[must_use]
+    pub fn schema(mut self, schema: SchemaRef) -> Self {
+        self.change.schema = Some(schema);
+        self
+    }
+
+    /// Replaces all table properties in the same commit; clustering columns stay.
+    #[must_use]
+    pub fn properties(mut self, properties: BTreeMap<String, String>) -> Self {
+        self.change.properties = Some(properties);
+        self
+    }
+
+    /// Sets or clears the table's comment in the same commit.
+    #[must_use]
+    pub fn comment(mut self, comment: Option<String>) -> Self {
+        self.change.comment = Some(comment);
+        self
+    }
+
+    /// Changes the partition columns in the same commit. Only together with [`Commit::overwrite`].
+    #[must_use]
+    pub fn partition_columns(mut self, columns: Vec<String>) -> Self {
+        self.change.partition_columns = Some(columns);
+        self
+    }
+
+    /// Records that application `app_id` has done `version`.
+    #[must_use]
+    pub fn transaction(mut self, app_id: impl Into<String>, version: i64) -> Self {
+        self.transaction = Some((app_id.into(), version));
+        self
+    }
+
+    /// Metrics for the table's history; rows, files and bytes written are added by themselves.
+    #[must_use]
+    pub fn operation_metrics(mut self, metrics: BTreeMap<String, Value>) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// Free text for the table's history.
+    #[must_use]
+    pub fn user_metadata(mut self, text: impl Into<String>) -> Self {
+        self.user_metadata = Some(text.into());
+        self
+    }
+
+    /// Commits, moves `table` to the new version and returns it.
+    ///
+    /// Appends go together with other appends, whichever comes first. An overwrite removes what is
+    /// there when it lands.
+    ///
+    /// # Errors
+    /// `Conflict` if the application transaction or a later one is already there, or if somebody
+    /// changed the table's definition; `User` if the table only allows appends and rows are removed.
+    pub async fn commit(self, table: &mut Table) -> Result<u64> {
+        if self.change.partition_columns.is_some() && !matches!(self.removal, Removal::Everything) {
+            return Err(Error::user("partition columns can only change when all rows are replaced")
+                .with_condition("DELTA_PARTITION_COLUMN_CAST_FAILED"));
+        }
+        fail::fail_point!("lake.before_commit", |_| Err(Error::new(
+            Kind::Unavailable,
+            "failpoint `lake.before_commit`"
+        )));
+        self.check_transaction(table).await?;
+        let version = match &self.removal {
+            Removal::Nothing => self.attempt(table, MAX_ATTEMPTS).await?,
+            Removal::Files(_) => self.attempt(table, 0).await?,
+            Removal::Everything => self.replace(table).await?,
+        };
+        fail::fail_point!("lake.after_commit", |_| Err(Error::new(Kind::Unavailable, "failpoint `lake.after_commit`")));
+        log_checkpoint::write_if_due(table).await;
+        Ok(version)
+    }
+
+    /// Overwrites the latest version, again and again while only rows changed in between.
+    async fn replace(&self, table: &mut Table) -> Result<u64> {
+        let planned_on = (table.id()?, table.definition()?);
+        for _ in 0..MAX_ATTEMPTS {
+            table.refresh().await?;
+            if (table.id()?, table.definition()?) != planned_on {
+                return Err(Error::new(Kind::Conflict, "the table's definition was changed by somebody else")
+                    .with_condition("DELTA_METADATA_CHANGED"));
+            }
+            self.check_transaction(table).await?;
+            match self.attempt(table, 0).await {
+                Err(error) if error.condition() == Some("DELTA_CONCURRENT_WRITE") => {}
+                done => return done,
+            }
+        }
+        Err(Error::new(Kind::Conflict, "the table is being changed by others all the time")
+            .with_condition("DELTA_CONCURRENT_WRITE"))
+    }
+
+    async fn attempt(&self, table: &mut Table, retries: usize) -> Result<u64> {
+        let actions = self.actions(table)?;
+        let done = self.submit(table, actions, retries).await.map_err(from_delta)?;
+        let version = done.version();
+        table.set_state(done.snapshot());
+        Ok(version)
+    }
+
+    async fn submit(
+        &self,
+        table: &Table,
+        actions: Vec<Action>,
+        retries: usize,
+    ) -> Result<FinalizedCommit, DeltaTableError> {
+        let state = table.inner().snapshot()?;
+        let mut properties = CommitProperties::default()
+            .with_max_retries(retries)
+            .with_create_checkpoint(false)
+            .with_cleanup_expired_logs(Some(false))
+            .with_metadata(self.commit_info(table.version()));
+        if let Some((app_id, version)) = &self.transaction {
+            let now_ms = chrono::Utc::now().timestamp_millis();
+            properties = properties.with_application_transaction(Transaction::new_with_last_update(
+                app_id,
+                *version,
+                Some(now_ms),
+            ));
+        }
+        CommitBuilder::from(properties)
+            .with_actions(actions)
+            .build(Some(state), table.inner().log_store(), self.operation())
+            .await
+            .map_err(|error| match error {
+                DeltaTableError::Transaction { source: TransactionError::VersionAlreadyExists(version) } => {
+                    DeltaTableError::VersionAlreadyExists(version)
+                }
+                other => other,
+            })
+    }
+
+    fn actions(&self, table: &Table) -> Result<Vec<Action>> {
+        let mut actions = self.metadata_actions(table)?;
+        match &self.removal {
+            Removal::Nothing => {}
+            Removal::Everything => {
+                let log = table.state()?.snapshot().try_log_data().map_err(from_delta)?;
+                actions.extend(log.iter().map(|file| Action::Remove(file.remove_action(true))));
+            }
+            Removal::Files(removes) => actions.extend(removes.iter().cloned().map(Action::Remove)),
+        }
+        actions.extend(self.files.adds.iter().cloned().map(Action::Add));
+        Ok(actions)
+    }
+
+    fn metadata_actions(&self, table: &Table) -> Result<Vec<Action>> {
+        if self.change.is_empty() {
+            return Ok(Vec::new());
+        }
+        let state = table.state()?;
+        let mut change = self.change.clone();
+        if let Some(schema) = &change.schema {
+            change.schema = Some(to_delta(schema)?);
+        }
+        if let (Some(properties), Some(clustering)) =
+            (&mut change.properties, state.metadata().configuration().get(CLUSTERING_PROPERTY))
+        {
+            properties.insert(CLUSTERING_PROPERTY.to_owned(), clustering.clone());
+        }
+        let metadata = change.apply(state.metadata())?;
+        let schema: &Schema = change.schema.as_deref().unwrap_or(table.schema());
+        let properties = metadata.configuration().iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        let protocol = upgraded_protocol(state.protocol(), schema, &properties)?;
+        Ok(protocol.map(Action::Protocol).into_iter().chain([Action::Metadata(metadata)]).collect())
+    }
+
+    fn operation(&self) -> DeltaOperation {
+        match (&self.removal, &self.transaction) {
+            (Removal::Nothing, Some((app_id, version))) => DeltaOperation::StreamingUpdate {
+                output_mode: OutputMode::Append,
+                query_id: app_id.clone(),
+                epoch_id: *version,
+            },
+            (Removal::Nothing, None) => write_operation(SaveMode::Append),
+            (Removal::Everything | Removal::Files(_), _) => write_operation(SaveMode::Overwrite),
+        }
+    }
+
+    fn commit_info(&self, read_version: u64) -> HashMap<String, Value> {
+        let mut metrics: serde_json::Map<String, Value> =
+            self.metrics.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        for (key, number) in [
+            ("numFiles", self.files.adds.len() as u64),
+            ("numOutputRows", self.files.rows),
+            ("numOutputBytes", self.files.bytes),
+        ] {
+            metrics.entry(key).or_insert_with(|| Value::String(number.to_string()));
+        }
+        let blind_append = matches!(self.removal, Removal::Nothing) && self.change.is_empty();
+        let mut info = HashMap::from([
+            ("operationMetrics".to_owned(), Value::Object(metrics)),
+            ("readVersion".to_owned(), Value::from(read_version)),
+            ("isBlindAppend".to_owned(), Value::Bool(blind_append)),
+            ("clientVersion".to_owned(), Value::from(concat!("deltaworks.", env!("CARGO_PKG_VERSION")))),
+        ]);
+        if let Some(text) = &self.user_metadata {
+            info.insert("userMetadata".to_owned(), Value::from(text.clone()));
+        }
+        info
+    }
+
+    async fn check_transaction(&self, table: &Table) -> Result<()> {
+        let Some((app_id, version)) = &self.transaction else { return Ok(()) };
+        match table.transaction_version(app_id).await? {
+            Some(done) if done >= *version => Err(Error::new(
+                Kind::Conflict,
+                format!("`{app_id}` has already committed {done}, which is not before {version}"),
+            )
+            .with_condition("DELTA_CONCURRENT_TRANSACTION")),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn write_operation(mode: SaveMode) -> DeltaOperation {
+    DeltaOperation::Write { mode, partition_by: None, predicate: None }
+}

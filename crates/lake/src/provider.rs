@@ -1,0 +1,199 @@
+//! A table, or some of its files, as something DataFusion can scan.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::ScalarValue;
+use datafusion::error::Result as DataFusionResult;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{CastExpr, Column, Literal};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::union::UnionExec;
+use deltalake::DeltaTable;
+use deltalake::delta_datafusion::{DeltaScanConfig, DeltaScanNext};
+use deltalake::kernel::{Add, EagerSnapshot, Snapshot};
+use deltaworks_spark::error::{Error, Result};
+
+use crate::changes::DataFile;
+use crate::error::from_delta;
+use crate::schema::index_of;
+use crate::table::Table;
+
+impl Table {
+    /// The table's rows at this version. Filters prune files by their statistics.
+    pub fn provider(&self) -> Result<Arc<dyn TableProvider>> {
+        let scan = eager_scan(self.state()?.snapshot())?;
+        Ok(Arc::new(TableScan { table: self.inner().clone(), scan, schema: Arc::clone(self.schema()) }))
+    }
+
+    /// The rows of `files`, in the table's schema at this version; columns a file is too old for are NULL.
+    ///
+    /// A file may have left the table since: each is read as of the version it was listed at.
+    pub async fn provider_for_files(&self, files: &[DataFile]) -> Result<Arc<dyn TableProvider>> {
+        let mut by_version: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+        let current = self.current_paths()?;
+        let all_current = files.iter().all(|file| current.contains(file.path.as_str()));
+        for file in files {
+            let version = if all_current { self.version() } else { file.version };
+            by_version.entry(version).or_default().push(encoded(&file.path)?);
+        }
+        let mut parts: Vec<Arc<dyn TableProvider>> = Vec::new();
+        for (version, paths) in by_version {
+            let scan = if version == self.version() {
+                eager_scan(self.state()?.snapshot())?
+            } else {
+                let log_store = self.inner().log_store();
+                let snapshot = Snapshot::try_new(log_store.as_ref(), Some(version)).await.map_err(from_delta)?;
+                DeltaScanNext::new(snapshot, scan_config())?
+            };
+            let schema = scan.schema();
+            let scan = scan.with_file_paths(paths);
+            parts.push(Arc::new(TableScan { table: self.inner().clone(), scan, schema }));
+        }
+        match <[_; 1]>::try_from(parts) {
+            Ok([part]) if part.schema() == *self.schema() => Ok(part),
+            Ok([part]) => Ok(Arc::new(UnionScan { parts: vec![part], schema: Arc::clone(self.schema()) })),
+            Err(parts) => Ok(Arc::new(UnionScan { parts, schema: Arc::clone(self.schema()) })),
+        }
+    }
+
+    fn current_paths(&self) -> Result<BTreeSet<String>> {
+        let log = self.state()?.snapshot().try_log_data().map_err(from_delta)?;
+        Ok(log.iter().map(|file| file.path().into_owned()).collect())
+    }
+}
+
+/// The path as the log has it: a URL, in which the percent signs of folder names are escaped once more.
+fn encoded(path: &str) -> Result<String> {
+    let action = serde_json::to_value(Add { path: path.to_owned(), ..Add::default() });
+    action
+        .ok()
+        .and_then(|action| action["path"].as_str().map(str::to_owned))
+        .ok_or_else(|| Error::internal(format!("`{path}` has no form in the log")))
+}
+
+fn eager_scan(snapshot: &EagerSnapshot) -> Result<DeltaScanNext> {
+    Ok(DeltaScanNext::new(snapshot.clone(), scan_config())?)
+}
+
+/// Plain types, as the table's schema says; row filters stay with the engine, statistics prune.
+fn scan_config() -> DeltaScanConfig {
+    let mut config = DeltaScanConfig::new().with_wrap_partition_values(false).with_parquet_pushdown(false);
+    config.schema_force_view_types = false;
+    config
+}
+
+/// A scan that brings its own object store along.
+#[derive(Debug)]
+struct TableScan {
+    table: DeltaTable,
+    scan: DeltaScanNext,
+    schema: SchemaRef,
+}
+
+#[async_trait]
+impl TableProvider for TableScan {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        self.table
+            .update_datafusion_session(session)
+            .map_err(|error| datafusion::error::DataFusionError::from(from_delta(error)))?;
+        self.scan.scan(session, projection, filters, limit).await
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {
+        self.scan.supports_filters_pushdown(filters)
+    }
+}
+
+/// Scans of several versions of one table, one after the other, in one schema.
+#[derive(Debug)]
+struct UnionScan {
+    parts: Vec<Arc<dyn TableProvider>>,
+    schema: SchemaRef,
+}
+
+#[async_trait]
+impl TableProvider for UnionScan {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let schema = match projection {
+            Some(projection) => Arc::new(self.schema.project(projection)?),
+            None => Arc::clone(&self.schema),
+        };
+        let mut inputs = Vec::with_capacity(self.parts.len());
+        for part in &self.parts {
+            inputs.push(scan_as(part.as_ref(), session, &schema, limit).await?);
+        }
+        match inputs.len() {
+            0 => Ok(Arc::new(EmptyExec::new(schema))),
+            1 => Ok(inputs.remove(0)),
+            _ => UnionExec::try_new(inputs),
+        }
+    }
+}
+
+/// Scans `part` and gives its rows the columns of `schema`, NULL where it does not have them.
+async fn scan_as(
+    part: &dyn TableProvider,
+    session: &dyn Session,
+    schema: &SchemaRef,
+    limit: Option<usize>,
+) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+    let available = part.schema();
+    let indices: Vec<_> =
+        schema.fields().iter().filter_map(|field| index_of(available.fields(), field.name())).collect();
+    let input = part.scan(session, Some(&indices), &[], limit).await?;
+    let found = input.schema();
+    let columns = schema
+        .fields()
+        .iter()
+        .map(|field| {
+            let expression: Arc<dyn PhysicalExpr> = match index_of(found.fields(), field.name()) {
+                Some(index) => {
+                    let column = Arc::new(Column::new(found.field(index).name(), index));
+                    if found.field(index).data_type() == field.data_type() {
+                        column
+                    } else {
+                        Arc::new(CastExpr::new(column, field.data_type().clone(), None))
+                    }
+                }
+                None => Arc::new(Literal::new(ScalarValue::try_from(field.data_type())?)),
+            };
+            Ok((expression, field.name().clone()))
+        })
+        .collect::<DataFusionResult<Vec<_>>>()?;
+    Ok(Arc::new(ProjectionExec::try_new(columns, input)?))
+}

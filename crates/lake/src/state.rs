@@ -1,0 +1,200 @@
+//! Tables that hold the state of a flow: the keys seen so far, the files ingested so far.
+//!
+//! A batch names the version of each state table that belongs to it in its checkpoint. If the
+//! process dies after the state was written and before the batch was committed, the table is one
+//! version ahead of the truth. The next batch starts from the version the checkpoint names
+//! (`base`), and its commit takes out whatever came after.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::catalog::TableProvider;
+use datafusion::execution::TaskContext;
+use datafusion::physical_plan::execute_stream;
+use datafusion::prelude::SessionContext;
+use deltalake::kernel::{Add, Remove};
+use deltaworks_spark::error::{Error, Result};
+use deltaworks_spark::relation::TimeTravel;
+use futures::TryStreamExt as _;
+use url::Url;
+
+use crate::changes::DataFile;
+use crate::commit::Commit;
+use crate::definition::TableDefinition;
+use crate::error::from_delta;
+use crate::table::Table;
+use crate::writer::{FileCompression, Writer, WriterOptions, WrittenFiles};
+
+/// As many files of about the same size are merged into one.
+const FILES_PER_LEVEL: usize = 8;
+
+/// A Delta table owned by one flow.
+#[derive(Debug, Clone)]
+pub struct StateTable {
+    location: Url,
+    latest: Option<Table>,
+}
+
+impl StateTable {
+    /// The state table at `location`, which need not be there yet.
+    pub async fn open(location: &Url) -> Result<Self> {
+        Ok(Self { location: location.clone(), latest: Table::open(location, None).await? })
+    }
+
+    /// The latest version, if the table is there. The truth is the version the checkpoint names.
+    pub fn latest_version(&self) -> Option<u64> {
+        self.latest.as_ref().map(Table::version)
+    }
+
+    /// The schema of the rows, if the table is there.
+    pub fn schema(&self) -> Option<&SchemaRef> {
+        self.latest.as_ref().map(Table::schema)
+    }
+
+    /// The rows as of `version`.
+    ///
+    /// # Errors
+    /// `Data` if the table is not there or has no such version.
+    pub async fn provider_at(&self, version: u64) -> Result<Arc<dyn TableProvider>> {
+        self.table_at(version).await?.provider()
+    }
+
+    /// Commits the rows of `base` and those of `batches`, and returns the new version.
+    ///
+    /// `None` as `base` means no rows. Rows committed after `base` leave in the same commit. If there
+    /// is nothing to change, nothing is committed and `base` is returned.
+    ///
+    /// # Errors
+    /// `Conflict` if somebody else writes to the table at the same time.
+    pub async fn append_from(
+        &mut self,
+        base: Option<u64>,
+        schema: &SchemaRef,
+        batches: Vec<RecordBatch>,
+        app_id: &str,
+        batch: i64,
+    ) -> Result<u64> {
+        let mut table = match self.latest.take() {
+            Some(table) => table,
+            None => Table::create(&self.location, &TableDefinition::new(Arc::clone(schema))).await?,
+        };
+        let result = self.replace(&mut table, base, batches, app_id, batch).await;
+        self.latest = Some(table);
+        result
+    }
+
+    async fn replace(
+        &self,
+        table: &mut Table,
+        base: Option<u64>,
+        batches: Vec<RecordBatch>,
+        app_id: &str,
+        batch: i64,
+    ) -> Result<u64> {
+        let has_rows = batches.iter().any(|batch| batch.num_rows() > 0);
+        if !has_rows && base == Some(table.version()) {
+            return Ok(table.version());
+        }
+        let base_table = match base {
+            Some(version) if version == table.version() => Some(table.clone()),
+            Some(version) => Some(self.table_at(version).await?),
+            None => None,
+        };
+        let base_files = base_table.as_ref().map_or(Ok(Vec::new()), Table::files)?;
+        let merged = files_to_merge(&base_files);
+        let rows = written(table, base_table.as_ref(), &merged, batches).await?;
+        let (adds, removes) = difference(table, base_table.as_ref(), &merged)?;
+        let mut files = rows;
+        files.adds.extend(adds);
+        let mut commit = Commit::exact(files, removes);
+        if table.transaction_version(app_id).await?.is_none_or(|done| done < batch) {
+            commit = commit.transaction(app_id, batch);
+        }
+        commit.commit(table).await
+    }
+
+    async fn table_at(&self, version: u64) -> Result<Table> {
+        if let Some(latest) = &self.latest
+            && latest.version() == version
+        {
+            return Ok(latest.clone());
+        }
+        Table::open(&self.location, Some(TimeTravel::Version(version))).await?.ok_or_else(|| {
+            Error::data(format!("the state table at `{}` is gone", self.location))
+                .with_help("Refresh the table that the state belongs to fully.")
+        })
+    }
+}
+
+/// The files that are merged into one with the new rows: all of a size class once there are many.
+///
+/// Sizes of classes grow by [`FILES_PER_LEVEL`], so every row is rewritten once per class only.
+fn files_to_merge(files: &[DataFile]) -> Vec<DataFile> {
+    let mut levels: BTreeMap<u32, Vec<DataFile>> = BTreeMap::new();
+    for file in files {
+        let level = file.size_bytes.max(1).ilog(FILES_PER_LEVEL as u64);
+        levels.entry(level).or_default().push(file.clone());
+    }
+    levels.into_values().filter(|level| level.len() >= FILES_PER_LEVEL).flatten().collect()
+}
+
+/// Writes the new rows and those of the files to merge.
+async fn written(
+    table: &Table,
+    base: Option<&Table>,
+    merged: &[DataFile],
+    batches: Vec<RecordBatch>,
+) -> Result<WrittenFiles> {
+    let mut options = WriterOptions::for_table(table)?;
+    options.compression = FileCompression::Zstd;
+    let mut writer = Writer::new(table, options)?;
+    for batch in batches {
+        writer.write(batch).await?;
+    }
+    if let Some(base) = base
+        && !merged.is_empty()
+    {
+        let session = SessionContext::new();
+        let provider = base.provider_for_files(merged).await?;
+        let plan = session.read_table(provider)?.create_physical_plan().await?;
+        let mut rows = execute_stream(plan, Arc::<TaskContext>::from(session.task_ctx()))?;
+        while let Some(batch) = rows.try_next().await? {
+            writer.write(batch).await?;
+        }
+    }
+    writer.close().await
+}
+
+/// The adds and removes that lead from the files of `latest` to those of `base` without `merged`.
+fn difference(latest: &Table, base: Option<&Table>, merged: &[DataFile]) -> Result<(Vec<Add>, Vec<Remove>)> {
+    let latest_files = latest.state()?.snapshot().try_log_data().map_err(from_delta)?;
+    let mut keep: BTreeMap<String, Add> = BTreeMap::new();
+    if let Some(base) = base {
+        for file in base.state()?.snapshot().try_log_data().map_err(from_delta)?.iter() {
+            if !merged.iter().any(|merged| merged.path == file.path()) {
+                keep.insert(file.path().into_owned(), add_of(&file));
+            }
+        }
+    }
+    let mut removes = Vec::new();
+    for file in latest_files.iter() {
+        if keep.remove(file.path().as_ref()).is_none() {
+            removes.push(file.remove_action(true));
+        }
+    }
+    Ok((keep.into_values().collect(), removes))
+}
+
+fn add_of(file: &deltalake::kernel::LogicalFileView) -> Add {
+    Add {
+        path: file.path().into_owned(),
+        partition_values: file.partition_values_map(),
+        size: file.size(),
+        modification_time: file.modification_time(),
+        data_change: true,
+        stats: file.stats(),
+        ..Add::default()
+    }
+}

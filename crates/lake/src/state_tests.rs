@@ -1,0 +1,55 @@
+//! State tables through crashes.
+
+use crate::StateTable;
+use crate::test_support::{Folder, people, people_schema, rows};
+
+async fn append(state: &mut StateTable, base: Option<u64>, keys: &[(i64, &str)], batch: i64) -> u64 {
+    let batches = if keys.is_empty() { Vec::new() } else { vec![people(keys)] };
+    state.append_from(base, &people_schema(), batches, "flow", batch).await.unwrap()
+}
+
+#[tokio::test]
+async fn state_grows_batch_by_batch() {
+    let folder = Folder::new();
+    let mut state = StateTable::open(&folder.url("state")).await.unwrap();
+    assert_eq!(state.latest_version(), None);
+    let first = append(&mut state, None, &[(1, "a")], 0).await;
+    let second = append(&mut state, Some(first), &[(2, "b")], 1).await;
+    assert_eq!(append(&mut state, Some(second), &[], 2).await, second);
+    assert_eq!(rows(state.provider_at(first).await.unwrap()).await, ["1|a"]);
+    assert_eq!(rows(state.provider_at(second).await.unwrap()).await, ["1|a", "2|b"]);
+}
+
+#[tokio::test]
+async fn rows_of_an_attempt_that_died_leave_with_the_next_one() {
+    let folder = Folder::new();
+    let mut state = StateTable::open(&folder.url("state")).await.unwrap();
+    let base = append(&mut state, None, &[(1, "a")], 0).await;
+    append(&mut state, Some(base), &[(2, "dead")], 1).await;
+
+    let mut state = StateTable::open(&folder.url("state")).await.unwrap();
+    let retried = append(&mut state, Some(base), &[(3, "c")], 1).await;
+    assert_eq!(rows(state.provider_at(retried).await.unwrap()).await, ["1|a", "3|c"]);
+    let emptied = append(&mut state, Some(base), &[], 1).await;
+    assert_eq!(rows(state.provider_at(emptied).await.unwrap()).await, ["1|a"]);
+    let reset = append(&mut state, None, &[(9, "z")], 0).await;
+    assert_eq!(rows(state.provider_at(reset).await.unwrap()).await, ["9|z"]);
+}
+
+#[tokio::test]
+async fn small_files_are_merged_and_a_dead_merge_is_undone() {
+    let folder = Folder::new();
+    let mut state = StateTable::open(&folder.url("state")).await.unwrap();
+    let mut version = None;
+    for id in 0..8 {
+        version = Some(append(&mut state, version, &[(id, "x")], id).await);
+    }
+    let merged = append(&mut state, version, &[(8, "x")], 8).await;
+    let table = crate::Table::open(&folder.url("state"), None).await.unwrap().unwrap();
+    assert_eq!(table.size().unwrap().0, 1);
+    assert_eq!(rows(state.provider_at(merged).await.unwrap()).await.len(), 9);
+    // The merge never became true: the batch runs again from the version before it.
+    let again = append(&mut state, version, &[(80, "y")], 8).await;
+    let found = rows(state.provider_at(again).await.unwrap()).await;
+    assert_eq!(found, ["0|x", "1|x", "2|x", "3|x", "4|x", "5|x", "6|x", "7|x", "80|y"]);
+}

@@ -1,0 +1,256 @@
+//! A Delta table at one version: opening, creating, looking at it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use deltalake::kernel::Action;
+use deltalake::kernel::transaction::CommitProperties;
+use deltalake::logstore::{LogStoreRef, StorageConfig, logstore_for};
+use deltalake::operations::create::CreateBuilder;
+use deltalake::protocol::SaveMode;
+use deltalake::table::state::DeltaTableState;
+use deltalake::{DeltaTable, DeltaTableError};
+use deltaworks_spark::error::{Error, Result};
+use deltaworks_spark::relation::TimeTravel;
+use futures::TryStreamExt as _;
+use url::Url;
+
+use crate::definition::{CLUSTERING_PROPERTY, TableDefinition};
+use crate::error::from_delta;
+use crate::{location, metadata, schema};
+
+/// A Delta table at the version it was opened at or last committed.
+#[derive(Clone)]
+pub struct Table {
+    inner: DeltaTable,
+    location: Url,
+    schema: SchemaRef,
+}
+
+impl Table {
+    /// Opens the table at `location`, or returns `None` if there is none.
+    ///
+    /// # Errors
+    /// `User` if the table has no such version or was not there at that time; `Unsupported` for a
+    /// store that is not built in; `Data` if the log cannot be read.
+    pub async fn open(location: &Url, at: Option<TimeTravel>) -> Result<Option<Self>> {
+        location::check_supported(location)?;
+        if location::to_path(location).is_some_and(|path| !path.join("_delta_log").is_dir()) {
+            return Ok(None);
+        }
+        let mut inner = DeltaTable::new(log_store(location)?);
+        let loaded = match at {
+            None => inner.load().await,
+            Some(TimeTravel::Version(version)) => match inner.load_version(version).await {
+                Err(_) if inner.verify_deltatable_existence().await.map_err(from_delta)? => {
+                    return Err(from_delta(DeltaTableError::InvalidVersion(version)));
+                }
+                loaded => loaded,
+            },
+            Some(TimeTravel::Timestamp(at_us)) => {
+                let version = version_at(&inner, at_us).await?;
+                inner.load_version(version).await
+            }
+        };
+        match loaded {
+            Ok(()) => Self::new(inner, location.clone()).map(Some),
+            Err(_) if !inner.verify_deltatable_existence().await.map_err(from_delta)? => Ok(None),
+            Err(error) => Err(from_delta(error).context(format!("while opening the table at `{location}`"))),
+        }
+    }
+
+    /// Creates an empty table at `location`, parent folders included.
+    ///
+    /// # Errors
+    /// `DELTA_PATH_EXISTS` (`User`) if there is one already; `Unsupported` for types Delta does not have.
+    pub async fn create(location: &Url, definition: &TableDefinition) -> Result<Self> {
+        location::check_supported(location)?;
+        check_columns(definition)?;
+        location::create_folder(location)?;
+        let schema = schema::to_delta(&definition.schema)?;
+        let properties = definition.stored_properties();
+        let mut create = CreateBuilder::new()
+            .with_log_store(log_store(location)?)
+            .with_save_mode(SaveMode::ErrorIfExists)
+            .with_raise_if_key_not_exists(false)
+            .with_columns(metadata::to_kernel(&schema)?.fields().cloned())
+            .with_partition_columns(definition.partition_columns.clone())
+            .with_configuration(properties.iter().map(|(key, value)| (key.clone(), Some(value.clone()))))
+            .with_actions([Action::Protocol(metadata::initial_protocol(&schema, &properties)?)])
+            .with_commit_properties(CommitProperties::default().with_create_checkpoint(false));
+        if let Some(comment) = &definition.comment {
+            create = create.with_comment(comment);
+        }
+        if let Some(name) = &definition.name {
+            create = create.with_table_name(name);
+        }
+        let inner = create.await.map_err(|error| creation_failed(error, location))?;
+        Self::new(inner, location.clone())
+    }
+
+    fn new(inner: DeltaTable, location: Url) -> Result<Self> {
+        let schema = inner.snapshot().map_err(from_delta)?.snapshot().arrow_schema();
+        Ok(Self { inner, location, schema })
+    }
+
+    /// The version this is a view of.
+    pub fn version(&self) -> u64 {
+        self.inner.version().unwrap_or_default()
+    }
+
+    /// Where the table lies.
+    pub fn location(&self) -> &Url {
+        &self.location
+    }
+
+    /// The id the table got when it was created. Another table at the same place has another one.
+    pub fn id(&self) -> Result<String> {
+        Ok(self.state()?.metadata().id().to_owned())
+    }
+
+    /// The columns: strings as `Utf8`, timestamps in microseconds, comments and generation expressions as metadata.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// What the table was created with, as of this version.
+    pub fn definition(&self) -> Result<TableDefinition> {
+        let metadata = self.state()?.metadata();
+        let mut properties: BTreeMap<String, String> =
+            metadata.configuration().iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        let clustering_columns = match properties.remove(CLUSTERING_PROPERTY) {
+            Some(columns) => serde_json::from_str(&columns).map_err(|error| {
+                Error::data(format!("property `{CLUSTERING_PROPERTY}` is not a list of columns")).with_source(error)
+            })?,
+            None => Vec::new(),
+        };
+        Ok(TableDefinition {
+            schema: Arc::clone(&self.schema),
+            partition_columns: metadata.partition_columns().to_vec(),
+            clustering_columns,
+            properties,
+            comment: metadata.description().map(ToOwned::to_owned),
+            name: metadata.name().map(ToOwned::to_owned),
+        })
+    }
+
+    /// The version that application `app_id` last committed with, as of this version of the table.
+    pub async fn transaction_version(&self, app_id: &str) -> Result<Option<i64>> {
+        let log_store = self.inner.log_store();
+        self.state()?.transaction_version(log_store.as_ref(), app_id).await.map_err(from_delta)
+    }
+
+    /// The number of rows, if the statistics of all files say it.
+    pub fn row_count_from_stats(&self) -> Result<Option<u64>> {
+        let log = self.state()?.snapshot().try_log_data().map_err(from_delta)?;
+        Ok(log
+            .iter()
+            .map(|file| match file.deletion_vector_descriptor() {
+                Some(_) => None,
+                None => file.num_records().map(|rows| rows as u64),
+            })
+            .sum())
+    }
+
+    /// The number of data files and their size in bytes.
+    pub fn size(&self) -> Result<(u64, u64)> {
+        let log = self.state()?.snapshot().try_log_data().map_err(from_delta)?;
+        Ok(log.iter().fold((0, 0), |(files, bytes), file| (files + 1, bytes + file.size().unsigned_abs())))
+    }
+
+    /// Moves to the latest version.
+    pub async fn refresh(&mut self) -> Result<()> {
+        self.inner.update_state().await.map_err(from_delta)?;
+        self.schema = self.state()?.snapshot().arrow_schema();
+        Ok(())
+    }
+
+    pub(crate) fn inner(&self) -> &DeltaTable {
+        &self.inner
+    }
+
+    pub(crate) fn state(&self) -> Result<&DeltaTableState> {
+        self.inner.snapshot().map_err(from_delta)
+    }
+
+    pub(crate) fn set_state(&mut self, state: DeltaTableState) {
+        self.schema = state.snapshot().arrow_schema();
+        self.inner.state = Some(state);
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table")
+            .field("location", &self.location.as_str())
+            .field("version", &self.version())
+            .finish_non_exhaustive()
+    }
+}
+
+fn log_store(location: &Url) -> Result<LogStoreRef> {
+    let config = StorageConfig::parse_options(Vec::<(String, String)>::new()).map_err(from_delta)?;
+    logstore_for(location, config).map_err(from_delta)
+}
+
+fn check_columns(definition: &TableDefinition) -> Result<()> {
+    for column in definition.partition_columns.iter().chain(&definition.clustering_columns) {
+        if definition.schema.field_with_name(column).is_err() {
+            return Err(Error::user(format!("the table is laid out by column `{column}`, which it does not have"))
+                .with_condition("DELTA_COLUMN_NOT_FOUND_IN_SCHEMA"));
+        }
+    }
+    if definition.partition_columns.len() == definition.schema.fields().len() {
+        return Err(Error::user("a table cannot be partitioned by all of its columns")
+            .with_condition("DELTA_CANNOT_USE_ALL_COLUMNS_FOR_PARTITION"));
+    }
+    Ok(())
+}
+
+fn creation_failed(error: DeltaTableError, location: &Url) -> Error {
+    let exists =
+        matches!(error, DeltaTableError::VersionAlreadyExists(_)) || error.to_string().contains("already exists");
+    if exists {
+        Error::user(format!("there is a table at `{location}` already"))
+            .with_condition("DELTA_PATH_EXISTS")
+            .with_source(error)
+    } else {
+        from_delta(error).context(format!("while creating the table at `{location}`"))
+    }
+}
+
+/// The last version committed at or before `at_us`, by the modification times of the log's files.
+async fn version_at(table: &DeltaTable, at_us: i64) -> Result<u64> {
+    let log_store = table.log_store();
+    let files: Vec<_> = log_store
+        .object_store(None)
+        .list(Some(log_store.log_path()))
+        .try_collect()
+        .await
+        .map_err(|error| from_delta(error.into()))?;
+    let mut commits: Vec<(u64, i64)> = files
+        .iter()
+        .filter_map(|file| {
+            let version = file.location.filename()?.strip_suffix(".json")?.parse().ok()?;
+            Some((version, file.last_modified.timestamp_micros()))
+        })
+        .collect();
+    commits.sort_unstable();
+    let show = |us: i64| chrono::DateTime::from_timestamp_micros(us).map_or_else(String::new, |at| at.to_rfc3339());
+    let (Some(first), Some(last)) = (commits.first(), commits.last()) else {
+        return Err(Error::data("the table's log has no commits"));
+    };
+    if at_us < first.1 {
+        return Err(Error::user(format!("{} is before the table's first version ({})", show(at_us), show(first.1)))
+            .with_condition("DELTA_TIMESTAMP_EARLIER_THAN_COMMIT_RETENTION"));
+    }
+    if at_us > last.1 {
+        return Err(Error::user(format!("{} is after the table's latest version ({})", show(at_us), show(last.1)))
+            .with_condition("DELTA_TIMESTAMP_GREATER_THAN_COMMIT")
+            .with_help(format!("Use a time up to then, or `VERSION AS OF {}`.", last.0)));
+    }
+    let version = commits.iter().rev().find(|(_, time)| *time <= at_us).map_or(first.0, |(version, _)| *version);
+    Ok(version)
+}

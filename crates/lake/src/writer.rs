@@ -1,0 +1,252 @@
+//! Rows into data files: checked, laid out by partition, with statistics, not yet part of the table.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::execution::SessionState;
+use deltalake::kernel::Add;
+use deltalake::operations::get_num_idx_cols_and_stats_columns;
+use deltalake::operations::write::writer::{DeltaWriter, WriterConfig};
+use deltaworks_spark::error::{Error, Result};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+
+use crate::align::Alignment;
+use crate::check::Checks;
+pub use crate::check::ParseExpression;
+use crate::error::from_delta;
+use crate::table::Table;
+
+/// Size at which a file is closed and the next one begun, unless the table says otherwise.
+const DEFAULT_TARGET_FILE_SIZE_BYTES: u64 = 128 * 1024 * 1024;
+/// Rows between two looks at the size of the open file.
+const ROWS_PER_SIZE_CHECK: usize = 64 * 1024;
+
+/// How files are compressed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum FileCompression {
+    /// Fast to write; what Delta writers use by default.
+    #[default]
+    Snappy,
+    /// Smaller files for a little more time.
+    Zstd,
+}
+
+/// What a [`Writer`] writes.
+#[derive(Clone)]
+pub struct WriterOptions {
+    /// The table's schema once the files are committed.
+    pub schema: SchemaRef,
+    /// The table's partition columns once the files are committed.
+    pub partition_columns: Vec<String>,
+    /// The table's properties once the files are committed: constraints, statistics, file size.
+    pub properties: BTreeMap<String, String>,
+    /// Size at which a file is closed; the table's property or a default if `None`.
+    pub target_file_size_bytes: Option<u64>,
+    /// How files are compressed.
+    pub compression: FileCompression,
+    /// The session in which generated columns and constraints are evaluated.
+    pub session: Option<Arc<SessionState>>,
+    /// Reads their SQL text; the session does if `None`.
+    pub parse: Option<ParseExpression>,
+}
+
+impl WriterOptions {
+    /// Writes for `table` as it is.
+    pub fn for_table(table: &Table) -> Result<Self> {
+        let definition = table.definition()?;
+        Ok(Self {
+            schema: definition.schema,
+            partition_columns: definition.partition_columns,
+            properties: definition.properties,
+            target_file_size_bytes: None,
+            compression: FileCompression::default(),
+            session: None,
+            parse: None,
+        })
+    }
+
+    fn target_file_size(&self) -> Result<NonZeroU64> {
+        let from_property = || match self.properties.get("delta.targetFileSize") {
+            Some(text) => parse_size(text).map(Some),
+            None => Ok(None),
+        };
+        let bytes = match self.target_file_size_bytes {
+            Some(bytes) => Some(bytes),
+            None => from_property()?,
+        };
+        NonZeroU64::new(bytes.unwrap_or(DEFAULT_TARGET_FILE_SIZE_BYTES)).ok_or_else(|| {
+            Error::user("the target file size is 0").with_condition("DELTA_VIOLATE_TABLE_PROPERTY_VALIDATION_FAILED")
+        })
+    }
+}
+
+/// Data files that were written, and wait for a commit.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct WrittenFiles {
+    /// The files, as the log will name them.
+    pub adds: Vec<Add>,
+    /// Rows in all of them.
+    pub rows: u64,
+    /// Bytes of all of them.
+    pub bytes: u64,
+}
+
+impl WrittenFiles {
+    /// Adds what another writer wrote for the same commit.
+    pub fn extend(&mut self, other: Self) {
+        self.adds.extend(other.adds);
+        self.rows += other.rows;
+        self.bytes += other.bytes;
+    }
+}
+
+impl FromIterator<WrittenFiles> for WrittenFiles {
+    fn from_iter<T: IntoIterator<Item = WrittenFiles>>(iter: T) -> Self {
+        iter.into_iter().fold(Self::default(), |mut all, files| {
+            all.extend(files);
+            all
+        })
+    }
+}
+
+/// Writes rows into new data files of one table.
+///
+/// Several writers may run at once for one commit. Encoding happens in the task that calls
+/// [`Writer::write`]. A writer that is dropped leaves files that no reader sees.
+pub struct Writer {
+    schema: SchemaRef,
+    file_schema: SchemaRef,
+    checks: Checks,
+    alignment: Option<(Alignment, Vec<usize>)>,
+    inner: DeltaWriter,
+    rows: u64,
+}
+
+impl Writer {
+    /// A writer of files below the folder of `table`.
+    ///
+    /// # Errors
+    /// `User` if an expression or property of the table is not valid.
+    pub fn new(table: &Table, options: WriterOptions) -> Result<Self> {
+        let schema = crate::schema::to_delta(&options.schema)?;
+        let checks = Checks::new(&schema, &options.properties, options.session.as_deref(), options.parse.as_ref())?;
+        let file_schema = without_metadata(&schema);
+        let (indexed_columns, stats_columns) = get_num_idx_cols_and_stats_columns(
+            None,
+            options.properties.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect(),
+        );
+        let config = WriterConfig::new(
+            Arc::clone(&file_schema),
+            options.partition_columns.clone(),
+            Some(file_properties(options.compression)),
+            Some(options.target_file_size()?),
+            Some(ROWS_PER_SIZE_CHECK),
+            indexed_columns,
+            stats_columns,
+        );
+        let inner = DeltaWriter::new(table.inner().object_store(), config);
+        Ok(Self { schema, file_schema, checks, alignment: None, inner, rows: 0 })
+    }
+
+    /// Writes the rows of `batch`, whose columns are matched by name in any case.
+    ///
+    /// Columns the batch does not have are generated or NULL.
+    ///
+    /// # Errors
+    /// `DELTA_FAILED_TO_MERGE_FIELDS` or `DELTA_METADATA_MISMATCH` (`User`) if columns do not fit;
+    /// `DELTA_NOT_NULL_CONSTRAINT_VIOLATED`, `DELTA_VIOLATE_CONSTRAINT_WITH_VALUES` (`Data`) if rows break a rule.
+    pub async fn write(&mut self, batch: RecordBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let batch = self.prepare(&batch)?;
+        self.inner.write(&batch).await.map_err(from_delta)?;
+        self.rows += batch.num_rows() as u64;
+        Ok(())
+    }
+
+    /// Closes the last files.
+    pub async fn close(self) -> Result<WrittenFiles> {
+        let adds = self.inner.close().await.map_err(from_delta)?;
+        let bytes = adds.iter().map(|add| add.size.unsigned_abs()).sum();
+        fail::fail_point!("lake.files_written", |_| Err(Error::new(
+            deltaworks_spark::error::Kind::Unavailable,
+            "failpoint `lake.files_written`"
+        )));
+        Ok(WrittenFiles { adds, rows: self.rows, bytes })
+    }
+
+    /// Gives up; uploads in progress are ended.
+    pub async fn abort(self) -> Result<()> {
+        self.inner.abort().await.map_err(from_delta)
+    }
+
+    /// The batch in the schema of the files, after all checks.
+    fn prepare(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let schema = batch.schema();
+        if !self.alignment.as_ref().is_some_and(|(alignment, _)| alignment.is_for(&schema)) {
+            let alignment = Alignment::new(&schema, &self.schema)?;
+            let missing: Vec<_> = alignment.missing().collect();
+            self.check_missing(&missing)?;
+            self.alignment = Some((alignment, missing));
+        }
+        let Some((alignment, missing)) = &self.alignment else {
+            return Err(Error::internal("the writer has no alignment"));
+        };
+        let columns = self.checks.complete(alignment.apply(batch)?, batch.num_rows(), missing)?;
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.file_schema), columns, &options)?)
+    }
+
+    fn check_missing(&self, missing: &[usize]) -> Result<()> {
+        let absent =
+            missing.iter().find(|index| !self.schema.field(**index).is_nullable() && !self.checks.generates(**index));
+        match absent {
+            None => Ok(()),
+            Some(index) => Err(Error::user(format!(
+                "the new rows have no column `{}`, which must not be NULL",
+                self.schema.field(*index).name()
+            ))
+            .with_condition("DELTA_NOT_NULL_COLUMN_NOT_FOUND_IN_STRUCT")),
+        }
+    }
+}
+
+fn file_properties(compression: FileCompression) -> WriterProperties {
+    let compression = match compression {
+        FileCompression::Snappy => Compression::SNAPPY,
+        FileCompression::Zstd => Compression::ZSTD(ZstdLevel::default()),
+    };
+    WriterProperties::builder()
+        .set_created_by(concat!("deltaworks version ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_compression(compression)
+        .build()
+}
+
+/// Comments and expressions belong to the log, not to every file.
+fn without_metadata(schema: &Schema) -> SchemaRef {
+    let plain = |field: &Arc<Field>| field.as_ref().clone().with_metadata(Default::default());
+    Arc::new(Schema::new(schema.fields().iter().map(plain).collect::<Vec<_>>()))
+}
+
+/// A size as in table properties: `104857600`, `100mb`.
+fn parse_size(text: &str) -> Result<u64> {
+    let lower = text.trim().to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic()).trim_end();
+    let unit: u64 = match lower[digits.len()..].trim() {
+        "" | "b" => 1,
+        "k" | "kb" => 1 << 10,
+        "m" | "mb" => 1 << 20,
+        "g" | "gb" => 1 << 30,
+        _ => 0,
+    };
+    digits.parse::<u64>().ok().filter(|_| unit > 0).and_then(|number| number.checked_mul(unit)).ok_or_else(|| {
+        Error::user(format!("property `delta.targetFileSize` has value `{text}`, which is not a size"))
+            .with_condition("DELTA_VIOLATE_TABLE_PROPERTY_VALIDATION_FAILED")
+            .with_help("Use a number of bytes, or one with a unit as in `128mb`.")
+    })
+}
