@@ -117,7 +117,8 @@ impl Blocks {
             return Ok(None);
         }
         let first = self.at_file_start();
-        let bytes = if self.layout.splittable(&self.task.file) { self.next_lines().await? } else { self.whole().await? };
+        let bytes =
+            if self.layout.splittable(&self.task.file) { self.next_lines().await? } else { self.whole().await? };
         Ok(bytes.map(|bytes| self.text(bytes, first)))
     }
 

@@ -75,7 +75,9 @@ fn failed(file: &FileEntry, error: ParquetError) -> Error {
     if let ParquetError::External(source) = error {
         return match source.downcast::<object_store::Error>() {
             Ok(storage) if crate::errors::is_missing(&storage) => file_gone(&file.url),
-            Ok(storage) => Error::new(Kind::Unavailable, format!("cannot read `{}`: {storage}", file.url)).with_source(storage),
+            Ok(storage) => {
+                Error::new(Kind::Unavailable, format!("cannot read `{}`: {storage}", file.url)).with_source(storage)
+            }
             Err(_) => corrupt_file(&file.url, text),
         };
     }
@@ -120,9 +122,7 @@ async fn rows(task: FileTask, request: Arc<ReadRequest>) -> Result<BoxStream<'st
         .with_batch_size(request.batch_rows)
         .build()
         .map_err(|error| failed(&file, error))?;
-    Ok(stream
-        .map(move |batch| adapt_batch(&batch.map_err(|error| failed(&file, error))?, &request, &file.url))
-        .boxed())
+    Ok(stream.map(move |batch| adapt_batch(&batch.map_err(|error| failed(&file, error))?, &request, &file.url)).boxed())
 }
 
 #[async_trait]

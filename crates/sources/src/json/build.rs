@@ -14,9 +14,26 @@ use crate::text::{TextColumn, TextParser};
 /// A column under construction.
 pub(super) enum Node {
     Scalar(TextColumn),
-    Struct { fields: Fields, index: HashMap<String, usize>, children: Vec<Node>, validity: NullBufferBuilder, length: usize },
-    List { item: FieldRef, child: Box<Node>, offsets: Vec<i32>, validity: NullBufferBuilder },
-    Map { entries: FieldRef, key: Box<Node>, value: Box<Node>, offsets: Vec<i32>, validity: NullBufferBuilder },
+    Struct {
+        fields: Fields,
+        index: HashMap<String, usize>,
+        children: Vec<Node>,
+        validity: NullBufferBuilder,
+        length: usize,
+    },
+    List {
+        item: FieldRef,
+        child: Box<Node>,
+        offsets: Vec<i32>,
+        validity: NullBufferBuilder,
+    },
+    Map {
+        entries: FieldRef,
+        key: Box<Node>,
+        value: Box<Node>,
+        offsets: Vec<i32>,
+        validity: NullBufferBuilder,
+    },
 }
 
 /// What did not fit in a value: the path below the column, and the JSON text.
