@@ -56,9 +56,10 @@ impl SourceContext {
     pub(crate) fn locate(&self, path: &str) -> Result<Location> {
         let mapped = (self.path_mapper)(path)?;
         let (base, key) = split_url(&mapped)?;
-        let store = self.stores.get_store(&base).map_err(|error| {
-            Error::unsupported(format!("storage of `{mapped}`")).with_source(error)
-        })?;
+        let store = self
+            .stores
+            .get_store(&base)
+            .map_err(|error| Error::unsupported(format!("storage of `{mapped}`")).with_source(error))?;
         Ok(Location { store, base, key, written: path.to_owned() })
     }
 

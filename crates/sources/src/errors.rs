@@ -23,9 +23,9 @@ pub(crate) fn schema_evolved(fields: &[String], file: &str) -> Error {
 
 /// The same finding in mode `failOnNewColumns`: nothing was stored.
 pub(crate) fn new_fields_refused(found: &Error) -> Error {
-    Error::user(found.message())
-        .with_condition(REFUSED)
-        .with_help("Add them to the schema or to `schemaHints`, or remove the file (schemaEvolutionMode is failOnNewColumns).")
+    Error::user(found.message()).with_condition(REFUSED).with_help(
+        "Add them to the schema or to `schemaHints`, or remove the file (schemaEvolutionMode is failOnNewColumns).",
+    )
 }
 
 fn names(fields: &[String]) -> String {

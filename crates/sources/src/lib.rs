@@ -17,6 +17,8 @@ mod relation;
 mod scan;
 mod schema;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::sync::Arc;
@@ -35,8 +37,8 @@ pub use errors::is_schema_evolved;
 use format::{FileFormat, unknown_format};
 use relation::{FileRead, FileRelation, Reader};
 pub use scan::{HIDDEN_KEY, METADATA_COLUMN};
-pub use stream::files::ledger_schema;
 use stream::files::FileStreamSource;
+pub use stream::files::ledger_schema;
 use stream::rate::RateSource;
 
 /// The format name of `read_files`; the format of the files is its option `format`, or told by their names.

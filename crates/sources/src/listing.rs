@@ -177,10 +177,7 @@ struct Pattern {
 impl Pattern {
     fn new(location: &Location, strict: bool) -> Result<Self> {
         let all: Vec<&str> = segments(&location.key).collect();
-        let literal = all
-            .iter()
-            .position(|segment| segment.contains(['*', '?', '[', '{']))
-            .unwrap_or(all.len());
+        let literal = all.iter().position(|segment| segment.contains(['*', '?', '[', '{'])).unwrap_or(all.len());
         let globs: Vec<String> = all[literal..].iter().map(|segment| (*segment).to_owned()).collect();
         let matcher = (!globs.is_empty()).then(|| glob("path", &globs.join("/"), strict)).transpose()?;
         Ok(Self { root: all[..literal].join("/"), globs, matcher })

@@ -83,7 +83,10 @@ impl<'a> Options<'a> {
 
     fn timestamp(&self, key: &str, zone: Tz) -> Result<Option<i64>> {
         self.get(key)
-            .map(|value| parse_instant(value, zone).ok_or_else(|| invalid_option(key, value, "a time such as `2024-01-31T00:00:00`")))
+            .map(|value| {
+                parse_instant(value, zone)
+                    .ok_or_else(|| invalid_option(key, value, "a time such as `2024-01-31T00:00:00`"))
+            })
             .transpose()
     }
 
@@ -218,15 +221,54 @@ pub(crate) fn glob(option: &str, pattern: &str, strict: bool) -> Result<GlobMatc
 
 /// Options with prefix `cloudFiles.` that Auto Loader knows, in lower case.
 const KNOWN: &[&str] = &[
-    "allowoverwrites", "awsaccesskey", "awssecretkey", "backfillinterval", "cleansource",
-    "cleansource.movedestination", "cleansource.retentionduration", "client", "clientemail", "clientid",
-    "clientsecret", "connectionstring", "databricks.servicecredential", "fetchparallelism", "format",
-    "includeexistingfiles", "infercolumntypes", "inferschema", "maxbytespertrigger", "maxfileage",
-    "maxfilespertrigger", "mergeschema", "partitioncolumns", "pathrewrites", "privatekey", "privatekeyid", "projectid",
-    "queuename", "queueurl", "region", "rescueddatacolumn", "resourcegroup",
-    "restrictnotificationsetuptosameawsaccountid", "rolearn", "roleexternalid", "rolesessionname", "schemaevolutionmode",
-    "schemahints", "schemalocation", "stsendpoint", "subscription", "subscriptionid", "tenantid",
-    "useincrementallisting", "usemanagedfileevents", "usenotifications", "usestrictglobber", "validateoptions",
+    "allowoverwrites",
+    "awsaccesskey",
+    "awssecretkey",
+    "backfillinterval",
+    "cleansource",
+    "cleansource.movedestination",
+    "cleansource.retentionduration",
+    "client",
+    "clientemail",
+    "clientid",
+    "clientsecret",
+    "connectionstring",
+    "databricks.servicecredential",
+    "fetchparallelism",
+    "format",
+    "includeexistingfiles",
+    "infercolumntypes",
+    "inferschema",
+    "maxbytespertrigger",
+    "maxfileage",
+    "maxfilespertrigger",
+    "mergeschema",
+    "partitioncolumns",
+    "pathrewrites",
+    "privatekey",
+    "privatekeyid",
+    "projectid",
+    "queuename",
+    "queueurl",
+    "region",
+    "rescueddatacolumn",
+    "resourcegroup",
+    "restrictnotificationsetuptosameawsaccountid",
+    "rolearn",
+    "roleexternalid",
+    "rolesessionname",
+    "schemaevolutionmode",
+    "schemahints",
+    "schemalocation",
+    "stsendpoint",
+    "subscription",
+    "subscriptionid",
+    "tenantid",
+    "useincrementallisting",
+    "usemanagedfileevents",
+    "usenotifications",
+    "usestrictglobber",
+    "validateoptions",
 ];
 
 /// Fails if there is a `cloudFiles.` option that does not exist, unless `cloudFiles.validateOptions` is false.
@@ -255,7 +297,8 @@ mod tests {
 
     #[test]
     fn options_are_found_in_any_case_and_with_prefix() {
-        let given: ReadOptions = [("CLOUDFILES.maxFilesPerTrigger", "5"), ("maxbytespertrigger", "10 MB")].into_iter().collect();
+        let given: ReadOptions =
+            [("CLOUDFILES.maxFilesPerTrigger", "5"), ("maxbytespertrigger", "10 MB")].into_iter().collect();
         let parsed = FileOptions::parse(&Options::new(&given, true), true, Tz::UTC).unwrap();
         assert_eq!((parsed.max_files, parsed.max_bytes), (Some(5), Some(10 << 20)));
         let plain = FileOptions::parse(&Options::new(&given, false), false, Tz::UTC).unwrap();

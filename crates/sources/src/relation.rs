@@ -239,11 +239,18 @@ impl Resolver<'_> {
         let columns = Columns::new(&stored.data.fields, &stored.partition, rescued.as_deref(), built.corrupt_column());
         built.check_schema(&columns.data)?;
         if mode == EvolutionMode::FailOnNewColumns && growth.is_none() {
-            growth = Some(Growth { mode, store: None, number: 0, known: stored, hints: None, inference, format: Arc::clone(&built) });
+            growth = Some(Growth {
+                mode,
+                store: None,
+                number: 0,
+                known: stored,
+                hints: None,
+                inference,
+                format: Arc::clone(&built),
+            });
         }
-        let growth = growth.filter(|growth| {
-            evolves && !matches!(growth.mode, EvolutionMode::None | EvolutionMode::Rescue)
-        });
+        let growth =
+            growth.filter(|growth| evolves && !matches!(growth.mode, EvolutionMode::None | EvolutionMode::Rescue));
         let spec = ScanSpec {
             format: built,
             columns,
@@ -310,9 +317,11 @@ impl Resolver<'_> {
         if let Some(name) = &self.file_options.rescued_column {
             return Some(name.clone());
         }
-        let inferred = self.read.reader != Reader::Plain && self.read.schema.is_none() && format.fixed_schema().is_none();
+        let inferred =
+            self.read.reader != Reader::Plain && self.read.schema.is_none() && format.fixed_schema().is_none();
         let rescues = inferred && mode != EvolutionMode::None || mode == EvolutionMode::Rescue;
-        let taken = data.fields.iter().any(|field| field.name() == "_rescued_data" && field.data_type() != &DataType::Utf8);
+        let taken =
+            data.fields.iter().any(|field| field.name() == "_rescued_data" && field.data_type() != &DataType::Utf8);
         (rescues && !taken).then(|| "_rescued_data".to_owned())
     }
 }

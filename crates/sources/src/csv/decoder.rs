@@ -51,7 +51,9 @@ impl CsvDecoder {
         let new: Vec<String> = names
             .iter()
             .zip(&mapping)
-            .filter(|(name, slot): &(&String, &Option<usize>)| slot.is_none() && request.is_new(name) && !request.is_ignored(name))
+            .filter(|(name, slot): &(&String, &Option<usize>)| {
+                slot.is_none() && request.is_new(name) && !request.is_ignored(name)
+            })
             .map(|(name, _)| name.clone())
             .collect();
         if request.report_unknown && !new.is_empty() {
@@ -123,7 +125,8 @@ impl CsvDecoder {
 
     fn cell(&mut self, index: usize) -> Result<()> {
         let Some(slot) = self.mapping[index] else {
-            if self.notes.rescues() && !self.request.is_ignored(&self.names[index])
+            if self.notes.rescues()
+                && !self.request.is_ignored(&self.names[index])
                 && let Some(value) = self.value(index).map(str::to_owned)
             {
                 self.notes.rescue_text(&self.names[index], &value);

@@ -124,7 +124,8 @@ impl Syntax {
             if byte == self.escape && self.escape != 0 && self.escape != self.quote && next == Some(self.quote) {
                 value.push(self.quote);
                 at += 2;
-            } else if byte == self.escape && self.escape != self.quote && self.escape != 0 && next == Some(self.escape) {
+            } else if byte == self.escape && self.escape != self.quote && self.escape != 0 && next == Some(self.escape)
+            {
                 value.push(self.escape);
                 at += 2;
             } else if byte != self.quote {

@@ -26,9 +26,9 @@ pub(super) async fn infer(format: &CsvFormat, files: &[FileEntry], inference: In
             break;
         }
     }
-    let fields = types.into_iter().map(|(name, data_type)| {
-        Field::new(name, if inference.typed { data_type } else { DataType::Utf8 }, true)
-    });
+    let fields = types
+        .into_iter()
+        .map(|(name, data_type)| Field::new(name, if inference.typed { data_type } else { DataType::Utf8 }, true));
     Ok(Schema::new(fields.collect::<Vec<_>>()))
 }
 

@@ -8,7 +8,7 @@ use datafusion::common::runtime::SpawnedTask;
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use deltaworks_spark::{Error, Result};
 use encoding_rs::Encoding;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::ObjectStoreExt;
 
 use super::FileTask;
 use crate::errors::{corrupt_file, invalid_option, storage};
@@ -117,7 +117,8 @@ impl Blocks {
             return Ok(None);
         }
         let first = self.at_file_start();
-        let bytes = if self.layout.splittable(&self.task.file) { self.next_lines().await? } else { self.whole().await? };
+        let bytes =
+            if self.layout.splittable(&self.task.file) { self.next_lines().await? } else { self.whole().await? };
         Ok(bytes.map(|bytes| self.text(bytes, first)))
     }
 

@@ -31,9 +31,10 @@ pub(crate) fn spark_type(data_type: &DataType) -> DataType {
         DataType::Timestamp(_, Some(_)) => timestamp_type(),
         DataType::Timestamp(_, None) => DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None),
         DataType::Dictionary(_, value) => spark_type(value),
-        DataType::List(item) | DataType::LargeList(item) | DataType::ListView(item) | DataType::FixedSizeList(item, _) => {
-            list_type(spark_type(item.data_type()))
-        }
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::FixedSizeList(item, _) => list_type(spark_type(item.data_type())),
         DataType::Struct(fields) => DataType::Struct(fields.iter().map(|field| spark_field(field)).collect()),
         DataType::Map(entries, _) => match entries.data_type() {
             DataType::Struct(pair) if pair.len() == 2 => {

@@ -233,11 +233,10 @@ impl FileFormat {
 /// A format known in Spark that is not implemented, or not a format at all.
 pub(crate) fn unknown_format(name: &str) -> Error {
     match name.to_ascii_lowercase().as_str() {
-        "kafka" | "kinesis" | "pubsub" | "pulsar" | "xml" | "orc" | "jdbc" | "socket" | "eventhubs" | "excel" => {
-            Error::unsupported(format!("source format `{name}`"))
-        }
+        "delta" | "kafka" | "kinesis" | "pubsub" | "pulsar" | "xml" | "orc" | "jdbc" | "socket" | "eventhubs"
+        | "excel" => Error::unsupported(format!("source format `{name}`")),
         _ => Error::user(format!("unknown source format `{name}`"))
             .with_condition("DATA_SOURCE_NOT_FOUND")
-            .with_help("Formats are cloudFiles, delta, json, csv, parquet, text, binaryFile, avro and rate."),
+            .with_help("Formats are cloudFiles, json, csv, parquet, text, binaryFile, avro and rate."),
     }
 }

@@ -1,14 +1,20 @@
 //! Parquet files, by row groups.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 use async_trait::async_trait;
+use bytes::Bytes;
 use deltaworks_spark::{Error, Kind, Result};
+use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
-use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStreamBuilder};
+use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::ProjectionMask;
-use parquet::errors::ParquetError;
+use parquet::arrow::arrow_reader::ArrowReaderOptions;
+use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder};
+use parquet::errors::{ParquetError, Result as ParquetResult};
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
 use super::columnar::{adapt_batch, check_evolution, spark_schema};
 use super::{Decoded, FileTask, Format, Inference, ReadRequest};
@@ -23,7 +29,35 @@ pub(crate) struct ParquetFormat {
     merge_schema: bool,
 }
 
-type Builder = ParquetRecordBatchStreamBuilder<ParquetObjectReader>;
+type Builder = ParquetRecordBatchStreamBuilder<StoredFile>;
+
+/// A file in storage as the Parquet reader wants it.
+struct StoredFile(Arc<FileEntry>);
+
+fn from_storage(error: object_store::Error) -> ParquetError {
+    ParquetError::External(Box::new(error))
+}
+
+impl AsyncFileReader for StoredFile {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, ParquetResult<Bytes>> {
+        async move { self.0.store.get_range(&self.0.path, range).await.map_err(from_storage) }.boxed()
+    }
+
+    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, ParquetResult<Vec<Bytes>>> {
+        async move { self.0.store.get_ranges(&self.0.path, &ranges).await.map_err(from_storage) }.boxed()
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        _options: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, ParquetResult<Arc<ParquetMetaData>>> {
+        async move {
+            let size = self.0.size;
+            Ok(Arc::new(ParquetMetaDataReader::new().load_and_finish(self, size).await?))
+        }
+        .boxed()
+    }
+}
 
 impl ParquetFormat {
     pub(crate) fn parse(options: &Options<'_>) -> Result<Self> {
@@ -31,9 +65,8 @@ impl ParquetFormat {
     }
 }
 
-#[allow(deprecated)]
 async fn open(file: &FileEntry) -> Result<Builder> {
-    let reader = ParquetObjectReader::new(Arc::clone(&file.store), file.path.clone()).with_file_size(file.size);
+    let reader = StoredFile(Arc::new(file.clone()));
     ParquetRecordBatchStreamBuilder::new(reader).await.map_err(|error| failed(file, error))
 }
 
@@ -42,7 +75,9 @@ fn failed(file: &FileEntry, error: ParquetError) -> Error {
     if let ParquetError::External(source) = error {
         return match source.downcast::<object_store::Error>() {
             Ok(storage) if crate::errors::is_missing(&storage) => file_gone(&file.url),
-            Ok(storage) => Error::new(Kind::Unavailable, format!("cannot read `{}`: {storage}", file.url)).with_source(storage),
+            Ok(storage) => {
+                Error::new(Kind::Unavailable, format!("cannot read `{}`: {storage}", file.url)).with_source(storage)
+            }
             Err(_) => corrupt_file(&file.url, text),
         };
     }
@@ -87,9 +122,7 @@ async fn rows(task: FileTask, request: Arc<ReadRequest>) -> Result<BoxStream<'st
         .with_batch_size(request.batch_rows)
         .build()
         .map_err(|error| failed(&file, error))?;
-    Ok(stream
-        .map(move |batch| adapt_batch(&batch.map_err(|error| failed(&file, error))?, &request, &file.url))
-        .boxed())
+    Ok(stream.map(move |batch| adapt_batch(&batch.map_err(|error| failed(&file, error))?, &request, &file.url)).boxed())
 }
 
 #[async_trait]

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, ListArray, MapArray, StructArray};
-use arrow::buffer::{NullBuffer, NullBufferBuilder, OffsetBuffer};
+use arrow::array::{ArrayRef, ListArray, MapArray, NullBufferBuilder, StructArray};
+use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, FieldRef, Fields};
 use deltaworks_spark::{Error, Result};
 
@@ -14,9 +14,26 @@ use crate::text::{TextColumn, TextParser};
 /// A column under construction.
 pub(super) enum Node {
     Scalar(TextColumn),
-    Struct { fields: Fields, index: HashMap<String, usize>, children: Vec<Node>, validity: NullBufferBuilder, length: usize },
-    List { item: FieldRef, child: Box<Node>, offsets: Vec<i32>, validity: NullBufferBuilder },
-    Map { entries: FieldRef, key: Box<Node>, value: Box<Node>, offsets: Vec<i32>, validity: NullBufferBuilder },
+    Struct {
+        fields: Fields,
+        index: HashMap<String, usize>,
+        children: Vec<Node>,
+        validity: NullBufferBuilder,
+        length: usize,
+    },
+    List {
+        item: FieldRef,
+        child: Box<Node>,
+        offsets: Vec<i32>,
+        validity: NullBufferBuilder,
+    },
+    Map {
+        entries: FieldRef,
+        key: Box<Node>,
+        value: Box<Node>,
+        offsets: Vec<i32>,
+        validity: NullBufferBuilder,
+    },
 }
 
 /// What did not fit in a value: the path below the column, and the JSON text.

@@ -148,8 +148,7 @@ impl JsonDecoder {
             let field = &self.request.fields[index];
             if !fits {
                 misfits.clear();
-                if self.request.report_wider
-                    && widened(field.data_type(), &type_of(text, span, &self.format)).is_some()
+                if self.request.report_wider && widened(field.data_type(), &type_of(text, span, &self.format)).is_some()
                 {
                     return Err(schema_evolved(&[field.name().clone()], &self.file));
                 }

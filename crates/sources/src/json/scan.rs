@@ -41,8 +41,12 @@ pub(super) enum Kind {
     Object,
     Array,
     /// The span is without its quotes.
-    String { escaped: bool },
-    Number { float: bool },
+    String {
+        escaped: bool,
+    },
+    Number {
+        float: bool,
+    },
     True,
     False,
     Null,

@@ -106,14 +106,14 @@ impl ExecutionPlan for FileScanExec {
         let scan = Arc::clone(&self.scan);
         let request = Arc::new(scan.request(context.session_config().batch_size()));
         let metrics = BaselineMetrics::new(&self.metrics, partition);
-        let batches = futures::stream::iter(tasks)
-            .flat_map(move |task| scan.task(task, Arc::clone(&request)))
-            .map(move |batch| {
+        let batches = futures::stream::iter(tasks).flat_map(move |task| scan.task(task, Arc::clone(&request))).map(
+            move |batch| {
                 if let Ok(batch) = &batch {
                     metrics.record_output(batch.num_rows());
                 }
                 batch.map_err(Into::into)
-            });
+            },
+        );
         Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.scan.schema), batches)))
     }
 

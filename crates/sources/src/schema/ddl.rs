@@ -258,7 +258,11 @@ mod tests {
     #[test]
     fn types_survive_a_round_trip() {
         for text in [
-            "BIGINT", "DECIMAL(10,2)", "ARRAY<STRUCT<`a b`: INT, `c`: MAP<STRING, DOUBLE>>>", "TIMESTAMP", "TIMESTAMP_NTZ",
+            "BIGINT",
+            "DECIMAL(10,2)",
+            "ARRAY<STRUCT<`a b`: INT, `c`: MAP<STRING, DOUBLE>>>",
+            "TIMESTAMP",
+            "TIMESTAMP_NTZ",
         ] {
             assert_eq!(format_type(&parse_type(text).unwrap()), text);
         }

@@ -143,9 +143,8 @@ impl FileStreamReader {
     }
 
     fn ledger(&self, files: &[FileEntry]) -> Result<RecordBatch> {
-        let times = |values: Vec<i64>| -> ArrayRef {
-            Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"))
-        };
+        let times =
+            |values: Vec<i64>| -> ArrayRef { Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC")) };
         let sizes: Vec<i64> = files.iter().map(|file| file.size as i64).collect();
         let columns: Vec<ArrayRef> = vec![
             Arc::new(StringArray::from_iter_values(files.iter().map(|file| &file.url))),

@@ -31,6 +31,7 @@ pub(crate) struct TextParser {
 
 impl TextParser {
     /// A parser with Spark's default formats.
+    #[cfg(test)]
     pub(crate) fn new(zone: Tz) -> Self {
         Self {
             zone,
@@ -101,7 +102,9 @@ impl TextParser {
             b'-' | b'+' => match text {
                 "-Infinity" | "-INF" => Some(f64::NEG_INFINITY),
                 "+Infinity" | "+INF" => Some(f64::INFINITY),
-                _ => text.get(1..2)?.starts_with(|c: char| c.is_ascii_digit() || c == '.').then(|| text.parse().ok())?,
+                _ => {
+                    text.get(1..2)?.starts_with(|c: char| c.is_ascii_digit() || c == '.').then(|| text.parse().ok())?
+                }
             },
             _ => match text {
                 "NaN" => Some(f64::NAN),

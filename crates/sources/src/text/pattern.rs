@@ -54,7 +54,17 @@ struct Parts {
 }
 
 const MONTHS: [&str; 12] = [
-    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
     "december",
 ];
 const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
@@ -235,7 +245,9 @@ mod tests {
         let check = |pattern: &str, text: &str, expected: Option<&str>| {
             let read = Pattern::parse("timestampFormat", pattern).unwrap().read(text);
             let shown = read.and_then(|moment| moment.instant(Tz::UTC)).map(|us| {
-                chrono::DateTime::from_timestamp_micros(us).unwrap().to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
+                chrono::DateTime::from_timestamp_micros(us)
+                    .unwrap()
+                    .to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
             });
             assert_eq!(shown.as_deref(), expected, "{pattern} {text}");
         };

@@ -106,7 +106,8 @@ fn leading_date(text: &[u8]) -> Option<(i64, &[u8])> {
 
 /// Days since the epoch of a calendar date.
 pub(super) fn days(year: i64, month: i64, day: i64) -> Option<i64> {
-    let date = NaiveDate::from_ymd_opt(i32::try_from(year).ok()?, u32::try_from(month).ok()?, u32::try_from(day).ok()?)?;
+    let date =
+        NaiveDate::from_ymd_opt(i32::try_from(year).ok()?, u32::try_from(month).ok()?, u32::try_from(day).ok()?)?;
     Some(i64::from(date.to_epoch_days()))
 }
 
@@ -123,9 +124,8 @@ pub(super) fn digits(text: &[u8], least: usize, most: usize) -> Option<(i64, &[u
 /// Digits after a point as microseconds; more than six are cut.
 pub(super) fn fraction(text: &[u8]) -> (i64, &[u8]) {
     let length = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let micros = (0..6).fold(0, |value, index| {
-        value * 10 + text[..length].get(index).map_or(0, |byte| i64::from(byte - b'0'))
-    });
+    let micros =
+        (0..6).fold(0, |value, index| value * 10 + text[..length].get(index).map_or(0, |byte| i64::from(byte - b'0')));
     (micros, &text[length..])
 }
 
