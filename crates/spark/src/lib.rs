@@ -10,6 +10,7 @@ pub mod error;
 mod error_from_datafusion;
 pub mod operators;
 pub mod relation;
+pub mod sql;
 pub mod streaming;
 
 pub use error::{Error, Kind, Result};
