@@ -3,22 +3,18 @@
 //! Everything that decides Spark's semantics is behind these few functions, so that the same rules
 //! hold for SQL and for Connect.
 
-use std::sync::Arc;
-
 use arrow::datatypes::{DataType, Schema};
-use datafusion::common::{Column, DFSchema, ScalarValue};
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::context::SessionContext;
-use datafusion::logical_expr::expr::{AggregateFunction, ScalarFunction};
-use datafusion::logical_expr::{
-    AggregateUDF, BinaryExpr, Case, Cast, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, ScalarUDF, TryCast,
-    lit, when,
-};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{Case, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, lit, when};
 
 use super::context::Planner;
 use super::expression::{Expressions, Item};
 use crate::conf::SparkConf;
 use crate::error::{Error, Result};
+use crate::functions::FunctionCall;
 
 /// What a cast does with values that do not fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,81 +32,71 @@ pub(super) struct SqlArguments {
 }
 
 /// The settings of a session.
-pub(super) fn conf_of(_ctx: &SessionContext) -> SparkConf {
-    SparkConf::pipeline_defaults()
+pub(super) fn conf_of(ctx: &SessionContext) -> SparkConf {
+    crate::session::conf_of(&ctx.state())
 }
 
 pub(super) fn parse_type(text: &str) -> Result<DataType> {
-    Ok(match text {
-        "int" | "INT" | "integer" => DataType::Int32,
-        "string" => DataType::Utf8,
-        "bigint" | "long" => DataType::Int64,
-        "double" => DataType::Float64,
-        other => return Err(Error::unsupported(format!("type `{other}`"))),
-    })
+    crate::types::parse_data_type(text)
 }
 
 pub(super) fn parse_schema(text: &str) -> Result<Schema> {
-    Err(Error::unsupported(format!("schema `{text}`")))
+    crate::types::parse_schema(text)
 }
 
 pub(super) fn type_name(data_type: &DataType) -> String {
-    data_type.to_string()
+    crate::types::type_name(data_type)
 }
 
 pub(super) fn canonical(data_type: &DataType) -> DataType {
-    data_type.clone()
+    crate::types::canonical(data_type)
 }
 
 /// A cast with Spark's semantics.
-pub(super) fn cast(expr: Expr, to: &DataType, mode: CastMode, schema: &DFSchema, _conf: &SparkConf) -> Result<Expr> {
-    if expr.get_type(schema)? == *to {
-        return Ok(expr);
-    }
-    Ok(match mode {
-        CastMode::Try => Expr::TryCast(TryCast::new(Box::new(expr), to.clone())),
-        _ => Expr::Cast(Cast::new(Box::new(expr), to.clone())),
-    })
+pub(super) fn cast(expr: Expr, to: &DataType, mode: CastMode, schema: &DFSchema, conf: &SparkConf) -> Result<Expr> {
+    let from = expr.get_type(schema)?;
+    let mode = match mode {
+        CastMode::Legacy => crate::cast::CastMode::Lenient,
+        CastMode::Ansi => crate::cast::CastMode::Ansi,
+        CastMode::Try => crate::cast::CastMode::Try,
+    };
+    crate::cast::spark_cast(expr, &from, to, mode, conf)
 }
 
 /// A cast between types on which Arrow and Spark agree.
 pub(super) fn plain_cast(expr: Expr, to: &DataType) -> Expr {
-    Expr::Cast(Cast::new(Box::new(expr), to.clone()))
+    crate::cast::cast_expr(expr, to.clone())
 }
 
 /// An operator with Spark's coercion of its operands.
-pub(super) fn binary_op(left: Expr, operator: Operator, right: Expr, _schema: &DFSchema, _conf: &SparkConf) -> Result<Expr> {
-    Ok(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), operator, Box::new(right))))
+pub(super) fn binary_op(left: Expr, operator: Operator, right: Expr, schema: &DFSchema, conf: &SparkConf) -> Result<Expr> {
+    crate::coercion::binary_op(left, operator, right, schema, conf)
 }
 
 /// The type two columns of a set operation, or two branches of a case, have in common.
 pub(super) fn common_type(left: &DataType, right: &DataType) -> Result<DataType> {
-    datafusion::logical_expr::type_coercion::binary::type_union_coercion(left, right).ok_or_else(|| {
-        Error::user(format!("types `{}` and `{}` have no common type", type_name(left), type_name(right)))
-            .with_condition("DATATYPE_MISMATCH.DATA_DIFF_TYPES")
-    })
+    let null = |data_type: &DataType| Ok::<_, Error>(lit(ScalarValue::try_from(data_type)?));
+    let (left, right) = (null(left)?, null(right)?);
+    crate::coercion::common_type(&[&left, &right], DFSchema::empty_ref(), &SparkConf::pipeline_defaults())
 }
 
-pub(super) fn in_list(value: Expr, list: Vec<Expr>, _schema: &DFSchema, _conf: &SparkConf) -> Result<Expr> {
-    Ok(value.in_list(list, false))
+/// A node whose operands are planned, with Spark's implicit casts.
+pub(super) fn resolve(expr: Expr, schema: &DFSchema, conf: &SparkConf) -> Result<Expr> {
+    crate::coercion::resolve(expr, schema, conf)
 }
 
-pub(super) fn case(case: Case, _schema: &DFSchema, _conf: &SparkConf) -> Result<Expr> {
-    Ok(Expr::Case(case))
+pub(super) fn in_list(value: Expr, list: Vec<Expr>, schema: &DFSchema, conf: &SparkConf) -> Result<Expr> {
+    resolve(value.in_list(list, false), schema, conf)
 }
 
-pub(super) fn call_scalar(function: Arc<ScalarUDF>, args: Vec<Expr>, _schema: &DFSchema, _conf: &SparkConf) -> Result<Expr> {
-    Ok(Expr::ScalarFunction(ScalarFunction { func: function, args }))
+pub(super) fn case(case: Case, schema: &DFSchema, conf: &SparkConf) -> Result<Expr> {
+    resolve(Expr::Case(case), schema, conf)
 }
 
-pub(super) fn call_aggregate(
-    function: Arc<AggregateUDF>,
-    args: Vec<Expr>,
-    distinct: bool,
-    _schema: &DFSchema,
-    _conf: &SparkConf,
-) -> Result<Expr> {
-    Ok(Expr::AggregateFunction(AggregateFunction::new_udf(function, args, distinct, None, Vec::new(), None)))
+/// A call of one of Spark's functions.
+pub(super) fn call(planner: &Planner<'_>, name: &str, args: Vec<Expr>, distinct: bool, schema: &DFSchema) -> Result<Expr> {
+    let call = FunctionCall { name: name.to_owned(), args, distinct, ..FunctionCall::default() };
+    crate::functions::call(call, schema, &planner.conf, planner.state.as_ref())
 }
 
 /// A call of a scalar function that every session has.
@@ -185,14 +171,7 @@ pub(super) fn plan_select_item(_expressions: &Expressions<'_>, text: &str) -> Re
     Err(Error::unsupported(format!("SQL expression `{text}`")))
 }
 
-/// A literal of a type that has no value.
-#[allow(dead_code)]
-fn null(data_type: &DataType) -> Result<Expr> {
-    let _ = Column::new_unqualified("x");
-    Ok(lit(ScalarValue::try_from(data_type)?))
-}
-
 /// The DDL text of a schema.
 pub(super) fn ddl(schema: &Schema) -> String {
-    schema.fields().iter().map(|f| format!("{} {}", f.name(), f.data_type())).collect::<Vec<_>>().join(",")
+    crate::types::ddl(schema)
 }

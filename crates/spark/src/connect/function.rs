@@ -43,39 +43,19 @@ impl Expressions<'_> {
             return self.higher_order(&lower, arguments);
         }
         let arguments = self.arguments(arguments)?;
-        self.registered(&lower, name, arguments, distinct)
+        self.registered(name, arguments, distinct)
     }
 
     fn arguments(&self, arguments: &[Expression]) -> Result<Vec<Expr>> {
         Ok(self.plan_all(arguments)?.into_iter().map(Expr::unalias).collect())
     }
 
-    fn registered(&self, lower: &str, name: &str, arguments: Vec<Expr>, distinct: bool) -> Result<Expr> {
-        let state = &self.planner.state;
-        if let Ok(function) = state.udf(lower) {
-            return faces::call_scalar(function, arguments, self.scope.schema(), &self.planner.conf);
-        }
-        if let Ok(function) = state.udaf(lower) {
-            return faces::call_aggregate(function, arguments, distinct, self.scope.schema(), &self.planner.conf);
-        }
-        if state.udwf(lower).is_ok() {
+    fn registered(&self, name: &str, arguments: Vec<Expr>, distinct: bool) -> Result<Expr> {
+        if crate::functions::kind(name, self.planner.state.as_ref()) == Some(crate::functions::Kind::Window) {
             return Err(Error::user(format!("the window function `{name}` needs an `OVER` clause"))
                 .with_condition("WINDOW_FUNCTION_WITHOUT_OVER_CLAUSE"));
         }
-        Err(self.unknown(name))
-    }
-
-    fn unknown(&self, name: &str) -> Error {
-        let state = &self.planner.state;
-        let mut names: Vec<String> = state.udfs().into_iter().chain(state.udafs()).chain(state.udwfs()).collect();
-        names.sort_by_key(|candidate| strsim::damerau_levenshtein(candidate, &name.to_ascii_lowercase()));
-        let error = Error::user(format!("function `{name}` does not exist")).with_condition("UNRESOLVED_ROUTINE");
-        match names.first() {
-            Some(nearest) if strsim::damerau_levenshtein(nearest, &name.to_ascii_lowercase()) <= 2 => {
-                error.with_help(format!("Did you mean `{nearest}`?"))
-            }
-            _ => error.with_help("It may be a function of Spark that is not supported yet."),
-        }
+        faces::call(self.planner, name, arguments, distinct, self.scope.schema())
     }
 
     /// The operators that Spark Connect sends as functions.
@@ -108,7 +88,7 @@ impl Expressions<'_> {
 
     fn renamed(&self, function: &str, arguments: &[Expression]) -> Result<Option<Expr>> {
         let arguments = self.arguments(arguments)?;
-        self.registered(function, function, arguments, false).map(Some)
+        self.registered(function, arguments, false).map(Some)
     }
 
     fn exactly<const N: usize>(&self, name: &str, arguments: &[Expression]) -> Result<[Expr; N]> {
@@ -163,8 +143,7 @@ impl Expressions<'_> {
                 when(complete, value).end()?
             }
         };
-        let function = self.planner.state.udaf("count")?;
-        faces::call_aggregate(function, vec![counted], distinct, self.scope.schema(), &self.planner.conf)
+        faces::call(self.planner, "count", vec![counted], distinct, self.scope.schema())
     }
 
     /// `struct(a, b AS c, 1)`: the fields are named by the columns, else `col1`, `col2`, ...

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tonic::body::Body;
-use tonic::codegen::{BoxFuture, BoxStream, Service, StdError, http};
+use tonic::codegen::{BoxFuture, BoxStream, Service, http};
 use tonic::server::{Grpc, NamedService};
 use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
@@ -50,18 +50,19 @@ where
     }
 }
 
+/// The answers of an execution.
+type Responses = BoxStream<proto::ExecutePlanResponse>;
+
 /// A handler whose answer is a stream.
 #[derive(Clone)]
 struct StreamHandler<F>(F);
 
-impl<F, Q, A, Fut> tonic::server::ServerStreamingService<Q> for StreamHandler<F>
+impl<F, Q> tonic::server::ServerStreamingService<Q> for StreamHandler<F>
 where
-    F: Fn(Request<Q>) -> Fut,
-    Fut: Future<Output = Result<BoxStream<A>, Status>> + Send + 'static,
-    A: Send + 'static,
+    F: Fn(Request<Q>) -> BoxFuture<Responses, Status>,
 {
-    type Response = A;
-    type ResponseStream = BoxStream<A>;
+    type Response = proto::ExecutePlanResponse;
+    type ResponseStream = Responses;
     type Future = BoxFuture<Response<Self::ResponseStream>, Status>;
 
     fn call(&mut self, request: Request<Q>) -> Self::Future {
@@ -96,17 +97,15 @@ macro_rules! server_streaming {
         let service = Arc::clone(&$service);
         let handler = StreamHandler(move |request: Request<$in>| {
             let service = Arc::clone(&service);
-            async move { service.$method(request.into_inner()).await }
+            let answer: BoxFuture<Responses, Status> =
+                Box::pin(async move { service.$method(request.into_inner()).await });
+            answer
         });
         Ok(grpc::<proto::ExecutePlanResponse, $in>().server_streaming(handler, $request).await)
     }};
 }
 
-impl<B> Service<http::Request<B>> for ConnectServer
-where
-    B: tonic::codegen::Body + Send + 'static,
-    B::Error: Into<StdError> + Send + 'static,
-{
+impl Service<http::Request<Body>> for ConnectServer {
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<Self::Response, Self::Error>;
@@ -115,7 +114,7 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let service = Arc::clone(&self.0);
         Box::pin(async move {
             if let Err(status) = service.authorize(request.headers()) {

@@ -249,67 +249,10 @@ pub fn parse_schema(text: &str) -> Result<Schema> {
     }
     let json: Value = serde_json::from_str(text)
         .map_err(|error| Error::user(format!("the schema is not valid JSON: {error}")).with_source(error))?;
-    match from_json(&json)? {
+    match crate::types::data_type_from_json(&json)? {
         DataType::Struct(fields) => Ok(Schema::new(fields)),
         single => Ok(Schema::new(vec![Field::new("value", single, true)])),
     }
-}
-
-/// The Arrow type of Spark's JSON form of a type.
-///
-/// # Errors
-/// `User` if the JSON is not such a form.
-pub fn from_json(json: &Value) -> Result<DataType> {
-    let malformed = || Error::user(format!("`{json}` is not a data type in Spark's JSON form"));
-    if let Some(name) = json.as_str() {
-        return named_type(name);
-    }
-    let object = json.as_object().ok_or_else(malformed)?;
-    let part = |key: &str| object.get(key).ok_or_else(malformed);
-    match object.get("type").and_then(Value::as_str).ok_or_else(malformed)? {
-        "struct" => {
-            let fields = part("fields")?.as_array().ok_or_else(malformed)?;
-            Ok(DataType::Struct(fields.iter().map(json_field).collect::<Result<Vec<_>>>()?.into()))
-        }
-        "array" => {
-            let nullable = part("containsNull")?.as_bool().unwrap_or(true);
-            Ok(DataType::List(Arc::new(Field::new("item", from_json(part("elementType")?)?, nullable))))
-        }
-        "map" => {
-            let nullable = part("valueContainsNull")?.as_bool().unwrap_or(true);
-            Ok(map_type(from_json(part("keyType")?)?, from_json(part("valueType")?)?, nullable))
-        }
-        "udt" => from_json(part("sqlType")?),
-        _ => Err(malformed()),
-    }
-}
-
-fn json_field(json: &Value) -> Result<Field> {
-    let malformed = || Error::user(format!("`{json}` is not a field in Spark's JSON form"));
-    let name = json.get("name").and_then(Value::as_str).ok_or_else(malformed)?;
-    let data_type = from_json(json.get("type").ok_or_else(malformed)?)?;
-    let nullable = json.get("nullable").and_then(Value::as_bool).unwrap_or(true);
-    let metadata = json.get("metadata").and_then(Value::as_object).map(metadata_from_object).unwrap_or_default();
-    Ok(Field::new(name, data_type, nullable).with_metadata(metadata))
-}
-
-fn named_type(name: &str) -> Result<DataType> {
-    Ok(match name {
-        "void" | "null" => DataType::Null,
-        "string" => DataType::Utf8,
-        "binary" => DataType::Binary,
-        "boolean" => DataType::Boolean,
-        "byte" => DataType::Int8,
-        "short" => DataType::Int16,
-        "integer" => DataType::Int32,
-        "long" => DataType::Int64,
-        "float" => DataType::Float32,
-        "double" => DataType::Float64,
-        "date" => DataType::Date32,
-        "timestamp" => timestamp_type(),
-        "timestamp_ntz" => DataType::Timestamp(TimeUnit::Microsecond, None),
-        other => faces::parse_type(other)?,
-    })
 }
 
 #[cfg(test)]
