@@ -122,8 +122,11 @@ impl TableProvider for StreamingTable {
         _limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         Err(DataFusionError::from(
-            Error::user(format!("queries with streaming sources must be run by a flow: `{}`", self.source.description()))
-                .with_help("Read it without STREAM (spark.read instead of spark.readStream)."),
+            Error::user(format!(
+                "queries with streaming sources must be run by a flow: `{}`",
+                self.source.description()
+            ))
+            .with_help("Read it without STREAM (spark.read instead of spark.readStream)."),
         ))
     }
 }

@@ -3,8 +3,12 @@
 //! Everything that decides Spark's semantics is behind these few functions, so that the same rules
 //! hold for SQL and for Connect.
 
-use arrow::datatypes::{DataType, Schema};
-use datafusion::common::{DFSchema, ScalarValue};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, FieldRef, Schema};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema, ExprSchema, ScalarValue, TableReference};
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::expr::ScalarFunction;
@@ -12,9 +16,12 @@ use datafusion::logical_expr::{Case, Expr, ExprSchemable, LogicalPlan, LogicalPl
 
 use super::context::Planner;
 use super::expression::{Expressions, Item};
+use super::scope::Output;
 use crate::conf::SparkConf;
+use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
 use crate::functions::FunctionCall;
+use crate::sql::query::parse_query;
 
 /// What a cast does with values that do not fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +76,13 @@ pub(super) fn plain_cast(expr: Expr, to: &DataType) -> Expr {
 }
 
 /// An operator with Spark's coercion of its operands.
-pub(super) fn binary_op(left: Expr, operator: Operator, right: Expr, schema: &DFSchema, conf: &SparkConf) -> Result<Expr> {
+pub(super) fn binary_op(
+    left: Expr,
+    operator: Operator,
+    right: Expr,
+    schema: &DFSchema,
+    conf: &SparkConf,
+) -> Result<Expr> {
     crate::coercion::binary_op(left, operator, right, schema, conf)
 }
 
@@ -94,7 +107,13 @@ pub(super) fn case(case: Case, schema: &DFSchema, conf: &SparkConf) -> Result<Ex
 }
 
 /// A call of one of Spark's functions.
-pub(super) fn call(planner: &Planner<'_>, name: &str, args: Vec<Expr>, distinct: bool, schema: &DFSchema) -> Result<Expr> {
+pub(super) fn call(
+    planner: &Planner<'_>,
+    name: &str,
+    args: Vec<Expr>,
+    distinct: bool,
+    schema: &DFSchema,
+) -> Result<Expr> {
     let call = FunctionCall { name: name.to_owned(), args, distinct, ..FunctionCall::default() };
     crate::functions::call(call, schema, &planner.conf, planner.state.as_ref())
 }
@@ -131,7 +150,12 @@ pub(super) fn map_value(planner: &Planner<'_>, child: Expr, key: Expr, schema: &
 }
 
 /// `structs.field` for an array of structs: the field of every element.
-pub(super) fn fields_of_elements(_planner: &Planner<'_>, _child: Expr, field: &str, _schema: &DFSchema) -> Result<Expr> {
+pub(super) fn fields_of_elements(
+    _planner: &Planner<'_>,
+    _child: Expr,
+    field: &str,
+    _schema: &DFSchema,
+) -> Result<Expr> {
     Err(Error::unsupported(format!("the field `{field}` of an array of structs"))
         .with_help("Use transform(array, x -> x.field)."))
 }
@@ -139,7 +163,9 @@ pub(super) fn fields_of_elements(_planner: &Planner<'_>, _child: Expr, field: &s
 /// A random number from 0 up to 1 for every row.
 pub(super) fn random(planner: &Planner<'_>, seed: Option<i64>) -> Result<Expr> {
     match (seed, planner.state.udf("rand")) {
-        (Some(seed), Ok(function)) => Ok(Expr::ScalarFunction(ScalarFunction { func: function, args: vec![lit(seed)] })),
+        (Some(seed), Ok(function)) => {
+            Ok(Expr::ScalarFunction(ScalarFunction { func: function, args: vec![lit(seed)] }))
+        }
         _ => scalar_function(planner, "random", Vec::new()),
     }
 }
@@ -152,23 +178,83 @@ pub(super) fn range_plan(planner: &Planner<'_>, start: i64, end: i64, step: i64,
     let provider = function.create_table_provider(&arguments)?;
     let source = datafusion::datasource::provider_as_source(provider);
     let plan = LogicalPlanBuilder::scan("range", source, None)?;
-    let column = plan.schema().columns().into_iter().next().ok_or_else(|| Error::internal("a range without a column"))?;
+    let column =
+        plan.schema().columns().into_iter().next().ok_or_else(|| Error::internal("a range without a column"))?;
     Ok(plan.project(vec![Expr::Column(column).alias(name)])?.build()?)
 }
 
 /// A query in SQL text.
-pub(super) async fn plan_query(_planner: &Planner<'_>, text: &str, _arguments: SqlArguments) -> Result<LogicalPlan> {
-    Err(Error::unsupported(format!("SQL text `{text}`")))
+pub(super) async fn plan_query(planner: &Planner<'_>, text: &str, arguments: SqlArguments) -> Result<LogicalPlan> {
+    let query = parse_query(text, &SourceLocation::new("<sql>", 1, 1))?;
+    let plan = crate::sql::query::plan_query(planner.ctx, &query, planner.resolver).await?;
+    if arguments.named.is_empty() && arguments.positional.is_empty() {
+        return Ok(plan);
+    }
+    Err(Error::unsupported("`spark.sql` with parameters").with_help("Put the values into the text."))
 }
 
 /// An expression in SQL text over the columns of a scope.
-pub(super) fn plan_expression(_expressions: &Expressions<'_>, text: &str) -> Result<Expr> {
-    Err(Error::unsupported(format!("SQL expression `{text}`")))
+pub(super) fn plan_expression(expressions: &Expressions<'_>, text: &str) -> Result<Expr> {
+    let (schema, columns) = shown_schema(expressions)?;
+    let planned = crate::sql::query::plan_expression(
+        expressions.planner.ctx,
+        text,
+        &schema,
+        &SourceLocation::new("<expr>", 1, 1),
+    )?;
+    to_plan_columns(planned, &columns)
 }
 
 /// One item of a SQL select list.
-pub(super) fn plan_select_item(_expressions: &Expressions<'_>, text: &str) -> Result<Vec<Item>> {
-    Err(Error::unsupported(format!("SQL expression `{text}`")))
+pub(super) fn plan_select_item(expressions: &Expressions<'_>, text: &str) -> Result<Vec<Item>> {
+    let (schema, columns) = shown_schema(expressions)?;
+    let location = SourceLocation::new("<expr>", 1, 1);
+    crate::sql::query::plan_expressions(expressions.planner.ctx, text, &schema, &location)?
+        .into_iter()
+        .map(|planned| {
+            let name = match &planned {
+                Expr::Alias(alias) => alias.name.clone(),
+                Expr::Column(column) => column.name.clone(),
+                other => crate::naming::column_name(other),
+            };
+            let expr = to_plan_columns(planned, &columns)?.unalias();
+            Ok(Item::Column(Output::computed(expr, name)))
+        })
+        .collect()
+}
+
+/// The columns under the names the user sees, and the plan's columns they stand for.
+fn shown_schema(expressions: &Expressions<'_>) -> Result<(DFSchema, HashMap<Column, Column>)> {
+    let scope = expressions.scope;
+    let mut fields: Vec<(Option<TableReference>, FieldRef)> = Vec::new();
+    let mut columns = HashMap::new();
+    for (i, column) in scope.columns.iter().enumerate() {
+        let field = scope.schema().field_from_column(&column.column)?;
+        let field = Arc::new(field.as_ref().clone().with_name(&column.name));
+        let mut table = column.qualifier.last().map(|name| TableReference::bare(name.as_str()));
+        let taken = |table: &Option<TableReference>| {
+            fields
+                .iter()
+                .any(|(other, f)| f.name() == &column.name && (other == table || table.is_none() || other.is_none()))
+        };
+        if taken(&table) {
+            table = Some(TableReference::bare(format!("duplicate_{i}")));
+        }
+        columns.insert(Column::new(table.clone(), &column.name), column.column.clone());
+        fields.push((table, field));
+    }
+    Ok((DFSchema::new_with_metadata(fields, Default::default())?, columns))
+}
+
+fn to_plan_columns(expr: Expr, columns: &HashMap<Column, Column>) -> Result<Expr> {
+    let rewritten = expr.transform_down(|node| match &node {
+        Expr::Column(column) => match columns.get(column) {
+            Some(actual) => Ok(Transformed::yes(Expr::Column(actual.clone()))),
+            None => Ok(Transformed::no(node)),
+        },
+        _ => Ok(Transformed::no(node)),
+    })?;
+    Ok(rewritten.data)
 }
 
 /// The DDL text of a schema.

@@ -94,7 +94,8 @@ impl Expressions<'_> {
     fn exactly<const N: usize>(&self, name: &str, arguments: &[Expression]) -> Result<[Expr; N]> {
         let planned = self.arguments(arguments)?;
         <[Expr; N]>::try_from(planned).map_err(|planned| {
-            Error::user(format!("`{name}` takes {N} arguments, got {}", planned.len())).with_condition("WRONG_NUM_ARGS.WITHOUT_SUGGESTION")
+            Error::user(format!("`{name}` takes {N} arguments, got {}", planned.len()))
+                .with_condition("WRONG_NUM_ARGS.WITHOUT_SUGGESTION")
         })
     }
 
@@ -105,7 +106,9 @@ impl Expressions<'_> {
             _ => return Err(Error::user(format!("`{name}` takes two or three arguments"))),
         };
         let [value, pattern] = self.exactly::<2>(name, &arguments)?;
-        let text = |expr: Expr| faces::cast(expr, &DataType::Utf8, faces::CastMode::Legacy, self.scope.schema(), &self.planner.conf);
+        let text = |expr: Expr| {
+            faces::cast(expr, &DataType::Utf8, faces::CastMode::Legacy, self.scope.schema(), &self.planner.conf)
+        };
         Ok(Expr::Like(Like::new(false, Box::new(text(value)?), Box::new(pattern), Some(escape), name == "ilike")))
     }
 
@@ -114,7 +117,8 @@ impl Expressions<'_> {
             Expr::Literal(ScalarValue::Utf8(Some(text)), _) if text.chars().count() == 1 => {
                 Ok(text.chars().next().unwrap_or('\\'))
             }
-            _ => Err(Error::user("the escape character must be a string of one character").with_condition("INVALID_ESCAPE_CHAR")),
+            _ => Err(Error::user("the escape character must be a string of one character")
+                .with_condition("INVALID_ESCAPE_CHAR")),
         }
     }
 
@@ -130,7 +134,8 @@ impl Expressions<'_> {
             [] => lit(1_i64),
             [one] => one.clone(),
             several => {
-                let complete = several.iter().cloned().map(Expr::is_not_null).reduce(Expr::and).unwrap_or_else(|| lit(true));
+                let complete =
+                    several.iter().cloned().map(Expr::is_not_null).reduce(Expr::and).unwrap_or_else(|| lit(true));
                 let value = if distinct {
                     let mut parts = Vec::new();
                     for (i, part) in several.iter().enumerate() {
@@ -217,7 +222,9 @@ impl Expressions<'_> {
         let planned = arguments
             .iter()
             .map(|argument| match &argument.expr_type {
-                Some(ExprType::LambdaFunction(lambda)) => self.lambda(lambda, parameters.next().unwrap_or_default(), name),
+                Some(ExprType::LambdaFunction(lambda)) => {
+                    self.lambda(lambda, parameters.next().unwrap_or_default(), name)
+                }
                 _ => Ok(self.plan(argument)?.unalias()),
             })
             .collect::<Result<Vec<_>>>()?;
@@ -312,7 +319,12 @@ impl Expressions<'_> {
     }
 
     /// A bound of a frame: the client sends offsets with their sign, negative is preceding.
-    fn bound(&self, bound: &window_frame::FrameBoundary, lower: bool, units: WindowFrameUnits) -> Result<WindowFrameBound> {
+    fn bound(
+        &self,
+        bound: &window_frame::FrameBoundary,
+        lower: bool,
+        units: WindowFrameUnits,
+    ) -> Result<WindowFrameBound> {
         use window_frame::frame_boundary::Boundary;
         match &bound.boundary {
             None | Some(Boundary::CurrentRow(_)) => Ok(WindowFrameBound::CurrentRow),

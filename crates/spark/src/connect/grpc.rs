@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, BoxStream, Service, http};
-use tonic::server::{Grpc, NamedService};
+use tonic::server::{Grpc, NamedService, ServerStreamingService};
 use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
@@ -53,21 +53,31 @@ where
 /// The answers of an execution.
 type Responses = BoxStream<proto::ExecutePlanResponse>;
 
-/// A handler whose answer is a stream.
-#[derive(Clone)]
-struct StreamHandler<F>(F);
+/// Starts an execution.
+struct Execute(Arc<ConnectService>);
 
-impl<F, Q> tonic::server::ServerStreamingService<Q> for StreamHandler<F>
-where
-    F: Fn(Request<Q>) -> BoxFuture<Responses, Status>,
-{
+impl ServerStreamingService<proto::ExecutePlanRequest> for Execute {
     type Response = proto::ExecutePlanResponse;
     type ResponseStream = Responses;
-    type Future = BoxFuture<Response<Self::ResponseStream>, Status>;
+    type Future = BoxFuture<Response<Responses>, Status>;
 
-    fn call(&mut self, request: Request<Q>) -> Self::Future {
-        let answer = (self.0)(request);
-        Box::pin(async move { answer.await.map(Response::new) })
+    fn call(&mut self, request: Request<proto::ExecutePlanRequest>) -> Self::Future {
+        let service = Arc::clone(&self.0);
+        Box::pin(async move { service.execute_plan(request.into_inner()).await.map(Response::new) })
+    }
+}
+
+/// Goes on with an execution.
+struct Reattach(Arc<ConnectService>);
+
+impl ServerStreamingService<proto::ReattachExecuteRequest> for Reattach {
+    type Response = proto::ExecutePlanResponse;
+    type ResponseStream = Responses;
+    type Future = BoxFuture<Response<Responses>, Status>;
+
+    fn call(&mut self, request: Request<proto::ReattachExecuteRequest>) -> Self::Future {
+        let service = Arc::clone(&self.0);
+        Box::pin(async move { service.reattach_execute(request.into_inner()).await.map(Response::new) })
     }
 }
 
@@ -91,20 +101,6 @@ macro_rules! unary {
     }};
 }
 
-/// Answers one method whose answer is a stream.
-macro_rules! server_streaming {
-    ($service:expr, $request:expr, $method:ident, $in:ty) => {{
-        let service = Arc::clone(&$service);
-        let handler = StreamHandler(move |request: Request<$in>| {
-            let service = Arc::clone(&service);
-            let answer: BoxFuture<Responses, Status> =
-                Box::pin(async move { service.$method(request.into_inner()).await });
-            answer
-        });
-        Ok(grpc::<proto::ExecutePlanResponse, $in>().server_streaming(handler, $request).await)
-    }};
-}
-
 impl Service<http::Request<Body>> for ConnectServer {
     type Response = http::Response<Body>;
     type Error = Infallible;
@@ -122,8 +118,8 @@ impl Service<http::Request<Body>> for ConnectServer {
             }
             let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
             match method.as_str() {
-                "ExecutePlan" => server_streaming!(service, request, execute_plan, proto::ExecutePlanRequest),
-                "ReattachExecute" => server_streaming!(service, request, reattach_execute, proto::ReattachExecuteRequest),
+                "ExecutePlan" => Ok(grpc().server_streaming(Execute(service), request).await),
+                "ReattachExecute" => Ok(grpc().server_streaming(Reattach(service), request).await),
                 "AnalyzePlan" => {
                     unary!(service, request, analyze_plan, proto::AnalyzePlanRequest, proto::AnalyzePlanResponse)
                 }
@@ -137,10 +133,22 @@ impl Service<http::Request<Body>> for ConnectServer {
                 ),
                 "Interrupt" => unary!(service, request, interrupt, proto::InterruptRequest, proto::InterruptResponse),
                 "ReleaseExecute" => {
-                    unary!(service, request, release_execute, proto::ReleaseExecuteRequest, proto::ReleaseExecuteResponse)
+                    unary!(
+                        service,
+                        request,
+                        release_execute,
+                        proto::ReleaseExecuteRequest,
+                        proto::ReleaseExecuteResponse
+                    )
                 }
                 "ReleaseSession" => {
-                    unary!(service, request, release_session, proto::ReleaseSessionRequest, proto::ReleaseSessionResponse)
+                    unary!(
+                        service,
+                        request,
+                        release_session,
+                        proto::ReleaseSessionRequest,
+                        proto::ReleaseSessionResponse
+                    )
                 }
                 "FetchErrorDetails" => unary!(
                     service,
