@@ -7,6 +7,7 @@
 
 mod data_types;
 mod dialect;
+mod name;
 pub mod query;
 pub mod script;
 pub mod statement;
@@ -14,6 +15,7 @@ pub mod substitute;
 mod tokens;
 
 pub use dialect::SparkDialect;
+pub use name::parse_name;
 pub use query::{SqlQuery, parse_query, plan_expression, plan_expressions, plan_query, relations_of};
 pub use script::{StatementText, split};
 pub use statement::PipelineStatement;
