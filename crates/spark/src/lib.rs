@@ -4,13 +4,20 @@
 //! out. This crate knows nothing of pipelines, Delta or files: what a query names is resolved by a
 //! [`relation::RelationResolver`] that the caller passes in.
 
+pub mod cast;
+pub mod coercion;
 pub mod conf;
 pub mod diagnostic;
 pub mod error;
 mod error_from_datafusion;
+pub mod functions;
+pub mod json;
+pub mod naming;
 pub mod operators;
 pub mod relation;
+pub mod session;
 pub mod sql;
 pub mod streaming;
+pub mod types;
 
 pub use error::{Error, Kind, Result};

@@ -100,7 +100,9 @@ impl Planner<'_> {
         let column = match self.plain_expression(event_time.clone(), &plan)? {
             datafusion::logical_expr::Expr::Column(column) => column,
             _ => {
-                return Err(Error::unsupported(format!("`WATERMARK {event_time}`, an expression instead of a column,")));
+                return Err(Error::unsupported(format!(
+                    "`WATERMARK {event_time}`, an expression instead of a column,"
+                )));
             }
         };
         let delay_us = match self.plain_expression(delay.clone(), &plan)? {

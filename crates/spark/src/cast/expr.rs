@@ -1,0 +1,167 @@
+//! CAST in plans: DataFusion's own where it means the same, our function where it does not.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::{DataType, Field, FieldRef};
+use chrono_tz::Tz;
+use datafusion::common::{Result as DataFusionResult, ScalarValue};
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{
+    Cast, ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TryCast,
+    Volatility,
+};
+
+use super::{CastMode, can_cast, cannot_cast, cast_array};
+use crate::conf::SparkConf;
+use crate::error::Result;
+use crate::types::{canonical, sql_type_name};
+
+/// `CAST(expr AS to)`; the session's analyzer gives it the meaning its settings ask for.
+pub fn cast_expr(expr: Expr, to: DataType) -> Expr {
+    Expr::Cast(Cast::new(Box::new(expr), to))
+}
+
+/// `TRY_CAST(expr AS to)`.
+pub fn try_cast_expr(expr: Expr, to: DataType) -> Expr {
+    Expr::TryCast(TryCast::new(Box::new(expr), to))
+}
+
+/// A cast from a known type with Spark's meaning, as DataFusion's cast if that agrees.
+///
+/// # Errors
+/// `DATATYPE_MISMATCH.CAST_WITHOUT_SUGGESTION` (`User`) if there is no such cast.
+pub fn spark_cast(expr: Expr, from: &DataType, to: &DataType, mode: CastMode, conf: &SparkConf) -> Result<Expr> {
+    if from == to {
+        return Ok(expr);
+    }
+    if let (Expr::Literal(ScalarValue::Null, metadata), Ok(null)) = (&expr, ScalarValue::try_from(to)) {
+        return Ok(Expr::Literal(null, metadata.clone()));
+    }
+    if !can_cast(from, to) {
+        return Err(cannot_cast(from, to));
+    }
+    if agrees_with_arrow(from, to) {
+        return Ok(cast_expr(expr, to.clone()));
+    }
+    let udf = ScalarUDF::new_from_impl(SparkCast::new(to.clone(), mode, conf.time_zone));
+    Ok(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(udf), vec![expr])))
+}
+
+/// The cast of text to an integer that a comparison implies; remembered as such, so that one can warn of it.
+pub(crate) fn implied_text_cast(expr: Expr, to: &DataType, conf: &SparkConf) -> Expr {
+    let cast = SparkCast { cuts_text: true, ..SparkCast::new(to.clone(), CastMode::of(conf.ansi), conf.time_zone) };
+    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::new_from_impl(cast)), vec![expr]))
+}
+
+/// Whether the cast loses nothing, and so can neither fail nor depend on a setting.
+pub(crate) fn is_upcast(from: &DataType, to: &DataType) -> bool {
+    use DataType as T;
+    let rank = |t: &DataType| match t {
+        T::Int8 => 1,
+        T::Int16 => 2,
+        T::Int32 => 3,
+        T::Int64 => 4,
+        _ => 0,
+    };
+    match (from, to) {
+        (T::Null, _) => true,
+        (a, b) if rank(a) > 0 && rank(b) > 0 => rank(a) <= rank(b),
+        (a, T::Float32 | T::Float64) if rank(a) > 0 => true,
+        (T::Float32, T::Float64) => true,
+        (T::Decimal128(p, s), T::Decimal128(q, r)) => {
+            r >= s && i16::from(*q) - i16::from(*r) >= i16::from(*p) - i16::from(*s)
+        }
+        (a, T::Decimal128(p, s)) if rank(a) > 0 => i16::from(*p) - i16::from(*s) >= [0, 3, 5, 10, 19][rank(a)],
+        (T::Decimal128(..), T::Float64) => true,
+        _ => false,
+    }
+}
+
+/// Whether Arrow's kernel gives the same result for every value.
+pub(crate) fn agrees_with_arrow(from: &DataType, to: &DataType) -> bool {
+    canonical(from) == canonical(to) && !from.is_nested() && !matches!(from, DataType::Timestamp(..))
+        || is_upcast(from, to)
+}
+
+/// The function that stands for a cast whose meaning is Spark's alone.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct SparkCast {
+    to: DataType,
+    mode: CastMode,
+    tz: Tz,
+    /// Put in by a comparison of text with an integer, which cuts the text at its point.
+    cuts_text: bool,
+}
+
+static SIGNATURE: LazyLock<Signature> = LazyLock::new(|| Signature::any(1, Volatility::Immutable));
+
+impl SparkCast {
+    pub(crate) fn new(to: DataType, mode: CastMode, tz: Tz) -> Self {
+        Self { to, mode, tz, cuts_text: false }
+    }
+
+    /// The type it casts to.
+    pub(crate) fn to(&self) -> &DataType {
+        &self.to
+    }
+
+    /// Whether a comparison of text with an integer put it in.
+    pub(crate) fn cuts_text(&self) -> bool {
+        self.cuts_text
+    }
+
+    /// The word for it in SQL.
+    pub(crate) fn keyword(&self) -> &'static str {
+        if self.mode == CastMode::Try { "TRY_CAST" } else { "CAST" }
+    }
+
+    fn apply(&self, array: &ArrayRef) -> DataFusionResult<ArrayRef> {
+        cast_array(array, &self.to, self.mode, self.tz).map_err(DataFusionError::from)
+    }
+}
+
+impl ScalarUDFImpl for SparkCast {
+    fn name(&self) -> &str {
+        "spark_cast"
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> DataFusionResult<String> {
+        let args: Vec<_> = args.iter().map(|arg| arg.schema_name().to_string()).collect();
+        Ok(format!("{}({} AS {})", self.keyword(), args.join(", "), sql_type_name(&self.to)))
+    }
+
+    fn signature(&self) -> &Signature {
+        &SIGNATURE
+    }
+
+    fn return_type(&self, _: &[DataType]) -> DataFusionResult<DataType> {
+        Ok(self.to.clone())
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> DataFusionResult<FieldRef> {
+        // Any value but a lossless one may become NULL.
+        let nullable = args
+            .arg_fields
+            .first()
+            .is_none_or(|f| f.is_nullable() || (self.mode != CastMode::Ansi && !is_upcast(f.data_type(), &self.to)));
+        let to_text = self.to == DataType::Utf8 && args.arg_fields.iter().all(|f| !f.is_nullable());
+        Ok(Arc::new(Field::new(self.name(), self.to.clone(), nullable && !to_text)))
+    }
+
+    fn is_strict(&self) -> bool {
+        true
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
+        match args.args.first() {
+            Some(ColumnarValue::Array(array)) => Ok(ColumnarValue::Array(self.apply(array)?)),
+            Some(ColumnarValue::Scalar(value)) => {
+                let array = self.apply(&value.to_array()?)?;
+                Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?))
+            }
+            None => Err(DataFusionError::Internal("a cast without argument".to_owned())),
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Values to text, as Spark writes them.
+
+use std::fmt::Write;
+
+use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
+use arrow::datatypes::{
+    DataType, DurationMicrosecondType, Float32Type, Float64Type, Int32Type, Int64Type, IntervalUnit,
+    IntervalYearMonthType,
+};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use chrono_tz::Tz;
+
+use super::calendar::{self, DAY, HOUR, MINUTE, SECOND};
+use crate::error::Result;
+
+/// Every value as text; NULL stays NULL.
+pub(super) fn to_text(array: &ArrayRef, tz: Tz) -> Result<StringArray> {
+    let mut builder = StringBuilder::with_capacity(array.len(), array.len() * 12);
+    let writer = Writer::new(array, tz)?;
+    for row in 0..array.len() {
+        if array.is_null(row) {
+            builder.append_null();
+        } else {
+            writer.write(row, &mut builder);
+            builder.append_value("");
+        }
+    }
+    Ok(builder.finish())
+}
+
+/// Writes single values of an array.
+enum Writer<'a> {
+    Boolean(&'a arrow::array::BooleanArray),
+    Float(&'a [f32]),
+    Double(&'a [f64]),
+    Date(&'a [i32]),
+    Timestamp(&'a [i64], Tz),
+    YearMonth(&'a [i32]),
+    DayTime(&'a [i64]),
+    Text(&'a StringArray),
+    Binary(&'a arrow::array::BinaryArray),
+    List(&'a arrow::array::ListArray, Box<Writer<'a>>),
+    Struct(Vec<(&'a ArrayRef, Writer<'a>)>),
+    Map(&'a arrow::array::MapArray, Box<Writer<'a>>, Box<Writer<'a>>),
+    Other(ArrayFormatter<'a>),
+}
+
+impl<'a> Writer<'a> {
+    fn new(array: &'a ArrayRef, tz: Tz) -> Result<Self> {
+        Ok(match array.data_type() {
+            DataType::Boolean => Self::Boolean(array.as_boolean()),
+            DataType::Float32 => Self::Float(array.as_primitive::<Float32Type>().values()),
+            DataType::Float64 => Self::Double(array.as_primitive::<Float64Type>().values()),
+            DataType::Date32 => Self::Date(array.as_primitive::<arrow::datatypes::Date32Type>().values()),
+            DataType::Timestamp(_, zone) => {
+                let values = array.as_primitive::<arrow::datatypes::TimestampMicrosecondType>().values();
+                Self::Timestamp(values, if zone.is_some() { tz } else { Tz::UTC })
+            }
+            DataType::Interval(IntervalUnit::YearMonth) => {
+                Self::YearMonth(array.as_primitive::<IntervalYearMonthType>().values())
+            }
+            DataType::Duration(_) => Self::DayTime(array.as_primitive::<DurationMicrosecondType>().values()),
+            DataType::Utf8 => Self::Text(array.as_string()),
+            DataType::Binary => Self::Binary(array.as_binary()),
+            DataType::List(_) => {
+                let list = array.as_list::<i32>();
+                Self::List(list, Box::new(Self::new(list.values(), tz)?))
+            }
+            DataType::Struct(_) => {
+                let columns = array.as_struct().columns();
+                Self::Struct(columns.iter().map(|c| Ok((c, Self::new(c, tz)?))).collect::<Result<_>>()?)
+            }
+            DataType::Map(..) => {
+                let map = array.as_map();
+                Self::Map(map, Box::new(Self::new(map.keys(), tz)?), Box::new(Self::new(map.values(), tz)?))
+            }
+            _ => Self::Other(ArrayFormatter::try_new(array.as_ref(), &FormatOptions::default())?),
+        })
+    }
+
+    // Writing into a string cannot fail.
+    fn write(&self, row: usize, out: &mut impl Write) {
+        let _ = match self {
+            Self::Boolean(array) => out.write_str(if array.value(row) { "true" } else { "false" }),
+            Self::Float(values) => java_float(out, values[row]),
+            Self::Double(values) => java_double(out, values[row]),
+            Self::Date(values) => write_date(out, i64::from(values[row])),
+            Self::Timestamp(values, tz) => write_timestamp(out, calendar::to_local(values[row], *tz)),
+            Self::YearMonth(values) => write_year_month(out, values[row]),
+            Self::DayTime(values) => write_day_time(out, values[row]),
+            Self::Text(array) => out.write_str(array.value(row)),
+            Self::Binary(array) => out.write_str(&String::from_utf8_lossy(array.value(row))),
+            Self::List(list, writer) => {
+                let offsets = list.value_offsets();
+                write_sequence(out, list.values(), writer, offsets[row] as usize..offsets[row + 1] as usize)
+            }
+            Self::Struct(columns) => write_struct(out, columns, row),
+            Self::Map(map, keys, values) => write_map(out, map, keys, values, row),
+            Self::Other(formatter) => write!(out, "{}", formatter.value(row)),
+        };
+    }
+
+    fn write_nullable(&self, array: &ArrayRef, row: usize, out: &mut impl Write) {
+        if array.is_null(row) {
+            let _ = out.write_str("null");
+        } else {
+            // A trait object ends the recursion of types.
+            let mut text = String::new();
+            self.write(row, &mut text);
+            let _ = out.write_str(&text);
+        }
+    }
+}
+
+fn write_sequence(
+    out: &mut impl Write,
+    values: &ArrayRef,
+    writer: &Writer<'_>,
+    rows: std::ops::Range<usize>,
+) -> std::fmt::Result {
+    out.write_char('[')?;
+    for (i, row) in rows.enumerate() {
+        out.write_str(if i > 0 { ", " } else { "" })?;
+        writer.write_nullable(values, row, out);
+    }
+    out.write_char(']')
+}
+
+fn write_struct(out: &mut impl Write, columns: &[(&ArrayRef, Writer<'_>)], row: usize) -> std::fmt::Result {
+    out.write_char('{')?;
+    for (i, (column, writer)) in columns.iter().enumerate() {
+        out.write_str(if i > 0 { ", " } else { "" })?;
+        writer.write_nullable(column, row, out);
+    }
+    out.write_char('}')
+}
+
+fn write_map(
+    out: &mut impl Write,
+    map: &arrow::array::MapArray,
+    keys: &Writer<'_>,
+    values: &Writer<'_>,
+    row: usize,
+) -> std::fmt::Result {
+    let offsets = map.value_offsets();
+    out.write_char('{')?;
+    for (i, entry) in (offsets[row] as usize..offsets[row + 1] as usize).enumerate() {
+        out.write_str(if i > 0 { ", " } else { "" })?;
+        keys.write_nullable(map.keys(), entry, out);
+        out.write_str(" -> ")?;
+        values.write_nullable(map.values(), entry, out);
+    }
+    out.write_char('}')
+}
+
+/// A date as `yyyy-MM-dd`.
+pub(crate) fn write_date(out: &mut impl Write, days: i64) -> std::fmt::Result {
+    let (year, month, day) = calendar::civil_from_days(days);
+    match year {
+        0..=9999 => write!(out, "{year:04}-{month:02}-{day:02}"),
+        10_000.. => write!(out, "+{year}-{month:02}-{day:02}"),
+        _ => write!(out, "-{:04}-{month:02}-{day:02}", -year),
+    }
+}
+
+/// A local time as `yyyy-MM-dd HH:mm:ss[.ffffff]`, without trailing zeros.
+pub(crate) fn write_timestamp(out: &mut impl Write, local: i64) -> std::fmt::Result {
+    write_date(out, local.div_euclid(DAY))?;
+    let time = local.rem_euclid(DAY);
+    write!(out, " {:02}:{:02}:{:02}", time / HOUR, time / MINUTE % 60, time / SECOND % 60)?;
+    write_fraction(out, time % SECOND)
+}
+
+fn write_fraction(out: &mut impl Write, micros: i64) -> std::fmt::Result {
+    if micros == 0 {
+        return Ok(());
+    }
+    let (mut digits, mut value) = (6, micros);
+    while value % 10 == 0 {
+        value /= 10;
+        digits -= 1;
+    }
+    write!(out, ".{value:0digits$}")
+}
+
+fn write_year_month(out: &mut impl Write, months: i32) -> std::fmt::Result {
+    let sign = if months < 0 { "-" } else { "" };
+    let months = months.unsigned_abs();
+    write!(out, "INTERVAL '{sign}{}-{}' YEAR TO MONTH", months / 12, months % 12)
+}
+
+fn write_day_time(out: &mut impl Write, micros: i64) -> std::fmt::Result {
+    let sign = if micros < 0 { "-" } else { "" };
+    let rest = micros.unsigned_abs() as i64;
+    let (days, time) = (rest / DAY, rest % DAY);
+    write!(out, "INTERVAL '{sign}{days} {:02}:{:02}:{:02}", time / HOUR, time / MINUTE % 60, time / SECOND % 60)?;
+    write_fraction(out, time % SECOND)?;
+    out.write_str("' DAY TO SECOND")
+}
+
+/// A double as Java's `Double.toString` writes it.
+pub(crate) fn java_double(out: &mut impl Write, value: f64) -> std::fmt::Result {
+    if !value.is_finite() {
+        return out.write_str(special(value));
+    }
+    let size = value.abs();
+    if size == 0.0 || (1e-3..1e7).contains(&size) {
+        return write!(out, "{value:?}");
+    }
+    scientific(out, &format!("{value:e}"))
+}
+
+/// A float as Java's `Float.toString` writes it.
+pub(crate) fn java_float(out: &mut impl Write, value: f32) -> std::fmt::Result {
+    if !value.is_finite() {
+        return out.write_str(special(f64::from(value)));
+    }
+    let size = value.abs();
+    if size == 0.0 || (1e-3..1e7).contains(&size) {
+        return write!(out, "{value:?}");
+    }
+    scientific(out, &format!("{value:e}"))
+}
+
+fn special(value: f64) -> &'static str {
+    if value.is_nan() {
+        "NaN"
+    } else if value > 0.0 {
+        "Infinity"
+    } else {
+        "-Infinity"
+    }
+}
+
+fn scientific(out: &mut impl Write, text: &str) -> std::fmt::Result {
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
+    let point = if mantissa.contains('.') { "" } else { ".0" };
+    write!(out, "{mantissa}{point}E{exponent}")
+}
+
+/// Numbers as text, for error messages.
+pub(super) fn display(array: &ArrayRef, row: usize, tz: Tz) -> String {
+    let mut text = String::new();
+    if let Ok(writer) = Writer::new(array, tz) {
+        writer.write(row, &mut text);
+    }
+    text
+}
+
+/// Integers need no formatter: their digits are written straight into the builder.
+pub(super) fn integers_to_text(array: &ArrayRef) -> Option<StringArray> {
+    let mut builder = StringBuilder::with_capacity(array.len(), array.len() * 8);
+    let mut digits = String::new();
+    let mut push = |value: Option<i64>| match value {
+        None => builder.append_null(),
+        Some(value) => {
+            digits.clear();
+            let _ = write!(digits, "{value}");
+            builder.append_value(&digits);
+        }
+    };
+    match array.data_type() {
+        DataType::Int32 => array.as_primitive::<Int32Type>().iter().for_each(|v| push(v.map(i64::from))),
+        DataType::Int64 => array.as_primitive::<Int64Type>().iter().for_each(push),
+        _ => return None,
+    }
+    Some(builder.finish())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubles_are_written_as_in_java() {
+        for (value, expected) in [
+            (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (1.0, "1.0"),
+            (0.1, "0.1"),
+            (9_999_999.0, "9999999.0"),
+            (1e7, "1.0E7"),
+            (1.25e-4, "1.25E-4"),
+            (0.001, "0.001"),
+            (123_456_789.5, "1.234567895E8"),
+            (f64::NAN, "NaN"),
+            (f64::NEG_INFINITY, "-Infinity"),
+        ] {
+            let mut text = String::new();
+            java_double(&mut text, value).unwrap();
+            assert_eq!(text, expected);
+        }
+    }
+
+    #[test]
+    fn timestamps_drop_trailing_zeros() {
+        let mut text = String::new();
+        write_timestamp(&mut text, 1_500_000).unwrap();
+        assert_eq!(text, "1970-01-01 00:00:01.5");
+    }
+}

@@ -1,0 +1,184 @@
+//! Text: regular expressions, positions, casts by name.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Int32Array, ListBuilder, StringArray, StringBuilder};
+use arrow::datatypes::{DataType, Int32Type};
+use regex::Regex;
+
+use super::udf::{BINARY, BOOLEAN, Call, DOUBLE, Function, INT, LONG, Returns, TEXT, function, map_text};
+use crate::error::{Error, Result};
+use crate::types::array;
+
+pub(super) const FUNCTIONS: &[Function] = &[
+    function(&["upper", "ucase"], (1, 1), TEXT, |c| map_text(c, |s| Some(Cow::Owned(s.to_uppercase())))),
+    function(&["lower", "lcase"], (1, 1), TEXT, |c| map_text(c, |s| Some(Cow::Owned(s.to_lowercase())))),
+    function(&["initcap"], (1, 1), TEXT, |c| map_text(c, |s| Some(Cow::Owned(initcap(s))))),
+    function(&["regexp_replace"], (3, 3), TEXT, regexp_replace),
+    function(&["regexp_extract"], (2, 3), TEXT, regexp_extract),
+    function(&["rlike", "regexp", "regexp_like"], (2, 2), BOOLEAN, rlike),
+    function(&["split"], (2, 3), Returns::Type(|| array(DataType::Utf8)), split),
+    function(&["instr"], (2, 2), INT, |c| positions(&c.text(0)?, &c.text(1)?)),
+    function(&["locate", "position"], (2, 2), INT, |c| positions(&c.text(1)?, &c.text(0)?)),
+    function(&["string"], (1, 1), TEXT, by_name),
+    function(&["int"], (1, 1), INT, by_name),
+    function(&["bigint"], (1, 1), LONG, by_name),
+    function(&["smallint"], (1, 1), Returns::Type(|| DataType::Int16), by_name),
+    function(&["tinyint"], (1, 1), Returns::Type(|| DataType::Int8), by_name),
+    function(&["float"], (1, 1), Returns::Type(|| DataType::Float32), by_name),
+    function(&["double"], (1, 1), DOUBLE, by_name),
+    function(&["boolean"], (1, 1), BOOLEAN, by_name),
+    function(&["binary"], (1, 1), BINARY, by_name),
+];
+
+fn by_name(call: &Call<'_>) -> Result<ArrayRef> {
+    call.cast(0, call.result())
+}
+
+fn initcap(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut start = true;
+    for c in text.chars() {
+        if start {
+            out.extend(c.to_uppercase())
+        } else {
+            out.extend(c.to_lowercase())
+        }
+        start = c == ' ';
+    }
+    out
+}
+
+/// The pattern of argument 1; `None` if it is NULL.
+fn regex(call: &Call<'_>) -> Result<Option<Regex>> {
+    match call.constant_text(1) {
+        Some(None) => Ok(None),
+        Some(Some(pattern)) => Regex::new(&pattern).map(Some).map_err(|error| {
+            Error::user(format!("the regular expression `{pattern}` cannot be used: {error}"))
+                .with_condition("INVALID_PARAMETER_VALUE.PATTERN")
+                .with_help("Look-around and back-references are not available.")
+        }),
+        None => Err(Error::unsupported("a regular expression that is not a constant")),
+    }
+}
+
+/// Java's `$1` as the regex crate writes it, so that `$1x` is group 1 and not a group named `1x`.
+fn java_replacement(text: &str) -> String {
+    let mut out = String::new();
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => match chars.next() {
+                Some('$') => out.push_str("$$"),
+                Some(other) => out.push(other),
+                None => {}
+            },
+            '$' if chars.peek().is_some_and(char::is_ascii_digit) => {
+                out.push_str("${");
+                out.extend(chars.next());
+                out.push('}');
+            }
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+fn regexp_replace(call: &Call<'_>) -> Result<ArrayRef> {
+    let Some(regex) = regex(call)? else {
+        return Ok(arrow::array::new_null_array(&DataType::Utf8, call.rows()));
+    };
+    let (text, replacement) = (call.text(0)?, call.text(2)?);
+    let constant = call.constant_text(2).flatten().map(|text| java_replacement(&text));
+    let replaced = |(text, with): (Option<&str>, Option<&str>)| {
+        let (text, with) = (text?, with?);
+        let with = constant.clone().unwrap_or_else(|| java_replacement(with));
+        Some(regex.replace_all(text, with.as_str()).into_owned())
+    };
+    Ok(Arc::new(text.iter().zip(&replacement).map(replaced).collect::<StringArray>()))
+}
+
+fn regexp_extract(call: &Call<'_>) -> Result<ArrayRef> {
+    let Some(regex) = regex(call)? else {
+        return Ok(arrow::array::new_null_array(&DataType::Utf8, call.rows()));
+    };
+    let text = call.text(0)?;
+    let groups = match call.len() {
+        3 => call.cast(2, &DataType::Int32)?.as_primitive::<Int32Type>().clone(),
+        _ => Int32Array::from_value(1, call.rows()),
+    };
+    let extract = |(text, group): (Option<&str>, Option<i32>)| -> Result<Option<String>> {
+        let (Some(text), Some(group)) = (text, group) else { return Ok(None) };
+        let group = usize::try_from(group).ok().filter(|group| *group < regex.captures_len()).ok_or_else(|| {
+            Error::user(format!("the regular expression `{regex}` has no group {group}"))
+                .with_condition("INVALID_PARAMETER_VALUE.REGEX_GROUP_INDEX")
+        })?;
+        let found = regex.captures(text).and_then(|found| found.get(group)).map_or("", |found| found.as_str());
+        Ok(Some(found.to_owned()))
+    };
+    Ok(Arc::new(text.iter().zip(&groups).map(extract).collect::<Result<StringArray>>()?))
+}
+
+fn rlike(call: &Call<'_>) -> Result<ArrayRef> {
+    let Some(regex) = regex(call)? else {
+        return Ok(arrow::array::new_null_array(&DataType::Boolean, call.rows()));
+    };
+    let text = call.text(0)?;
+    Ok(Arc::new(text.iter().map(|text| text.map(|text| regex.is_match(text))).collect::<arrow::array::BooleanArray>()))
+}
+
+fn split(call: &Call<'_>) -> Result<ArrayRef> {
+    let text = call.text(0)?;
+    let Some(regex) = regex(call)? else {
+        return Ok(arrow::array::new_null_array(call.result(), call.rows()));
+    };
+    let limit = match call.len() {
+        3 => call.cast(2, &DataType::Int32)?.as_primitive::<Int32Type>().iter().next().flatten().unwrap_or(-1),
+        _ => -1,
+    };
+    let mut builder = ListBuilder::new(StringBuilder::new());
+    for text in &text {
+        let Some(text) = text else {
+            builder.append_null();
+            continue;
+        };
+        match usize::try_from(limit) {
+            Ok(limit) if limit > 0 => regex.splitn(text, limit).for_each(|part| builder.values().append_value(part)),
+            _ => regex.split(text).for_each(|part| builder.values().append_value(part)),
+        }
+        builder.append(true);
+    }
+    Ok(Arc::new(builder.finish()))
+}
+
+fn positions(text: &StringArray, wanted: &StringArray) -> Result<ArrayRef> {
+    let at = |(text, wanted): (Option<&str>, Option<&str>)| {
+        let (text, wanted) = (text?, wanted?);
+        Some(text.find(wanted).map_or(0, |at| text[..at].chars().count() as i32 + 1))
+    };
+    Ok(Arc::new(text.iter().zip(wanted).map(at).collect::<Int32Array>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::functions::testing::check_all;
+
+    #[tokio::test]
+    async fn values() {
+        check_all(&[
+            ("regexp_replace('a1b22', '[0-9]+', '#')", "a#b#"),
+            ("regexp_replace('ab', '(a)(b)', '$2$1x')", "bax"),
+            ("regexp_extract('100-200', '(\\d+)-(\\d+)', 2)", "200"),
+            ("regexp_extract('x', '(\\d+)')", ""),
+            ("split('a,b,c', ',')", "[a, b, c]"),
+            ("split('a,b,c', ',', 2)", "[a, b,c]"),
+            ("instr('SparkSQL', 'SQL')", "6"),
+            ("initcap('hELLO wORLD')", "Hello World"),
+            ("upper(NULL)", "NULL"),
+            ("int('12')", "12"),
+            ("string(1.0)", "1.0"),
+        ])
+        .await;
+    }
+}

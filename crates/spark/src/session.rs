@@ -1,0 +1,165 @@
+//! A DataFusion session with Spark's functions, coercion rules and settings.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::Session;
+use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::execution::context::QueryPlanner;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::optimizer::AnalyzerRule;
+use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
+use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion_spark::planner::SparkFunctionPlanner;
+
+use crate::coercion::SparkSemantics;
+use crate::conf::SparkConf;
+use crate::error::Result;
+use crate::functions;
+
+/// What a session is built from.
+#[derive(Clone)]
+pub struct SessionOptions {
+    /// Spark's settings.
+    pub conf: SparkConf,
+    /// How many partitions a query is run in.
+    pub target_partitions: usize,
+    /// Memory pool, disk manager, object stores.
+    pub runtime: Arc<RuntimeEnv>,
+    /// Planners of the operators that plans may hold besides DataFusion's own.
+    pub extension_planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>>,
+}
+
+/// A session whose plans have Spark's semantics.
+///
+/// # Errors
+/// If a setting is refused by DataFusion.
+pub fn session_context(options: SessionOptions) -> Result<SessionContext> {
+    let config = session_config(&options);
+    let rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
+        vec![Arc::new(ResolveGroupingFunction::new()), Arc::new(SparkSemantics), Arc::new(TypeCoercion::new())];
+    let mut builder = SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(options.runtime)
+        .with_default_features()
+        .with_analyzer_rules(rules)
+        .with_query_planner(Arc::new(Planner { extensions: options.extension_planners }));
+    // The first planner that has an answer wins.
+    builder.expr_planners().get_or_insert_with(Vec::new).insert(0, Arc::new(SparkFunctionPlanner));
+    let mut state = builder.build();
+    datafusion_spark::register_all(&mut state)?;
+    functions::register(&mut state)?;
+    Ok(SessionContext::new_with_state(state))
+}
+
+fn session_config(options: &SessionOptions) -> SessionConfig {
+    let mut config = SessionConfig::new().with_target_partitions(options.target_partitions.max(1));
+    let settings = config.options_mut();
+    settings.sql_parser.enable_ident_normalization = false;
+    settings.sql_parser.collect_spans = true;
+    settings.sql_parser.parse_float_as_decimal = true;
+    settings.sql_parser.map_string_types_to_utf8view = false;
+    // Spark sorts NULLs first in ascending and last in descending order.
+    settings.sql_parser.default_null_ordering = "nulls_min".to_owned();
+    settings.execution.time_zone = Some(options.conf.time_zone.name().to_owned());
+    settings.execution.enable_ansi_mode = options.conf.ansi;
+    settings.execution.parquet.pushdown_filters = true;
+    settings.execution.parquet.reorder_filters = true;
+    settings.execution.parquet.schema_force_view_types = false;
+    settings.execution.parquet.coerce_int96 = Some("us".to_owned());
+    settings.execution.listing_table_ignore_subdirectory = false;
+    settings.extensions.insert(SparkSettings(options.conf.clone()));
+    config
+}
+
+/// Spark's settings as DataFusion carries them.
+#[derive(Debug, Clone)]
+struct SparkSettings(SparkConf);
+
+impl ConfigExtension for SparkSettings {
+    const PREFIX: &'static str = "spark";
+}
+
+impl ExtensionOptions for SparkSettings {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    fn cloned(&self) -> Box<dyn ExtensionOptions> {
+        Box::new(self.clone())
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> DataFusionResult<()> {
+        self.0.set(&format!("spark.{key}"), value).map_err(DataFusionError::from)
+    }
+
+    fn entries(&self) -> Vec<ConfigEntry> {
+        let entry = |(key, value): (&String, &String)| ConfigEntry {
+            key: key.clone(),
+            value: Some(value.clone()),
+            description: "a setting of Spark SQL",
+        };
+        self.0.all.iter().map(entry).collect()
+    }
+}
+
+/// Where a session's Spark settings are found.
+pub trait HasConf {
+    /// DataFusion's settings.
+    fn config_options(&self) -> &ConfigOptions;
+}
+
+impl HasConf for ConfigOptions {
+    fn config_options(&self) -> &ConfigOptions {
+        self
+    }
+}
+
+impl HasConf for SessionState {
+    fn config_options(&self) -> &ConfigOptions {
+        SessionState::config_options(self)
+    }
+}
+
+/// Spark's settings of a session; the defaults of a pipeline if it is not a Spark session.
+pub fn conf_of(session: &(impl HasConf + ?Sized)) -> SparkConf {
+    conf_ref(session.config_options()).cloned().unwrap_or_else(SparkConf::pipeline_defaults)
+}
+
+/// Spark's settings without a copy, if the session is one of ours.
+pub(crate) fn conf_ref(options: &ConfigOptions) -> Option<&SparkConf> {
+    options.extensions.get::<SparkSettings>().map(|settings| &settings.0)
+}
+
+struct Planner {
+    extensions: Vec<Arc<dyn ExtensionPlanner + Send + Sync>>,
+}
+
+impl std::fmt::Debug for Planner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Planner({} extensions)", self.extensions.len())
+    }
+}
+
+#[async_trait]
+impl QueryPlanner for Planner {
+    async fn create_physical_plan(
+        &self,
+        plan: &LogicalPlan,
+        session: &dyn Session,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let planner = DefaultPhysicalPlanner::with_extension_planners(self.extensions.clone());
+        planner.create_physical_plan(plan, session).await
+    }
+}
