@@ -16,13 +16,16 @@ use datafusion::logical_expr::planner::{
     ContextProvider, ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr, TypePlanner,
 };
 use datafusion::logical_expr::{
-    AggregateUDF, BinaryExpr, Expr, ExprSchemable, GetFieldAccess, HigherOrderUDF, LogicalPlan, Operator, ScalarUDF,
-    TableSource, WindowUDF, lit, when,
+    AggregateUDF, Expr, ExprSchemable, GetFieldAccess, HigherOrderUDF, LogicalPlan, Operator, ScalarUDF, TableSource,
+    WindowUDF, lit, when,
 };
 use sqlparser::ast::BinaryOperator;
 
 use super::super::data_types::SparkTypes;
+use crate::coercion::binary_op;
+use crate::conf::SparkConf;
 use crate::error::Error;
+use crate::session::conf_of;
 
 /// Marks `'text' <op> NULL` as a numeric literal; what follows is its suffix.
 pub(super) const LITERAL: &str = "spark literal ";
@@ -38,7 +41,7 @@ pub(super) struct Provider<'a> {
 
 impl<'a> Provider<'a> {
     pub(super) fn new(state: &'a SessionState) -> Self {
-        let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(SparkExprPlanner)];
+        let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(SparkExprPlanner { conf: conf_of(state) })];
         planners.extend(state.expr_planners().iter().cloned());
         Self { state, tables: RwLock::default(), planners }
     }
@@ -135,7 +138,9 @@ impl ContextProvider for Provider<'_> {
 
 /// Plans operators and field access as Spark means them.
 #[derive(Debug)]
-struct SparkExprPlanner;
+struct SparkExprPlanner {
+    conf: SparkConf,
+}
 
 impl ExprPlanner for SparkExprPlanner {
     fn plan_binary_op(&self, raw: RawBinaryExpr, schema: &DFSchema) -> DataFusionResult<PlannerResult<RawBinaryExpr>> {
@@ -165,7 +170,7 @@ impl ExprPlanner for SparkExprPlanner {
             BinaryOperator::BitwiseXor => Operator::BitwiseXor,
             _ => return Ok(PlannerResult::Original(raw)),
         };
-        binary_op(raw.left, planned, raw.right, schema).map(PlannerResult::Planned)
+        Ok(PlannerResult::Planned(binary_op(raw.left, planned, raw.right, schema, &self.conf)?))
     }
 
     fn plan_field_access(
@@ -200,11 +205,6 @@ impl ExprPlanner for SparkExprPlanner {
         };
         Ok(PlannerResult::Planned(planned))
     }
-}
-
-/// The one place where an operator becomes an expression.
-fn binary_op(left: Expr, op: Operator, right: Expr, _schema: &DFSchema) -> DataFusionResult<Expr> {
-    Ok(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right))))
 }
 
 /// A number as written, as Spark types it.

@@ -8,8 +8,10 @@ use async_trait::async_trait;
 use datafusion::logical_expr::LogicalPlanBuilder;
 
 use super::*;
+use crate::conf::SparkConf;
 use crate::error::Error;
 use crate::relation::UnresolvedRelation;
+use crate::session::{SessionOptions, session_context};
 
 struct Memory(SessionContext);
 
@@ -265,5 +267,11 @@ fn expressions_over_a_schema() {
 }
 
 fn context() -> SessionContext {
-    SessionContext::new()
+    let options = SessionOptions {
+        conf: SparkConf::pipeline_defaults(),
+        target_partitions: 2,
+        runtime: Arc::default(),
+        extension_planners: Vec::new(),
+    };
+    session_context(options).unwrap()
 }

@@ -212,10 +212,17 @@ impl<'a> Cursor<'a> {
         parse_query(&text.text, &text.location)
     }
 
-    /// Reads a relation and makes `SELECT * FROM relation` of it.
+    /// Reads a relation, up to `KEYS`, and makes `SELECT * FROM relation` of it.
     pub(super) fn relation(&mut self) -> Result<SqlQuery> {
         let start = self.start();
-        self.run(Parser::parse_table_factor)?;
+        let mut depth = 0_usize;
+        while !(self.at_end() || (depth == 0 && self.at_words("KEYS"))) {
+            match self.parser.next_token().token {
+                Token::LParen => depth += 1,
+                Token::RParen => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+        }
         let relation = self.text_from(start);
         let mut query = parse_query(&format!("SELECT * FROM {}", relation.text), &relation.location)?;
         query.location.column = relation.location.column.saturating_sub("SELECT * FROM ".len() as u32).max(1);

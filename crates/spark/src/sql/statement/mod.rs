@@ -250,6 +250,7 @@ pub struct CreateFlow {
 
 /// What a flow does.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one per dataset, the query is the common case")]
 pub enum FlowDetails {
     /// `INSERT [ONCE] INTO target [BY NAME] query`
     InsertInto {

@@ -155,5 +155,5 @@ fn errors_say_where() {
     );
     assert_eq!(failure("CREATE TEMPORARY VIEW a.b AS SELECT 1").0, "INVALID_TEMP_OBJ_QUALIFIER");
     assert_eq!(failure("APPLY CHANGES INTO t FROM STREAM(s) KEYS (id)").0, "MISSING_CLAUSES_FOR_OPERATION");
-    assert_eq!(failure("CREATE MATERIALIZED VIEW m AS SELECT a FROM\n t GROUP x").1, "a.sql:2:10");
+    assert_eq!(failure("CREATE MATERIALIZED VIEW m AS SELECT a FROM\n t GROUP x").1, "a.sql:2:4");
 }
