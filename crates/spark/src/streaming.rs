@@ -26,7 +26,7 @@ pub type Offset = serde_json::Value;
 
 /// Something that can be read a bounded slice at a time: files, a Delta table, a broker.
 #[async_trait]
-pub trait StreamSource: fmt::Debug + Send + Sync {
+pub trait StreamSource: Any + fmt::Debug + Send + Sync {
     /// What the event log calls it: `cloudFiles[/data/orders]`, `delta[bronze_orders]`.
     fn description(&self) -> String;
 

@@ -8,7 +8,6 @@ use datafusion::logical_expr::LogicalPlan;
 use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::diagnostic::{Diagnostic, SourceLocation};
 use deltaworks_spark::streaming::is_streaming;
-use deltaworks_spark::types::type_name;
 use deltaworks_spark::{Error, Result, connect, sql};
 use deltaworks_sources::SourceContext;
 use futures::FutureExt;
@@ -102,7 +101,6 @@ impl Trail {
 }
 
 /// A dataset as those who read it see it.
-#[derive(Debug)]
 pub(super) struct ResolvedDataset {
     pub(super) name: DatasetName,
     pub(super) kind: OutputKind,
@@ -297,7 +295,7 @@ impl<'a> Resolver<'a> {
                     Diagnostic::warning(format!(
                         "`{}` is text and is compared as {}: '0.5' becomes 0, and what is no number becomes NULL",
                         cast.expression,
-                        type_name(&cast.to)
+                        cast.to
                     ))
                     .at(flow.flow.location.clone())
                     .with_help(format!("Write the cast that is meant: {}.", cast.suggestion)),
