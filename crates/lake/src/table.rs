@@ -160,6 +160,16 @@ impl Table {
         Ok(log.iter().fold((0, 0), |(files, bytes), file| (files + 1, bytes + file.size().unsigned_abs())))
     }
 
+    /// The first version committed at or after `at_us` (microseconds since the epoch) that the log still has.
+    ///
+    /// # Errors
+    /// `DELTA_TIMESTAMP_GREATER_THAN_COMMIT` (`User`) if there is none.
+    pub async fn first_version_since(&self, at_us: i64) -> Result<u64> {
+        let commits = commit_times(&self.inner).await?;
+        let since = commits.iter().find(|(_, time)| *time >= at_us).map(|(version, _)| *version);
+        since.ok_or_else(|| after_latest(at_us, commits[commits.len() - 1]).with_help("Use a time up to then."))
+    }
+
     /// Moves to the latest version.
     pub async fn refresh(&mut self) -> Result<()> {
         self.inner.update_state().await.map_err(from_delta)?;
@@ -221,8 +231,9 @@ fn creation_failed(error: DeltaTableError, location: &Url) -> Error {
     }
 }
 
-/// The last version committed at or before `at_us`, by the modification times of the log's files.
-async fn version_at(table: &DeltaTable, at_us: i64) -> Result<u64> {
+/// Commits the log still has and when each was made (microseconds since the epoch): by the modification
+/// times of the log's files, ascending, never empty.
+async fn commit_times(table: &DeltaTable) -> Result<Vec<(u64, i64)>> {
     let log_store = table.log_store();
     let files: Vec<_> = log_store
         .object_store(None)
@@ -238,18 +249,33 @@ async fn version_at(table: &DeltaTable, at_us: i64) -> Result<u64> {
         })
         .collect();
     commits.sort_unstable();
-    let show = |us: i64| chrono::DateTime::from_timestamp_micros(us).map_or_else(String::new, |at| at.to_rfc3339());
-    let (Some(first), Some(last)) = (commits.first(), commits.last()) else {
+    if commits.is_empty() {
         return Err(Error::data("the table's log has no commits"));
-    };
+    }
+    Ok(commits)
+}
+
+fn show(at_us: i64) -> String {
+    chrono::DateTime::from_timestamp_micros(at_us).map_or_else(String::new, |at| at.to_rfc3339())
+}
+
+fn after_latest(at_us: i64, last: (u64, i64)) -> Error {
+    Error::user(format!("{} is after the table's latest version ({})", show(at_us), show(last.1)))
+        .with_condition("DELTA_TIMESTAMP_GREATER_THAN_COMMIT")
+}
+
+/// The last version committed at or before `at_us`.
+async fn version_at(table: &DeltaTable, at_us: i64) -> Result<u64> {
+    let commits = commit_times(table).await?;
+    let (first, last) = (commits[0], commits[commits.len() - 1]);
     if at_us < first.1 {
         return Err(Error::user(format!("{} is before the table's first version ({})", show(at_us), show(first.1)))
             .with_condition("DELTA_TIMESTAMP_EARLIER_THAN_COMMIT_RETENTION"));
     }
     if at_us > last.1 {
-        return Err(Error::user(format!("{} is after the table's latest version ({})", show(at_us), show(last.1)))
-            .with_condition("DELTA_TIMESTAMP_GREATER_THAN_COMMIT")
-            .with_help(format!("Use a time up to then, or `VERSION AS OF {}`.", last.0)));
+        return Err(
+            after_latest(at_us, last).with_help(format!("Use a time up to then, or `VERSION AS OF {}`.", last.0))
+        );
     }
     let version = commits.iter().rev().find(|(_, time)| *time <= at_us).map_or(first.0, |(version, _)| *version);
     Ok(version)

@@ -102,6 +102,17 @@ impl Location {
         url.to_string()
     }
 
+    /// The URL of the folder this is, with a slash at its end.
+    pub(crate) fn folder_url(&self) -> Result<Url> {
+        let mut url = self.base.clone();
+        url.path_segments_mut()
+            .map_err(|()| Error::user(format!("`{}` is not a path", self.written)))?
+            .clear()
+            .extend(self.key.split('/').filter(|segment| !segment.is_empty()))
+            .push("");
+        Ok(url)
+    }
+
     /// Whether something exists here. Object stores have no folders, so there any key may.
     pub(crate) fn may_exist(&self, key: &str) -> bool {
         self.base.scheme() != "file" || FilePath::new("/").join(key).exists()

@@ -8,6 +8,7 @@
 
 mod context;
 mod csv;
+mod delta;
 mod errors;
 mod format;
 mod json;
@@ -37,6 +38,7 @@ pub use errors::is_schema_evolved;
 use format::{FileFormat, unknown_format};
 use relation::{FileRead, FileRelation, Reader};
 pub use scan::{HIDDEN_KEY, METADATA_COLUMN};
+pub use stream::delta::delta_stream;
 use stream::files::FileStreamSource;
 pub use stream::files::ledger_schema;
 use stream::rate::RateSource;
@@ -44,11 +46,11 @@ use stream::rate::RateSource;
 /// The format name of `read_files`; the format of the files is its option `format`, or told by their names.
 pub const READ_FILES: &str = "read_files";
 
-/// Reads files at once: `spark.read`, and `read_files` without STREAM (`format` `None` or [`READ_FILES`]).
+/// Reads files or a Delta table at once: `spark.read`, and `read_files` without STREAM (`format` `None` or [`READ_FILES`]).
 ///
 /// # Schema
 /// Data columns, partition columns of `key=value` folders, `_rescued_data` where Auto Loader's rules give one,
-/// and the hidden [`METADATA_COLUMN`] last, whose field metadata has [`HIDDEN_KEY`].
+/// and the hidden [`METADATA_COLUMN`] last, whose field metadata has [`HIDDEN_KEY`]. A Delta table has its columns.
 ///
 /// # Errors
 /// `PATH_NOT_FOUND`, `UNABLE_TO_INFER_SCHEMA`, `DATA_SOURCE_NOT_FOUND` and wrong options (`User`); formats and
@@ -60,6 +62,9 @@ pub async fn batch_provider(
     options: &ReadOptions,
     context: &SourceContext,
 ) -> Result<Arc<dyn TableProvider>> {
+    if is_delta(format) {
+        return delta::provider(paths, schema, options, context).await;
+    }
     let (reader, format) = reader_of(format)?;
     if reader == Reader::CloudFiles {
         return Err(deltaworks_spark::Error::user("format `cloudFiles` can only be read as a stream")
@@ -87,7 +92,7 @@ pub async fn batch_relation(
     Ok(LogicalPlanBuilder::scan(name, provider_as_source(provider), None)?.build()?)
 }
 
-/// A stream of files or test rows: `spark.readStream`, `STREAM read_files` (`format` `None` or [`READ_FILES`]).
+/// A stream of files, a Delta table or test rows: `spark.readStream`, `STREAM read_files` (`format` `None` or [`READ_FILES`]).
 ///
 /// # Errors
 /// Those of [`batch_provider`]; `STREAMING_SCHEMA_REQUIRED` (`User`) for plain file streams without a schema.
@@ -101,11 +106,19 @@ pub async fn stream_relation(
     match format.map(str::to_ascii_lowercase).as_deref() {
         Some("rate") => return Ok(Arc::new(RateSource::per_second(options, context)?)),
         Some("rate-micro-batch") => return Ok(Arc::new(RateSource::per_batch(options, context)?)),
+        Some(delta::DELTA) => {
+            let location = delta::table_location(paths, schema.as_ref(), context)?;
+            return delta_stream(&location, options, context).await;
+        }
         _ => {}
     }
     let (reader, format) = reader_of(format)?;
     let read = FileRead { reader, format, paths, schema, options, streaming: true };
     Ok(Arc::new(FileStreamSource::new(FileRelation::resolve(read, context).await?)))
+}
+
+fn is_delta(format: Option<&str>) -> bool {
+    format.is_some_and(|format| format.eq_ignore_ascii_case(delta::DELTA))
 }
 
 fn reader_of(format: Option<&str>) -> Result<(Reader, Option<FileFormat>)> {

@@ -81,7 +81,7 @@ impl<'a> Options<'a> {
         }
     }
 
-    fn timestamp(&self, key: &str, zone: Tz) -> Result<Option<i64>> {
+    pub(crate) fn timestamp(&self, key: &str, zone: Tz) -> Result<Option<i64>> {
         self.get(key)
             .map(|value| {
                 parse_instant(value, zone)

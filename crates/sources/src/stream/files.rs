@@ -17,6 +17,7 @@ use crate::listing::FileEntry;
 use crate::relation::FileRelation;
 use crate::scan::FileTable;
 use crate::schema::ddl::timestamp_type;
+use crate::stream::limit::Limit;
 
 /// The columns of the ledger: `path: Utf8`, `size: Int64`, `modification_time` and `discovered_at:
 /// Timestamp(us, UTC)`, none nullable.
@@ -103,12 +104,14 @@ struct FileStreamReader {
 #[async_trait]
 impl StreamReader for FileStreamReader {
     async fn next_slice(&mut self) -> Result<Option<Slice>> {
-        if self.files.is_empty() {
+        // A first start that skips what exists is remembered even if nothing exists.
+        if self.files.is_empty() && !self.skip_existing {
             return Ok(None);
         }
         // What was there before the first start is only remembered.
         let read = !std::mem::take(&mut self.skip_existing);
-        let files = if read { self.take() } else { self.files.drain(..).collect() };
+        let limit = Limit::new(self.relation.options.max_files, self.relation.options.max_bytes);
+        let files = if read { limit.take(&mut self.files, |file| file.size) } else { self.files.drain(..).collect() };
         let ledger = self.ledger(&files)?;
         self.total += files.len() as u64;
         let latest = files.iter().map(|file| file.modified_us).max().unwrap_or(0);
@@ -126,22 +129,6 @@ impl StreamReader for FileStreamReader {
 }
 
 impl FileStreamReader {
-    /// The files of the next slice: at most `maxFilesPerTrigger`, and until `maxBytesPerTrigger` is reached.
-    fn take(&mut self) -> Vec<FileEntry> {
-        let max_files = self.relation.options.max_files.unwrap_or(u64::MAX);
-        let max_bytes = self.relation.options.max_bytes.unwrap_or(u64::MAX);
-        let mut taken = Vec::new();
-        let mut bytes = 0_u64;
-        while let Some(file) = self.files.front() {
-            if taken.len() as u64 >= max_files || (!taken.is_empty() && bytes.saturating_add(file.size) > max_bytes) {
-                break;
-            }
-            bytes += file.size;
-            taken.extend(self.files.pop_front());
-        }
-        taken
-    }
-
     fn ledger(&self, files: &[FileEntry]) -> Result<RecordBatch> {
         let times =
             |values: Vec<i64>| -> ArrayRef { Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC")) };
