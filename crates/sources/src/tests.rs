@@ -1,6 +1,10 @@
 //! Reads of real files, rows asserted.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod auto_loader;
+mod formats;
+mod malformed;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
