@@ -116,7 +116,7 @@ impl Format for CsvFormat {
             Some(field) => Err(Error::user(format!(
                 "column `{}` has type {}, which CSV cannot hold",
                 field.name(),
-                crate::schema::ddl::format_type(field.data_type())
+                deltaworks_spark::types::sql_type_name(field.data_type())
             ))
             .with_condition("UNSUPPORTED_DATA_TYPE_FOR_DATASOURCE")),
             None => Ok(()),

@@ -11,7 +11,7 @@ use futures::stream::{BoxStream, StreamExt};
 use super::blocks::read_file;
 use super::{Decoded, FileTask, Format, Inference, ReadRequest};
 use crate::listing::FileEntry;
-use crate::schema::ddl::timestamp_type;
+use deltaworks_spark::types;
 
 /// `binaryFile`.
 #[derive(Clone, Debug)]
@@ -61,7 +61,7 @@ impl Format for BinaryFormat {
 fn binary_schema() -> Schema {
     Schema::new(vec![
         Field::new("path", DataType::Utf8, true),
-        Field::new("modificationTime", timestamp_type(), true),
+        Field::new("modificationTime", types::timestamp(), true),
         Field::new("length", DataType::Int64, true),
         Field::new("content", DataType::Binary, true),
     ])

@@ -11,8 +11,8 @@ use deltaworks_spark::{Error, Result};
 use super::rescue::RowNotes;
 use super::{Decoded, ParseMode, ReadRequest};
 use crate::errors::schema_evolved;
-use crate::schema::ddl::{format_type, list_type, map_type, timestamp_type};
 use crate::schema::evolution::{evolve, widened};
+use deltaworks_spark::types::{self, sql_type_name};
 
 /// The type a column of a file has in Spark.
 pub(crate) fn spark_type(data_type: &DataType) -> DataType {
@@ -28,17 +28,17 @@ pub(crate) fn spark_type(data_type: &DataType) -> DataType {
         DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) => {
             DataType::Decimal128(*precision, *scale)
         }
-        DataType::Timestamp(_, Some(_)) => timestamp_type(),
+        DataType::Timestamp(_, Some(_)) => types::timestamp(),
         DataType::Timestamp(_, None) => DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None),
         DataType::Dictionary(_, value) => spark_type(value),
         DataType::List(item)
         | DataType::LargeList(item)
         | DataType::ListView(item)
-        | DataType::FixedSizeList(item, _) => list_type(spark_type(item.data_type())),
+        | DataType::FixedSizeList(item, _) => types::array(spark_type(item.data_type())),
         DataType::Struct(fields) => DataType::Struct(fields.iter().map(|field| spark_field(field)).collect()),
         DataType::Map(entries, _) => match entries.data_type() {
             DataType::Struct(pair) if pair.len() == 2 => {
-                map_type(spark_type(pair[0].data_type()), spark_type(pair[1].data_type()))
+                types::map(spark_type(pair[0].data_type()), spark_type(pair[1].data_type()))
             }
             _ => data_type.clone(),
         },
@@ -111,8 +111,8 @@ fn type_mismatch(field: &Field, target: &Field, file: &str) -> Error {
     Error::data(format!(
         "column `{}` of file `{file}` has type {}, expected {}",
         field.name(),
-        format_type(&spark_type(field.data_type())),
-        format_type(target.data_type())
+        sql_type_name(&spark_type(field.data_type())),
+        sql_type_name(target.data_type())
     ))
     .with_condition("FAILED_READ_FILE.PARQUET_COLUMN_DATA_TYPE_MISMATCH")
 }

@@ -10,8 +10,8 @@ use super::scan::{Kind, Scanner, Span};
 use crate::format::blocks::{Blocks, next_line};
 use crate::format::{FileTask, Inference};
 use crate::listing::FileEntry;
-use crate::schema::ddl::list_type;
 use crate::schema::evolution::widest;
+use deltaworks_spark::types;
 
 /// What is known of a value's type.
 #[derive(Clone, Debug, PartialEq)]
@@ -154,7 +154,7 @@ fn scalar(text: &str, span: Span, format: &JsonFormat) -> DataType {
             _ => DataType::Float64,
         },
         Kind::String { .. } if format.infer_timestamp && format.parser.timestamp(value).is_some() => {
-            crate::schema::ddl::timestamp_type()
+            deltaworks_spark::types::timestamp()
         }
         _ => DataType::Utf8,
     }
@@ -165,7 +165,7 @@ impl Seen {
         match self {
             Self::Nothing => DataType::Null,
             Self::Scalar(data_type) => data_type,
-            Self::List(item) => list_type(item.data_type()),
+            Self::List(item) => types::array(item.data_type()),
             Self::Object(fields) if fields.is_empty() => DataType::Null,
             Self::Object(fields) => DataType::Struct(
                 fields.into_iter().map(|(name, seen)| Field::new(name, seen.data_type(), true)).collect(),

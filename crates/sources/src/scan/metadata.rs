@@ -9,7 +9,7 @@ use deltaworks_spark::Result;
 
 use super::{HIDDEN_KEY, METADATA_COLUMN};
 use crate::format::FileTask;
-use crate::schema::ddl::timestamp_type;
+use deltaworks_spark::types;
 
 /// The column's field.
 pub(super) fn field() -> Field {
@@ -22,7 +22,7 @@ fn fields() -> Fields {
         Field::new("file_path", DataType::Utf8, true),
         Field::new("file_name", DataType::Utf8, true),
         Field::new("file_size", DataType::Int64, true),
-        Field::new("file_modification_time", timestamp_type(), true),
+        Field::new("file_modification_time", types::timestamp(), true),
         Field::new("file_block_start", DataType::Int64, true),
         Field::new("file_block_length", DataType::Int64, true),
     ])

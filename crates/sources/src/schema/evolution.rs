@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 
-use super::ddl::{list_type, map_type, timestamp_type};
+use deltaworks_spark::types;
 
 /// The type that holds values of both; STRING if none does.
 pub(crate) fn widest(a: &DataType, b: &DataType) -> DataType {
@@ -14,14 +14,14 @@ pub(crate) fn widest(a: &DataType, b: &DataType) -> DataType {
     match (a, b) {
         (DataType::Null, other) | (other, DataType::Null) => other.clone(),
         (DataType::Struct(a), DataType::Struct(b)) => DataType::Struct(merged(a, b, &mut widest)),
-        (DataType::List(a), DataType::List(b)) => list_type(widest(a.data_type(), b.data_type())),
+        (DataType::List(a), DataType::List(b)) => types::array(widest(a.data_type(), b.data_type())),
         (DataType::Map(a, _), DataType::Map(b, _)) => match (a.data_type(), b.data_type()) {
             (DataType::Struct(a), DataType::Struct(b)) if a.len() == 2 && b.len() == 2 => {
-                map_type(widest(a[0].data_type(), b[0].data_type()), widest(a[1].data_type(), b[1].data_type()))
+                types::map(widest(a[0].data_type(), b[0].data_type()), widest(a[1].data_type(), b[1].data_type()))
             }
             _ => DataType::Utf8,
         },
-        (DataType::Date32, DataType::Timestamp(..)) | (DataType::Timestamp(..), DataType::Date32) => timestamp_type(),
+        (DataType::Date32, DataType::Timestamp(..)) | (DataType::Timestamp(..), DataType::Date32) => types::timestamp(),
         _ => widened(a, b).or_else(|| widened(b, a)).unwrap_or(DataType::Utf8),
     }
 }
@@ -104,7 +104,7 @@ fn grown(known: &DataType, observed: &DataType, widen: bool) -> DataType {
         (DataType::Struct(a), DataType::Struct(b)) => {
             DataType::Struct(merged(a, b, &mut |old, new| grown(old, new, widen)))
         }
-        (DataType::List(a), DataType::List(b)) => list_type(grown(a.data_type(), b.data_type(), widen)),
+        (DataType::List(a), DataType::List(b)) => types::array(grown(a.data_type(), b.data_type(), widen)),
         _ if widen => widened(known, observed).unwrap_or_else(|| known.clone()),
         _ => known.clone(),
     }
@@ -122,7 +122,7 @@ fn solid(field: &Field) -> Field {
 fn solid_type(data_type: &DataType) -> DataType {
     match data_type {
         DataType::Null => DataType::Utf8,
-        DataType::List(item) => list_type(solid_type(item.data_type())),
+        DataType::List(item) => types::array(solid_type(item.data_type())),
         DataType::Struct(fields) => DataType::Struct(fields.iter().map(|field| solid(field)).collect()),
         other => other.clone(),
     }

@@ -9,9 +9,9 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use serde::{Deserialize, Serialize};
 
-use super::ddl::{format_type, parse_type};
 use crate::context::Location;
 use crate::errors::storage;
+use deltaworks_spark::types::{parse_data_type, sql_type_name};
 
 /// The first line of a schema file.
 const FORMAT_VERSION: &str = "v1";
@@ -83,7 +83,7 @@ impl SchemaStore {
 }
 
 fn encode(schema: &StoredSchema) -> Result<String> {
-    let column = |field: &Field| Column { name: field.name().clone(), data_type: format_type(field.data_type()) };
+    let column = |field: &Field| Column { name: field.name().clone(), data_type: sql_type_name(field.data_type()) };
     let content = FileContent {
         columns: schema.data.fields.iter().map(|field| column(field)).collect(),
         partition_columns: schema.partition.iter().map(column).collect(),
@@ -102,7 +102,7 @@ fn decode(text: &str, path: &str) -> Result<StoredSchema> {
         return Err(broken(format!("unknown version `{version}`")));
     }
     let content: FileContent = serde_json::from_str(json).map_err(|error| broken(error.to_string()))?;
-    let field = |column: &Column| Ok(Field::new(&column.name, parse_type(&column.data_type)?, true));
+    let field = |column: &Column| Ok(Field::new(&column.name, parse_data_type(&column.data_type)?, true));
     Ok(StoredSchema {
         data: Schema::new(content.columns.iter().map(field).collect::<Result<Vec<_>>>()?),
         partition: content.partition_columns.iter().map(field).collect::<Result<Vec<_>>>()?,

@@ -16,8 +16,8 @@ use deltaworks_spark::{Error, Result};
 use crate::listing::FileEntry;
 use crate::relation::FileRelation;
 use crate::scan::FileTable;
-use crate::schema::ddl::timestamp_type;
 use crate::stream::limit::Limit;
+use deltaworks_spark::types;
 
 /// The columns of the ledger: `path: Utf8`, `size: Int64`, `modification_time` and `discovered_at:
 /// Timestamp(us, UTC)`, none nullable.
@@ -25,8 +25,8 @@ pub fn ledger_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("path", DataType::Utf8, false),
         Field::new("size", DataType::Int64, false),
-        Field::new("modification_time", timestamp_type(), false),
-        Field::new("discovered_at", timestamp_type(), false),
+        Field::new("modification_time", types::timestamp(), false),
+        Field::new("discovered_at", types::timestamp(), false),
     ]))
 }
 
@@ -81,7 +81,7 @@ async fn read_ledger(ledger: Arc<dyn TableProvider>) -> Result<HashMap<String, i
     let mut seen: HashMap<String, i64> = HashMap::new();
     for batch in frame.collect().await? {
         let paths = cast(batch.column(0), &DataType::Utf8)?;
-        let times = cast(batch.column(1), &timestamp_type())?;
+        let times = cast(batch.column(1), &types::timestamp())?;
         let times = times.as_primitive::<TimestampMicrosecondType>();
         for (row, path) in paths.as_string::<i32>().iter().enumerate() {
             let Some(path) = path else { continue };

@@ -13,7 +13,7 @@ use deltaworks_spark::streaming::{Backlog, Offset, OpenContext, Slice, StreamRea
 use crate::context::{Clock, SourceContext};
 use crate::errors::invalid_option;
 use crate::options::Options;
-use crate::schema::ddl::timestamp_type;
+use deltaworks_spark::types;
 
 /// How rows come about.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,7 +55,7 @@ impl RateSource {
 
 fn rate_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
-        Field::new("timestamp", timestamp_type(), true),
+        Field::new("timestamp", types::timestamp(), true),
         Field::new("value", DataType::Int64, true),
     ]))
 }

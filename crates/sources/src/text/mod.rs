@@ -14,7 +14,7 @@ pub(crate) use column::{TextColumn, supports};
 use pattern::Pattern;
 
 use crate::options::Options;
-use crate::schema::ddl::timestamp_type;
+use deltaworks_spark::types;
 
 /// How scalar values are written.
 #[derive(Clone, Debug)]
@@ -133,7 +133,7 @@ impl TextParser {
                 return DataType::Date32;
             }
             if self.timestamp(text).is_some() {
-                return timestamp_type();
+                return types::timestamp();
             }
         }
         DataType::Utf8
@@ -207,6 +207,6 @@ mod tests {
             .map(|text| parser.infer(text, true))
             .collect();
         use DataType::*;
-        assert_eq!(seen, [Int32, Int64, Float64, Boolean, Date32, timestamp_type(), Utf8, Null, Utf8]);
+        assert_eq!(seen, [Int32, Int64, Float64, Boolean, Date32, types::timestamp(), Utf8, Null, Utf8]);
     }
 }
