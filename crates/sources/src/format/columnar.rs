@@ -35,7 +35,7 @@ pub(crate) fn spark_type(data_type: &DataType) -> DataType {
         | DataType::LargeList(item)
         | DataType::ListView(item)
         | DataType::FixedSizeList(item, _) => types::array(spark_type(item.data_type())),
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(|field| spark_field(field)).collect()),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(spark_field).collect()),
         DataType::Map(entries, _) => match entries.data_type() {
             DataType::Struct(pair) if pair.len() == 2 => {
                 types::map(spark_type(pair[0].data_type()), spark_type(pair[1].data_type()))

@@ -174,7 +174,7 @@ fn read_field<'a>(letter: char, count: usize, adjacent: bool, text: &'a str, par
         }
         'S' => {
             let (_, after) = number(1, 9)?;
-            parts.micros = fraction(text[..text.len() - after.len()].as_bytes()).0;
+            parts.micros = fraction(&text.as_bytes()[..text.len() - after.len()]).0;
             return Some(after);
         }
         'H' | 'k' | 'm' | 's' => {
