@@ -81,6 +81,7 @@ mod tests {
     use super::*;
 
     async fn attempts(retries: Retries, kind: Kind, failures: u32) -> (u32, bool) {
+        let retries = Retries { first_wait: Duration::ZERO, ..retries };
         let tried = Cell::new(0);
         let outcome = with_retries(retries, &EventEmitter::disconnected(), &CancellationToken::new(), || {
             tried.set(tried.get() + 1);
@@ -91,7 +92,7 @@ mod tests {
         (tried.get(), outcome.is_ok())
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn transient_errors_are_retried_and_user_errors_are_not() {
         assert_eq!(attempts(Retries::PRODUCTION, Kind::Unavailable, 2).await, (3, true));
         assert_eq!(attempts(Retries::PRODUCTION, Kind::Unavailable, 3).await, (3, false));
