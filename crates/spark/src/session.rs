@@ -55,7 +55,7 @@ pub fn session_context(options: SessionOptions) -> Result<SessionContext> {
     builder.expr_planners().get_or_insert_with(Vec::new).insert(0, Arc::new(SparkFunctionPlanner));
     let mut state = builder.build();
     datafusion_spark::register_all(&mut state)?;
-    functions::register(&mut state)?;
+    functions::register(&mut state, &options.conf)?;
     Ok(SessionContext::new_with_state(state))
 }
 
