@@ -78,8 +78,9 @@ def _trim(summary: traceback.TracebackException, paths: Paths) -> Location | Non
         if not frame.filename.startswith(os.path.dirname(os.__file__) + os.sep):
             location = Location(shown, frame.lineno or 0)
     summary.stack = traceback.StackSummary.from_list(kept)
-    if isinstance(summary.filename, str):
-        shown = paths.show(summary.filename)
+    filename = getattr(summary, "filename", None)
+    if isinstance(filename, str):
+        shown = paths.show(filename)
         location = Location(shown, int(summary.lineno or 0))
         summary.filename = shown
     for inner in (summary.__cause__, summary.__context__):

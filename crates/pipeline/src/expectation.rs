@@ -144,7 +144,7 @@ impl ExtensionPlanner for ExpectationPlanner {
         session: &dyn Session,
         context: &PhysicalPlanningContext,
     ) -> DataFusionResult<Option<Arc<dyn ExecutionPlan>>> {
-        let Some(node) = (node as &dyn std::any::Any).downcast_ref::<Expectations>() else { return Ok(None) };
+        let Some(node) = node.as_any().downcast_ref::<Expectations>() else { return Ok(None) };
         let [input] = physical_inputs else {
             return Err(DataFusionError::Internal("expectations have one input".to_owned()));
         };
@@ -165,7 +165,7 @@ pub fn metrics_of(plan: &LogicalPlan) -> DataFusionResult<Vec<Arc<ExpectationMet
     let mut found = Vec::new();
     plan.apply_with_subqueries(|node| {
         if let LogicalPlan::Extension(extension) = node
-            && let Some(node) = (extension.node.as_ref() as &dyn std::any::Any).downcast_ref::<Expectations>()
+            && let Some(node) = extension.node.as_any().downcast_ref::<Expectations>()
         {
             found.push(Arc::clone(&node.metrics));
         }

@@ -15,5 +15,6 @@ pub mod spec;
 pub mod storage;
 pub mod update;
 
-pub use pipeline::{Pipeline, QueryResult, UpdateOutcome, UpdateRequest, Validation};
+pub use pipeline::{Pipeline, QueryResult, UpdateOutcome, Validation};
 pub use session::EngineOptions;
+pub use update::UpdateRequest;

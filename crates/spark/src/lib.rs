@@ -17,6 +17,7 @@ pub mod naming;
 pub mod operators;
 pub mod relation;
 pub mod session;
+pub mod sql;
 pub mod streaming;
 pub mod types;
 

@@ -26,7 +26,7 @@ pub type Offset = serde_json::Value;
 
 /// Something that can be read a bounded slice at a time: files, a Delta table, a broker.
 #[async_trait]
-pub trait StreamSource: fmt::Debug + Send + Sync {
+pub trait StreamSource: Any + fmt::Debug + Send + Sync {
     /// What the event log calls it: `cloudFiles[/data/orders]`, `delta[bronze_orders]`.
     fn description(&self) -> String;
 
@@ -122,8 +122,11 @@ impl TableProvider for StreamingTable {
         _limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         Err(DataFusionError::from(
-            Error::user(format!("queries with streaming sources must be run by a flow: `{}`", self.source.description()))
-                .with_help("Read it without STREAM (spark.read instead of spark.readStream)."),
+            Error::user(format!(
+                "queries with streaming sources must be run by a flow: `{}`",
+                self.source.description()
+            ))
+            .with_help("Read it without STREAM (spark.read instead of spark.readStream)."),
         ))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use apache_spark_connect_proto::spark::connect as proto;
+use deltaworks_spark::connect::proto;
 use arrow::datatypes::SchemaRef;
 use deltaworks_spark::diagnostic::{Diagnostic, SourceLocation};
 use deltaworks_spark::sql::SqlQuery;

@@ -14,7 +14,7 @@ use datafusion::datasource::{DefaultTableSource, provider_as_source, source_as_p
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan, TableType};
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::sql::TableReference;
+use datafusion::common::TableReference;
 use deltaworks_spark::relation::TimeTravel;
 use deltaworks_spark::streaming::{OpenContext, StreamReader, StreamSource, StreamingTable, streaming_source};
 use deltaworks_spark::{Error, Result};

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
-use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 use datafusion::prelude::SessionContext;
 use deltaworks_spark::types::type_name;
-use deltaworks_spark::{Error, Result, sql};
+use deltaworks_spark::relation::{RelationRequest, RelationResolver};
+use deltaworks_spark::{Error, Result, connect, sql};
+use async_trait::async_trait;
 
 use crate::definitions::{Condition, Expectation, Output};
 use crate::expectation::{BoundExpectation, ExpectationMetrics, Expectations};
@@ -28,7 +29,7 @@ pub fn guard(plan: LogicalPlan, output: &Output, dataset: &str, ctx: &SessionCon
                 .with_help("Names of expectations are unique per dataset.")
                 .at(expectation.location.clone()));
         }
-        let predicate = bind(expectation, plan.schema(), ctx).map_err(|error| {
+        let predicate = bind(expectation, &plan, ctx).map_err(|error| {
             error.context(format!("in expectation `{}` of `{dataset}`", expectation.name)).at(expectation.location.clone())
         })?;
         bound.push(BoundExpectation { name: expectation.name.clone(), predicate, action: expectation.action });
@@ -39,10 +40,11 @@ pub fn guard(plan: LogicalPlan, output: &Output, dataset: &str, ctx: &SessionCon
     Ok(node.into_plan())
 }
 
-fn bind(expectation: &Expectation, schema: &DFSchema, ctx: &SessionContext) -> Result<Expr> {
+fn bind(expectation: &Expectation, plan: &LogicalPlan, ctx: &SessionContext) -> Result<Expr> {
+    let schema = plan.schema();
     let predicate = match &expectation.condition {
         Condition::Sql(text) => sql::plan_expression(ctx, text, schema, &expectation.location)?,
-        Condition::Column(column) => deltaworks_spark::connect::plan_expression(ctx, column, schema)?,
+        Condition::Column(column) => connect::plan::plan_expression(ctx, column, plan, &NoRelations)?,
     };
     refuse_non_row_constructs(&predicate)?;
     let data_type = predicate.get_type(schema)?;
@@ -52,6 +54,16 @@ fn bind(expectation: &Expectation, schema: &DFSchema, ctx: &SessionContext) -> R
             .with_help("Write a comparison, such as `amount > 0`."));
     }
     Ok(predicate)
+}
+
+/// A condition on one row reads nothing else.
+struct NoRelations;
+
+#[async_trait]
+impl RelationResolver for NoRelations {
+    async fn resolve(&self, _request: &RelationRequest) -> Result<LogicalPlan> {
+        Err(Error::user("an expectation cannot contain a subquery").with_condition("INVALID_EXPECTATION"))
+    }
 }
 
 fn refuse_non_row_constructs(predicate: &Expr) -> Result<()> {

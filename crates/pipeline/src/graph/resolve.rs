@@ -101,7 +101,6 @@ impl Trail {
 }
 
 /// A dataset as those who read it see it.
-#[derive(Debug)]
 pub(super) struct ResolvedDataset {
     pub(super) name: DatasetName,
     pub(super) kind: OutputKind,
@@ -229,7 +228,7 @@ impl<'a> Resolver<'a> {
         let relations = FlowRelations::of_flow(self, flow, ctx.clone(), trail.clone())?;
         let plan = match &flow.query {
             FlowQuery::Sql(query) => sql::plan_query(&ctx, query, &relations).await?,
-            FlowQuery::Relation(relation) => connect::plan_relation(&ctx, relation, &relations).await?,
+            FlowQuery::Relation(relation) => connect::plan::plan_relation(&ctx, relation, &relations).await?,
             FlowQuery::AutoCdc { construct } => {
                 return Err(Error::unsupported(format!("`{construct}` (change data capture)"))
                     .with_help("Remove the flow to run the rest of the pipeline."));
@@ -293,9 +292,13 @@ impl<'a> Resolver<'a> {
         for flow in flows.iter().filter(|flow| !flow.conf.ansi) {
             for cast in deltaworks_spark::coercion::lenient_casts(&flow.plan) {
                 self.diagnostics.lock().push(
-                    Diagnostic::warning(cast.to_string())
-                        .at(cast.location().unwrap_or_else(|| flow.flow.location.clone()))
-                        .with_help(cast.help()),
+                    Diagnostic::warning(format!(
+                        "`{}` is text and is compared as {}: '0.5' becomes 0, and what is no number becomes NULL",
+                        cast.expression,
+                        cast.to
+                    ))
+                    .at(flow.flow.location.clone())
+                    .with_help(format!("Write the cast that is meant: {}.", cast.suggestion)),
                 );
             }
         }

@@ -149,6 +149,7 @@ impl Remembered {
 
 /// A named step of the protocol: tests make it fail or kill the process here.
 fn reached(step: &'static str) -> Result<()> {
+    tracing::trace!(step, "batch");
     fail::fail_point!(step, |_| Err(Error::internal(format!("failpoint {step}"))));
     Ok(())
 }

@@ -66,7 +66,7 @@ fn flow_definition(graph: &Graph, flow: &ResolvedFlow, namespace: &Namespace) ->
             Some(kind) if kind.is_view() => FlowType::View,
             _ => FlowType::Append,
         },
-        schema_json: deltaworks_spark::types::schema_to_json(flow.plan.schema().as_arrow()).ok(),
+        schema_json: Some(deltaworks_spark::types::schema_to_json(flow.plan.schema().as_arrow())),
         explain_text: Some(flow.plan.display_indent().to_string()),
         comment: flow.flow.comment.clone(),
         spark_conf: flow.flow.conf.clone(),

@@ -79,7 +79,9 @@ impl<'a> Planner<'a> {
         match kind {
             RelType::Read(read) => self.read(read).await,
             RelType::LocalRelation(local) => self.local_relation(local),
-            RelType::CachedLocalRelation(cached) => self.cached_local_relation(std::slice::from_ref(&cached.hash), None),
+            RelType::CachedLocalRelation(cached) => {
+                self.cached_local_relation(std::slice::from_ref(&cached.hash), None)
+            }
             RelType::ChunkedCachedLocalRelation(cached) => {
                 self.cached_local_relation(&cached.data_hashes, cached.schema_hash.as_deref())
             }

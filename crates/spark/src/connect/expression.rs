@@ -50,11 +50,10 @@ impl<'a> Expressions<'a> {
             .into_iter()
             .map(|item| match item {
                 Item::Column(output) => Ok(output),
-                Item::Generator(generator) => Err(Error::user(format!(
-                    "the generator `{}` is not allowed here",
-                    generator.function
-                ))
-                .with_condition("UNSUPPORTED_GENERATOR.OUTSIDE_SELECT")),
+                Item::Generator(generator) => {
+                    Err(Error::user(format!("the generator `{}` is not allowed here", generator.function))
+                        .with_condition("UNSUPPORTED_GENERATOR.OUTSIDE_SELECT"))
+                }
             })
             .collect()
     }
@@ -79,14 +78,16 @@ impl<'a> Expressions<'a> {
                 let mut planned = self.plan(inner)?.unalias();
                 if let Some(metadata) = alias.metadata.as_deref().filter(|text| *text != "{}") {
                     let metadata = types::metadata_from_json(metadata);
-                    planned = planned.alias_with_metadata(name, Some(metadata.into_iter().collect::<std::collections::BTreeMap<_, _>>().into()));
+                    planned = planned.alias_with_metadata(
+                        name,
+                        Some(metadata.into_iter().collect::<std::collections::BTreeMap<_, _>>().into()),
+                    );
                 }
                 items.push(Item::Column(Output::computed(planned, name)));
             }
             ExprType::UnresolvedAttribute(attribute) if self.variables.is_empty() => {
                 let parts = split_identifier(&attribute.unparsed_identifier)?;
-                let (column, rest) =
-                    self.scope.resolve(&parts, attribute.plan_id, self.planner.conf.case_sensitive)?;
+                let (column, rest) = self.scope.resolve(&parts, attribute.plan_id, self.planner.conf.case_sensitive)?;
                 if rest.is_empty() {
                     items.push(Item::Column(Output::passed(column)));
                 } else {
@@ -128,9 +129,10 @@ impl<'a> Expressions<'a> {
         }
         let columns = self.scope.visible();
         Ok(match star.plan_id {
-            Some(plan_id) => {
-                columns.filter(|column| column.origins.iter().any(|o| o.plan_id == plan_id)).map(Output::passed).collect()
-            }
+            Some(plan_id) => columns
+                .filter(|column| column.origins.iter().any(|o| o.plan_id == plan_id))
+                .map(Output::passed)
+                .collect(),
             None => columns.map(Output::passed).collect(),
         })
     }
@@ -143,7 +145,10 @@ impl<'a> Expressions<'a> {
             .visible()
             .filter(|column| {
                 column.qualifier.len() >= target.len()
-                    && column.qualifier[column.qualifier.len() - target.len()..].iter().zip(target).all(|(a, b)| same(a, b))
+                    && column.qualifier[column.qualifier.len() - target.len()..]
+                        .iter()
+                        .zip(target)
+                        .all(|(a, b)| same(a, b))
             })
             .map(Output::passed)
             .collect();
@@ -155,17 +160,23 @@ impl<'a> Expressions<'a> {
         match expr.get_type(self.scope.schema())? {
             DataType::Struct(fields) => fields
                 .iter()
-                .map(|field| Ok(Output::computed(faces::get_field(self.planner, expr.clone(), field.name())?, field.name())))
+                .map(|field| {
+                    Ok(Output::computed(faces::get_field(self.planner, expr.clone(), field.name())?, field.name()))
+                })
                 .collect(),
-            other => Err(Error::user(format!("`{}` is of type `{other}`: only a struct can be expanded with `.*`", target.join(".")))
-                .with_condition("INVALID_USAGE_OF_STAR_OR_REGEX")),
+            other => Err(Error::user(format!(
+                "`{}` is of type `{other}`: only a struct can be expanded with `.*`",
+                target.join(".")
+            ))
+            .with_condition("INVALID_USAGE_OF_STAR_OR_REGEX")),
         }
     }
 
     fn regex(&self, pattern: &str) -> Result<Vec<Output>> {
         let inner = pattern.strip_prefix('`').and_then(|rest| rest.strip_suffix('`'));
         let Some(inner) = inner else {
-            let (column, _) = self.scope.resolve(&split_identifier(pattern)?, None, self.planner.conf.case_sensitive)?;
+            let (column, _) =
+                self.scope.resolve(&split_identifier(pattern)?, None, self.planner.conf.case_sensitive)?;
             return Ok(vec![Output::passed(column)]);
         };
         let regex = regex::RegexBuilder::new(&format!("^(?:{inner})$"))
@@ -182,7 +193,9 @@ impl<'a> Expressions<'a> {
     pub fn plan(&self, expr: &Expression) -> Result<Expr> {
         match kind(expr)? {
             ExprType::Literal(value) => Ok(lit(literal::scalar(value)?)),
-            ExprType::UnresolvedAttribute(attribute) => self.attribute(&attribute.unparsed_identifier, attribute.plan_id),
+            ExprType::UnresolvedAttribute(attribute) => {
+                self.attribute(&attribute.unparsed_identifier, attribute.plan_id)
+            }
             ExprType::UnresolvedFunction(function) => self.function(function),
             ExprType::CallFunction(call) => {
                 let name = split_identifier(&call.function_name)?.pop().unwrap_or_default();
@@ -214,9 +227,10 @@ impl<'a> Expressions<'a> {
                 _ => Err(Error::user(format!("`{}` is not one column", regex.col_name))
                     .with_condition("INVALID_USAGE_OF_STAR_OR_REGEX")),
             },
-            ExprType::CommonInlineUserDefinedFunction(function) => {
-                Err(Error::unsupported(format!("the Python function `{}`: running user-defined functions", function.function_name)))
-            }
+            ExprType::CommonInlineUserDefinedFunction(function) => Err(Error::unsupported(format!(
+                "the Python function `{}`: running user-defined functions",
+                function.function_name
+            ))),
             ExprType::LambdaFunction(_) => Err(Error::user("a lambda function can only be an argument of a function")),
             ExprType::MergeAction(_) => Err(Error::unsupported("`MERGE`")),
             ExprType::TypedAggregateExpression(_) => Err(Error::unsupported("a typed aggregate of the JVM")),
@@ -275,16 +289,19 @@ impl<'a> Expressions<'a> {
         match (child.get_type(schema)?, &key) {
             (DataType::Struct(fields), Expr::Literal(ScalarValue::Utf8(Some(wanted)), _)) => {
                 let same = |field: &&std::sync::Arc<Field>| {
-                    field.name() == wanted || (!self.planner.conf.case_sensitive && field.name().eq_ignore_ascii_case(wanted))
+                    field.name() == wanted
+                        || (!self.planner.conf.case_sensitive && field.name().eq_ignore_ascii_case(wanted))
                 };
                 let field = fields.iter().find(same).ok_or_else(|| {
                     let names: Vec<_> = fields.iter().map(|field| format!("`{}`", field.name())).collect();
-                    Error::user(format!("no such struct field `{wanted}` in {}", names.join(", "))).with_condition("FIELD_NOT_FOUND")
+                    Error::user(format!("no such struct field `{wanted}` in {}", names.join(", ")))
+                        .with_condition("FIELD_NOT_FOUND")
                 })?;
                 faces::get_field(self.planner, child, field.name())
             }
             (DataType::Struct(_), _) => {
-                Err(Error::user("the field of a struct must be named by a string").with_condition("INVALID_EXTRACT_FIELD"))
+                Err(Error::user("the field of a struct must be named by a string")
+                    .with_condition("INVALID_EXTRACT_FIELD"))
             }
             (DataType::List(_) | DataType::LargeList(_), Expr::Literal(ScalarValue::Utf8(Some(field)), _)) => {
                 faces::fields_of_elements(self.planner, child, field, schema)
@@ -329,7 +346,8 @@ impl<'a> Expressions<'a> {
         let DataType::Struct(fields) = base.get_type(self.scope.schema())? else {
             return Err(Error::user(format!("cannot change field `{first}` of something that is not a struct")));
         };
-        let same = |name: &str| name == first || (!self.planner.conf.case_sensitive && name.eq_ignore_ascii_case(first));
+        let same =
+            |name: &str| name == first || (!self.planner.conf.case_sensitive && name.eq_ignore_ascii_case(first));
         let mut arguments = Vec::with_capacity(fields.len() * 2);
         let mut found = false;
         for field in &fields {
@@ -348,8 +366,11 @@ impl<'a> Expressions<'a> {
             arguments.extend([lit(first), value]);
         }
         let rebuilt = faces::scalar_function(self.planner, "named_struct", arguments)?;
-        Ok(datafusion::logical_expr::when(base.is_null(), lit(ScalarValue::try_from(&rebuilt.get_type(self.scope.schema())?)?))
-            .otherwise(rebuilt)?)
+        Ok(datafusion::logical_expr::when(
+            base.is_null(),
+            lit(ScalarValue::try_from(&rebuilt.get_type(self.scope.schema())?)?),
+        )
+        .otherwise(rebuilt)?)
     }
 
     fn subquery(&self, message: &super::proto::SubqueryExpression) -> Result<Expr> {
@@ -357,7 +378,11 @@ impl<'a> Expressions<'a> {
         let plan = self.planner.subqueries.get(&message.plan_id).ok_or_else(|| {
             Error::internal(format!("the subquery refers to plan {}, which was not sent", message.plan_id))
         })?;
-        let subquery = Subquery { subquery: std::sync::Arc::new(plan.clone()), outer_ref_columns: Vec::new(), spans: Default::default() };
+        let subquery = Subquery {
+            subquery: std::sync::Arc::new(plan.clone()),
+            outer_ref_columns: Vec::new(),
+            spans: Default::default(),
+        };
         match message.subquery_type() {
             SubqueryType::Scalar => Ok(Expr::ScalarSubquery(subquery)),
             SubqueryType::Exists => Ok(Expr::Exists(Exists::new(subquery, false))),

@@ -170,8 +170,9 @@ fn extension<T: DeserializeOwned + Default>(location: Option<&proto::SourceCodeL
             .map_err(|error| Error::internal("an extension is not a Struct").with_source(error))?;
         let mut fields = json_object(decoded);
         if let Some(value) = fields.remove(key) {
-            return serde_json::from_value(value)
-                .map_err(|error| Error::internal(format!("the `{key}` extension is malformed: {error}")).with_source(error));
+            return serde_json::from_value(value).map_err(|error| {
+                Error::internal(format!("the `{key}` extension is malformed: {error}")).with_source(error)
+            });
         }
     }
     Ok(T::default())
@@ -246,9 +247,13 @@ mod tests {
         ]);
         let list = Value { kind: Some(Kind::ListValue(prost_types::ListValue { values: vec![expectation] })) };
         let root = object(vec![("output", nested(vec![("expectations", list)]))]);
-        let any = prost_types::Any { type_url: "type.googleapis.com/google.protobuf.Struct".to_owned(), value: root.encode_to_vec() };
+        let any = prost_types::Any {
+            type_url: "type.googleapis.com/google.protobuf.Struct".to_owned(),
+            value: root.encode_to_vec(),
+        };
         let location = proto::SourceCodeLocation { extension: vec![any], ..Default::default() };
-        let output = proto::pipeline_command::DefineOutput { source_code_location: Some(location), ..Default::default() };
+        let output =
+            proto::pipeline_command::DefineOutput { source_code_location: Some(location), ..Default::default() };
         let extension = output_extension(&output).unwrap();
         assert_eq!(
             extension.expectations,

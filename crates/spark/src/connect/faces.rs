@@ -3,22 +3,25 @@
 //! Everything that decides Spark's semantics is behind these few functions, so that the same rules
 //! hold for SQL and for Connect.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Schema};
-use datafusion::common::{Column, DFSchema, ScalarValue};
+use arrow::datatypes::{DataType, FieldRef, Schema};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema, ExprSchema, ScalarValue, TableReference};
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::context::SessionContext;
-use datafusion::logical_expr::expr::{AggregateFunction, ScalarFunction};
-use datafusion::logical_expr::{
-    AggregateUDF, BinaryExpr, Case, Cast, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, ScalarUDF, TryCast,
-    lit, when,
-};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{Case, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, lit, when};
 
 use super::context::Planner;
 use super::expression::{Expressions, Item};
+use super::scope::Output;
 use crate::conf::SparkConf;
+use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
+use crate::functions::FunctionCall;
+use crate::sql::query::parse_query;
 
 /// What a cast does with values that do not fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,81 +39,83 @@ pub(super) struct SqlArguments {
 }
 
 /// The settings of a session.
-pub(super) fn conf_of(_ctx: &SessionContext) -> SparkConf {
-    SparkConf::pipeline_defaults()
+pub(super) fn conf_of(ctx: &SessionContext) -> SparkConf {
+    crate::session::conf_of(&ctx.state())
 }
 
 pub(super) fn parse_type(text: &str) -> Result<DataType> {
-    Ok(match text {
-        "int" | "INT" | "integer" => DataType::Int32,
-        "string" => DataType::Utf8,
-        "bigint" | "long" => DataType::Int64,
-        "double" => DataType::Float64,
-        other => return Err(Error::unsupported(format!("type `{other}`"))),
-    })
+    crate::types::parse_data_type(text)
 }
 
 pub(super) fn parse_schema(text: &str) -> Result<Schema> {
-    Err(Error::unsupported(format!("schema `{text}`")))
+    crate::types::parse_schema(text)
 }
 
 pub(super) fn type_name(data_type: &DataType) -> String {
-    data_type.to_string()
+    crate::types::type_name(data_type)
 }
 
 pub(super) fn canonical(data_type: &DataType) -> DataType {
-    data_type.clone()
+    crate::types::canonical(data_type)
 }
 
 /// A cast with Spark's semantics.
-pub(super) fn cast(expr: Expr, to: &DataType, mode: CastMode, schema: &DFSchema, _conf: &SparkConf) -> Result<Expr> {
-    if expr.get_type(schema)? == *to {
-        return Ok(expr);
-    }
-    Ok(match mode {
-        CastMode::Try => Expr::TryCast(TryCast::new(Box::new(expr), to.clone())),
-        _ => Expr::Cast(Cast::new(Box::new(expr), to.clone())),
-    })
+pub(super) fn cast(expr: Expr, to: &DataType, mode: CastMode, schema: &DFSchema, conf: &SparkConf) -> Result<Expr> {
+    let from = expr.get_type(schema)?;
+    let mode = match mode {
+        CastMode::Legacy => crate::cast::CastMode::Lenient,
+        CastMode::Ansi => crate::cast::CastMode::Ansi,
+        CastMode::Try => crate::cast::CastMode::Try,
+    };
+    crate::cast::spark_cast(expr, &from, to, mode, conf)
 }
 
 /// A cast between types on which Arrow and Spark agree.
 pub(super) fn plain_cast(expr: Expr, to: &DataType) -> Expr {
-    Expr::Cast(Cast::new(Box::new(expr), to.clone()))
+    crate::cast::cast_expr(expr, to.clone())
 }
 
 /// An operator with Spark's coercion of its operands.
-pub(super) fn binary_op(left: Expr, operator: Operator, right: Expr, _schema: &DFSchema, _conf: &SparkConf) -> Result<Expr> {
-    Ok(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), operator, Box::new(right))))
+pub(super) fn binary_op(
+    left: Expr,
+    operator: Operator,
+    right: Expr,
+    schema: &DFSchema,
+    conf: &SparkConf,
+) -> Result<Expr> {
+    crate::coercion::binary_op(left, operator, right, schema, conf)
 }
 
 /// The type two columns of a set operation, or two branches of a case, have in common.
 pub(super) fn common_type(left: &DataType, right: &DataType) -> Result<DataType> {
-    datafusion::logical_expr::type_coercion::binary::type_union_coercion(left, right).ok_or_else(|| {
-        Error::user(format!("types `{}` and `{}` have no common type", type_name(left), type_name(right)))
-            .with_condition("DATATYPE_MISMATCH.DATA_DIFF_TYPES")
-    })
+    let null = |data_type: &DataType| Ok::<_, Error>(lit(ScalarValue::try_from(data_type)?));
+    let (left, right) = (null(left)?, null(right)?);
+    crate::coercion::common_type(&[&left, &right], DFSchema::empty_ref(), &SparkConf::pipeline_defaults())
 }
 
-pub(super) fn in_list(value: Expr, list: Vec<Expr>, _schema: &DFSchema, _conf: &SparkConf) -> Result<Expr> {
-    Ok(value.in_list(list, false))
+/// A node whose operands are planned, with Spark's implicit casts.
+pub(super) fn resolve(expr: Expr, schema: &DFSchema, conf: &SparkConf) -> Result<Expr> {
+    crate::coercion::resolve(expr, schema, conf)
 }
 
-pub(super) fn case(case: Case, _schema: &DFSchema, _conf: &SparkConf) -> Result<Expr> {
-    Ok(Expr::Case(case))
+pub(super) fn in_list(value: Expr, list: Vec<Expr>, schema: &DFSchema, conf: &SparkConf) -> Result<Expr> {
+    resolve(value.in_list(list, false), schema, conf)
 }
 
-pub(super) fn call_scalar(function: Arc<ScalarUDF>, args: Vec<Expr>, _schema: &DFSchema, _conf: &SparkConf) -> Result<Expr> {
-    Ok(Expr::ScalarFunction(ScalarFunction { func: function, args }))
+pub(super) fn case(case: Case, schema: &DFSchema, conf: &SparkConf) -> Result<Expr> {
+    resolve(Expr::Case(case), schema, conf)
 }
 
-pub(super) fn call_aggregate(
-    function: Arc<AggregateUDF>,
+/// A call of one of Spark's functions.
+pub(super) fn call(
+    planner: &Planner<'_>,
+    name: &str,
     args: Vec<Expr>,
     distinct: bool,
-    _schema: &DFSchema,
-    _conf: &SparkConf,
+    schema: &DFSchema,
 ) -> Result<Expr> {
-    Ok(Expr::AggregateFunction(AggregateFunction::new_udf(function, args, distinct, None, Vec::new(), None)))
+    let call = FunctionCall { name: name.to_owned(), args, distinct, ..FunctionCall::default() };
+    crate::functions::call(call, schema, &planner.conf, planner.state.as_ref())
 }
 
 /// A call of a scalar function that every session has.
@@ -145,7 +150,12 @@ pub(super) fn map_value(planner: &Planner<'_>, child: Expr, key: Expr, schema: &
 }
 
 /// `structs.field` for an array of structs: the field of every element.
-pub(super) fn fields_of_elements(_planner: &Planner<'_>, _child: Expr, field: &str, _schema: &DFSchema) -> Result<Expr> {
+pub(super) fn fields_of_elements(
+    _planner: &Planner<'_>,
+    _child: Expr,
+    field: &str,
+    _schema: &DFSchema,
+) -> Result<Expr> {
     Err(Error::unsupported(format!("the field `{field}` of an array of structs"))
         .with_help("Use transform(array, x -> x.field)."))
 }
@@ -153,7 +163,9 @@ pub(super) fn fields_of_elements(_planner: &Planner<'_>, _child: Expr, field: &s
 /// A random number from 0 up to 1 for every row.
 pub(super) fn random(planner: &Planner<'_>, seed: Option<i64>) -> Result<Expr> {
     match (seed, planner.state.udf("rand")) {
-        (Some(seed), Ok(function)) => Ok(Expr::ScalarFunction(ScalarFunction { func: function, args: vec![lit(seed)] })),
+        (Some(seed), Ok(function)) => {
+            Ok(Expr::ScalarFunction(ScalarFunction { func: function, args: vec![lit(seed)] }))
+        }
         _ => scalar_function(planner, "random", Vec::new()),
     }
 }
@@ -166,33 +178,86 @@ pub(super) fn range_plan(planner: &Planner<'_>, start: i64, end: i64, step: i64,
     let provider = function.create_table_provider(&arguments)?;
     let source = datafusion::datasource::provider_as_source(provider);
     let plan = LogicalPlanBuilder::scan("range", source, None)?;
-    let column = plan.schema().columns().into_iter().next().ok_or_else(|| Error::internal("a range without a column"))?;
+    let column =
+        plan.schema().columns().into_iter().next().ok_or_else(|| Error::internal("a range without a column"))?;
     Ok(plan.project(vec![Expr::Column(column).alias(name)])?.build()?)
 }
 
 /// A query in SQL text.
-pub(super) async fn plan_query(_planner: &Planner<'_>, text: &str, _arguments: SqlArguments) -> Result<LogicalPlan> {
-    Err(Error::unsupported(format!("SQL text `{text}`")))
+pub(super) async fn plan_query(planner: &Planner<'_>, text: &str, arguments: SqlArguments) -> Result<LogicalPlan> {
+    let query = parse_query(text, &SourceLocation::new("<sql>", 1, 1))?;
+    let plan = crate::sql::query::plan_query(planner.ctx, &query, planner.resolver).await?;
+    if arguments.named.is_empty() && arguments.positional.is_empty() {
+        return Ok(plan);
+    }
+    Err(Error::unsupported("`spark.sql` with parameters").with_help("Put the values into the text."))
 }
 
 /// An expression in SQL text over the columns of a scope.
-pub(super) fn plan_expression(_expressions: &Expressions<'_>, text: &str) -> Result<Expr> {
-    Err(Error::unsupported(format!("SQL expression `{text}`")))
+pub(super) fn plan_expression(expressions: &Expressions<'_>, text: &str) -> Result<Expr> {
+    let (schema, columns) = shown_schema(expressions)?;
+    let planned = crate::sql::query::plan_expression(
+        expressions.planner.ctx,
+        text,
+        &schema,
+        &SourceLocation::new("<expr>", 1, 1),
+    )?;
+    to_plan_columns(planned, &columns)
 }
 
 /// One item of a SQL select list.
-pub(super) fn plan_select_item(_expressions: &Expressions<'_>, text: &str) -> Result<Vec<Item>> {
-    Err(Error::unsupported(format!("SQL expression `{text}`")))
+pub(super) fn plan_select_item(expressions: &Expressions<'_>, text: &str) -> Result<Vec<Item>> {
+    let (schema, columns) = shown_schema(expressions)?;
+    let location = SourceLocation::new("<expr>", 1, 1);
+    crate::sql::query::plan_expressions(expressions.planner.ctx, text, &schema, &location)?
+        .into_iter()
+        .map(|planned| {
+            let name = match &planned {
+                Expr::Alias(alias) => alias.name.clone(),
+                Expr::Column(column) => column.name.clone(),
+                other => crate::naming::column_name(other),
+            };
+            let expr = to_plan_columns(planned, &columns)?.unalias();
+            Ok(Item::Column(Output::computed(expr, name)))
+        })
+        .collect()
 }
 
-/// A literal of a type that has no value.
-#[allow(dead_code)]
-fn null(data_type: &DataType) -> Result<Expr> {
-    let _ = Column::new_unqualified("x");
-    Ok(lit(ScalarValue::try_from(data_type)?))
+/// The columns under the names the user sees, and the plan's columns they stand for.
+fn shown_schema(expressions: &Expressions<'_>) -> Result<(DFSchema, HashMap<Column, Column>)> {
+    let scope = expressions.scope;
+    let mut fields: Vec<(Option<TableReference>, FieldRef)> = Vec::new();
+    let mut columns = HashMap::new();
+    for (i, column) in scope.columns.iter().enumerate() {
+        let field = scope.schema().field_from_column(&column.column)?;
+        let field = Arc::new(field.as_ref().clone().with_name(&column.name));
+        let mut table = column.qualifier.last().map(|name| TableReference::bare(name.as_str()));
+        let taken = |table: &Option<TableReference>| {
+            fields
+                .iter()
+                .any(|(other, f)| f.name() == &column.name && (other == table || table.is_none() || other.is_none()))
+        };
+        if taken(&table) {
+            table = Some(TableReference::bare(format!("duplicate_{i}")));
+        }
+        columns.insert(Column::new(table.clone(), &column.name), column.column.clone());
+        fields.push((table, field));
+    }
+    Ok((DFSchema::new_with_metadata(fields, Default::default())?, columns))
+}
+
+fn to_plan_columns(expr: Expr, columns: &HashMap<Column, Column>) -> Result<Expr> {
+    let rewritten = expr.transform_down(|node| match &node {
+        Expr::Column(column) => match columns.get(column) {
+            Some(actual) => Ok(Transformed::yes(Expr::Column(actual.clone()))),
+            None => Ok(Transformed::no(node)),
+        },
+        _ => Ok(Transformed::no(node)),
+    })?;
+    Ok(rewritten.data)
 }
 
 /// The DDL text of a schema.
 pub(super) fn ddl(schema: &Schema) -> String {
-    schema.fields().iter().map(|f| format!("{} {}", f.name(), f.data_type())).collect::<Vec<_>>().join(",")
+    crate::types::ddl(schema)
 }

@@ -43,39 +43,19 @@ impl Expressions<'_> {
             return self.higher_order(&lower, arguments);
         }
         let arguments = self.arguments(arguments)?;
-        self.registered(&lower, name, arguments, distinct)
+        self.registered(name, arguments, distinct)
     }
 
     fn arguments(&self, arguments: &[Expression]) -> Result<Vec<Expr>> {
         Ok(self.plan_all(arguments)?.into_iter().map(Expr::unalias).collect())
     }
 
-    fn registered(&self, lower: &str, name: &str, arguments: Vec<Expr>, distinct: bool) -> Result<Expr> {
-        let state = &self.planner.state;
-        if let Ok(function) = state.udf(lower) {
-            return faces::call_scalar(function, arguments, self.scope.schema(), &self.planner.conf);
-        }
-        if let Ok(function) = state.udaf(lower) {
-            return faces::call_aggregate(function, arguments, distinct, self.scope.schema(), &self.planner.conf);
-        }
-        if state.udwf(lower).is_ok() {
+    fn registered(&self, name: &str, arguments: Vec<Expr>, distinct: bool) -> Result<Expr> {
+        if crate::functions::kind(name, self.planner.state.as_ref()) == Some(crate::functions::Kind::Window) {
             return Err(Error::user(format!("the window function `{name}` needs an `OVER` clause"))
                 .with_condition("WINDOW_FUNCTION_WITHOUT_OVER_CLAUSE"));
         }
-        Err(self.unknown(name))
-    }
-
-    fn unknown(&self, name: &str) -> Error {
-        let state = &self.planner.state;
-        let mut names: Vec<String> = state.udfs().into_iter().chain(state.udafs()).chain(state.udwfs()).collect();
-        names.sort_by_key(|candidate| strsim::damerau_levenshtein(candidate, &name.to_ascii_lowercase()));
-        let error = Error::user(format!("function `{name}` does not exist")).with_condition("UNRESOLVED_ROUTINE");
-        match names.first() {
-            Some(nearest) if strsim::damerau_levenshtein(nearest, &name.to_ascii_lowercase()) <= 2 => {
-                error.with_help(format!("Did you mean `{nearest}`?"))
-            }
-            _ => error.with_help("It may be a function of Spark that is not supported yet."),
-        }
+        faces::call(self.planner, name, arguments, distinct, self.scope.schema())
     }
 
     /// The operators that Spark Connect sends as functions.
@@ -108,13 +88,14 @@ impl Expressions<'_> {
 
     fn renamed(&self, function: &str, arguments: &[Expression]) -> Result<Option<Expr>> {
         let arguments = self.arguments(arguments)?;
-        self.registered(function, function, arguments, false).map(Some)
+        self.registered(function, arguments, false).map(Some)
     }
 
     fn exactly<const N: usize>(&self, name: &str, arguments: &[Expression]) -> Result<[Expr; N]> {
         let planned = self.arguments(arguments)?;
         <[Expr; N]>::try_from(planned).map_err(|planned| {
-            Error::user(format!("`{name}` takes {N} arguments, got {}", planned.len())).with_condition("WRONG_NUM_ARGS.WITHOUT_SUGGESTION")
+            Error::user(format!("`{name}` takes {N} arguments, got {}", planned.len()))
+                .with_condition("WRONG_NUM_ARGS.WITHOUT_SUGGESTION")
         })
     }
 
@@ -125,7 +106,9 @@ impl Expressions<'_> {
             _ => return Err(Error::user(format!("`{name}` takes two or three arguments"))),
         };
         let [value, pattern] = self.exactly::<2>(name, &arguments)?;
-        let text = |expr: Expr| faces::cast(expr, &DataType::Utf8, faces::CastMode::Legacy, self.scope.schema(), &self.planner.conf);
+        let text = |expr: Expr| {
+            faces::cast(expr, &DataType::Utf8, faces::CastMode::Legacy, self.scope.schema(), &self.planner.conf)
+        };
         Ok(Expr::Like(Like::new(false, Box::new(text(value)?), Box::new(pattern), Some(escape), name == "ilike")))
     }
 
@@ -134,7 +117,8 @@ impl Expressions<'_> {
             Expr::Literal(ScalarValue::Utf8(Some(text)), _) if text.chars().count() == 1 => {
                 Ok(text.chars().next().unwrap_or('\\'))
             }
-            _ => Err(Error::user("the escape character must be a string of one character").with_condition("INVALID_ESCAPE_CHAR")),
+            _ => Err(Error::user("the escape character must be a string of one character")
+                .with_condition("INVALID_ESCAPE_CHAR")),
         }
     }
 
@@ -150,7 +134,8 @@ impl Expressions<'_> {
             [] => lit(1_i64),
             [one] => one.clone(),
             several => {
-                let complete = several.iter().cloned().map(Expr::is_not_null).reduce(Expr::and).unwrap_or_else(|| lit(true));
+                let complete =
+                    several.iter().cloned().map(Expr::is_not_null).reduce(Expr::and).unwrap_or_else(|| lit(true));
                 let value = if distinct {
                     let mut parts = Vec::new();
                     for (i, part) in several.iter().enumerate() {
@@ -163,8 +148,7 @@ impl Expressions<'_> {
                 when(complete, value).end()?
             }
         };
-        let function = self.planner.state.udaf("count")?;
-        faces::call_aggregate(function, vec![counted], distinct, self.scope.schema(), &self.planner.conf)
+        faces::call(self.planner, "count", vec![counted], distinct, self.scope.schema())
     }
 
     /// `struct(a, b AS c, 1)`: the fields are named by the columns, else `col1`, `col2`, ...
@@ -238,7 +222,9 @@ impl Expressions<'_> {
         let planned = arguments
             .iter()
             .map(|argument| match &argument.expr_type {
-                Some(ExprType::LambdaFunction(lambda)) => self.lambda(lambda, parameters.next().unwrap_or_default(), name),
+                Some(ExprType::LambdaFunction(lambda)) => {
+                    self.lambda(lambda, parameters.next().unwrap_or_default(), name)
+                }
                 _ => Ok(self.plan(argument)?.unalias()),
             })
             .collect::<Result<Vec<_>>>()?;
@@ -333,7 +319,12 @@ impl Expressions<'_> {
     }
 
     /// A bound of a frame: the client sends offsets with their sign, negative is preceding.
-    fn bound(&self, bound: &window_frame::FrameBoundary, lower: bool, units: WindowFrameUnits) -> Result<WindowFrameBound> {
+    fn bound(
+        &self,
+        bound: &window_frame::FrameBoundary,
+        lower: bool,
+        units: WindowFrameUnits,
+    ) -> Result<WindowFrameBound> {
         use window_frame::frame_boundary::Boundary;
         match &bound.boundary {
             None | Some(Boundary::CurrentRow(_)) => Ok(WindowFrameBound::CurrentRow),

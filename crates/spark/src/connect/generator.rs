@@ -75,8 +75,11 @@ fn exploded(
         DataType::Map(..) => (faces::scalar_function(expressions.planner, "map_entries", vec![list])?, Shape::Pair),
         DataType::List(_) | DataType::LargeList(_) => (list, Shape::Element),
         other => {
-            return Err(Error::user(format!("`{function}` needs an array or a map, got `{}`", faces::type_name(&other)))
-                .with_condition("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE"));
+            return Err(Error::user(format!(
+                "`{function}` needs an array or a map, got `{}`",
+                faces::type_name(&other)
+            ))
+            .with_condition("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE"));
         }
     };
     Ok(Generator { function: function.to_owned(), list, shape, with_position, outer, names: names.to_vec() })
@@ -97,7 +100,8 @@ fn inlined(
         _ => None,
     };
     let fields = fields.ok_or_else(|| {
-        Error::user(format!("`{function}` needs an array of structs")).with_condition("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE")
+        Error::user(format!("`{function}` needs an array of structs"))
+            .with_condition("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE")
     })?;
     Ok(Generator {
         function: function.to_owned(),
@@ -110,7 +114,12 @@ fn inlined(
 }
 
 /// `stack(n, v1, v2, ...)`: `n` rows of the values, as an array of structs.
-fn stacked(expressions: &Expressions<'_>, rows: &Expression, values: &[Expression], names: &[String]) -> Result<Generator> {
+fn stacked(
+    expressions: &Expressions<'_>,
+    rows: &Expression,
+    values: &[Expression],
+    names: &[String],
+) -> Result<Generator> {
     let count = match expressions.plan(rows)?.unalias() {
         Expr::Literal(value, _) => match value.cast_to(&DataType::UInt64) {
             Ok(datafusion::common::ScalarValue::UInt64(Some(count))) if count > 0 => usize::try_from(count).ok(),
@@ -187,7 +196,11 @@ impl Planner<'_> {
         let plan = LogicalPlanBuilder::from(scope.plan.clone()).unnest_columns_with_options(lists, options)?.build()?;
         let scope = scope.with_plan(plan);
         let mut outputs: Vec<_> = scope.columns[..width].iter().map(Output::passed).collect();
-        let made = self.generated(&generator, scope.columns[width].expr(), (added == 2).then(|| scope.columns[width + 1].expr()))?;
+        let made = self.generated(
+            &generator,
+            scope.columns[width].expr(),
+            (added == 2).then(|| scope.columns[width + 1].expr()),
+        )?;
         outputs.splice(position..position, made);
         scope.project(outputs, &self.names)
     }
@@ -228,6 +241,10 @@ impl Planner<'_> {
             .with_condition("UDTF_ALIAS_NUMBER_MISMATCH"));
         }
         let names = generator.names.iter().cloned().map(Some).chain(std::iter::repeat(None));
-        Ok(columns.into_iter().zip(names).map(|((expr, name), alias)| Output::computed(expr, alias.unwrap_or(name))).collect())
+        Ok(columns
+            .into_iter()
+            .zip(names)
+            .map(|((expr, name), alias)| Output::computed(expr, alias.unwrap_or(name)))
+            .collect())
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tonic::body::Body;
-use tonic::codegen::{BoxFuture, BoxStream, Service, StdError, http};
-use tonic::server::{Grpc, NamedService};
+use tonic::codegen::{BoxFuture, BoxStream, Service, http};
+use tonic::server::{Grpc, NamedService, ServerStreamingService};
 use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
@@ -50,23 +50,34 @@ where
     }
 }
 
-/// A handler whose answer is a stream.
-#[derive(Clone)]
-struct StreamHandler<F>(F);
+/// The answers of an execution.
+type Responses = BoxStream<proto::ExecutePlanResponse>;
 
-impl<F, Q, A, Fut> tonic::server::ServerStreamingService<Q> for StreamHandler<F>
-where
-    F: Fn(Request<Q>) -> Fut,
-    Fut: Future<Output = Result<BoxStream<A>, Status>> + Send + 'static,
-    A: Send + 'static,
-{
-    type Response = A;
-    type ResponseStream = BoxStream<A>;
-    type Future = BoxFuture<Response<Self::ResponseStream>, Status>;
+/// Starts an execution.
+struct Execute(Arc<ConnectService>);
 
-    fn call(&mut self, request: Request<Q>) -> Self::Future {
-        let answer = (self.0)(request);
-        Box::pin(async move { answer.await.map(Response::new) })
+impl ServerStreamingService<proto::ExecutePlanRequest> for Execute {
+    type Response = proto::ExecutePlanResponse;
+    type ResponseStream = Responses;
+    type Future = BoxFuture<Response<Responses>, Status>;
+
+    fn call(&mut self, request: Request<proto::ExecutePlanRequest>) -> Self::Future {
+        let service = Arc::clone(&self.0);
+        Box::pin(async move { service.execute_plan(request.into_inner()).await.map(Response::new) })
+    }
+}
+
+/// Goes on with an execution.
+struct Reattach(Arc<ConnectService>);
+
+impl ServerStreamingService<proto::ReattachExecuteRequest> for Reattach {
+    type Response = proto::ExecutePlanResponse;
+    type ResponseStream = Responses;
+    type Future = BoxFuture<Response<Responses>, Status>;
+
+    fn call(&mut self, request: Request<proto::ReattachExecuteRequest>) -> Self::Future {
+        let service = Arc::clone(&self.0);
+        Box::pin(async move { service.reattach_execute(request.into_inner()).await.map(Response::new) })
     }
 }
 
@@ -90,23 +101,7 @@ macro_rules! unary {
     }};
 }
 
-/// Answers one method whose answer is a stream.
-macro_rules! server_streaming {
-    ($service:expr, $request:expr, $method:ident, $in:ty) => {{
-        let service = Arc::clone(&$service);
-        let handler = StreamHandler(move |request: Request<$in>| {
-            let service = Arc::clone(&service);
-            async move { service.$method(request.into_inner()).await }
-        });
-        Ok(grpc::<proto::ExecutePlanResponse, $in>().server_streaming(handler, $request).await)
-    }};
-}
-
-impl<B> Service<http::Request<B>> for ConnectServer
-where
-    B: tonic::codegen::Body + Send + 'static,
-    B::Error: Into<StdError> + Send + 'static,
-{
+impl Service<http::Request<Body>> for ConnectServer {
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<Self::Response, Self::Error>;
@@ -115,7 +110,7 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let service = Arc::clone(&self.0);
         Box::pin(async move {
             if let Err(status) = service.authorize(request.headers()) {
@@ -123,8 +118,8 @@ where
             }
             let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
             match method.as_str() {
-                "ExecutePlan" => server_streaming!(service, request, execute_plan, proto::ExecutePlanRequest),
-                "ReattachExecute" => server_streaming!(service, request, reattach_execute, proto::ReattachExecuteRequest),
+                "ExecutePlan" => Ok(grpc().server_streaming(Execute(service), request).await),
+                "ReattachExecute" => Ok(grpc().server_streaming(Reattach(service), request).await),
                 "AnalyzePlan" => {
                     unary!(service, request, analyze_plan, proto::AnalyzePlanRequest, proto::AnalyzePlanResponse)
                 }
@@ -138,10 +133,22 @@ where
                 ),
                 "Interrupt" => unary!(service, request, interrupt, proto::InterruptRequest, proto::InterruptResponse),
                 "ReleaseExecute" => {
-                    unary!(service, request, release_execute, proto::ReleaseExecuteRequest, proto::ReleaseExecuteResponse)
+                    unary!(
+                        service,
+                        request,
+                        release_execute,
+                        proto::ReleaseExecuteRequest,
+                        proto::ReleaseExecuteResponse
+                    )
                 }
                 "ReleaseSession" => {
-                    unary!(service, request, release_session, proto::ReleaseSessionRequest, proto::ReleaseSessionResponse)
+                    unary!(
+                        service,
+                        request,
+                        release_session,
+                        proto::ReleaseSessionRequest,
+                        proto::ReleaseSessionResponse
+                    )
                 }
                 "FetchErrorDetails" => unary!(
                     service,

@@ -24,7 +24,8 @@ pub fn dataset_not_ready(dataset: &str) -> Error {
 
 /// The error that tells a client to wait until `dataset` has rows.
 pub fn dataset_not_materialized(dataset: &str) -> Error {
-    Error::user(format!("the rows of dataset `{dataset}` are not computed yet")).with_condition(DATASET_NOT_MATERIALIZED)
+    Error::user(format!("the rows of dataset `{dataset}` are not computed yet"))
+        .with_condition(DATASET_NOT_MATERIALIZED)
 }
 
 /// Where a request comes from within a pipeline.

@@ -138,9 +138,11 @@ fn struct_value(value: &literal::Struct, declared: Option<DataType>) -> Result<S
     let fields = match declared.or(old) {
         Some(DataType::Struct(fields)) => fields,
         _ => {
-            let fields = value.elements.iter().enumerate().map(|(i, element)| {
-                Ok(Field::new(format!("col{}", i + 1), scalar(element)?.data_type(), true))
-            });
+            let fields = value
+                .elements
+                .iter()
+                .enumerate()
+                .map(|(i, element)| Ok(Field::new(format!("col{}", i + 1), scalar(element)?.data_type(), true)));
             Fields::from(fields.collect::<Result<Vec<_>>>()?)
         }
     };
@@ -164,7 +166,10 @@ mod tests {
     #[test]
     fn decimal_keeps_its_written_scale() {
         let value = literal::Decimal { value: "12.50".to_owned(), precision: None, scale: None };
-        assert_eq!(scalar(&literal(literal::LiteralType::Decimal(value))).unwrap(), ScalarValue::Decimal128(Some(1250), 4, 2));
+        assert_eq!(
+            scalar(&literal(literal::LiteralType::Decimal(value))).unwrap(),
+            ScalarValue::Decimal128(Some(1250), 4, 2)
+        );
     }
 
     #[test]

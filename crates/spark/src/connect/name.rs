@@ -4,11 +4,11 @@
 
 use std::fmt::Write as _;
 
+use super::proto::Expression;
 use super::proto::expression::{
     self, Cast, ExprType, Literal, SortOrder, UnresolvedFunction, Window, cast, literal::LiteralType, sort_order,
     window::window_frame,
 };
-use super::proto::Expression;
 use super::{literal, scope, types};
 use crate::connect::faces;
 
@@ -61,9 +61,15 @@ fn of_kind(kind: &ExprType) -> String {
         ),
         ExprType::LambdaFunction(lambda) => {
             let arguments: Vec<_> = lambda.arguments.iter().map(|argument| argument.name_parts.join(".")).collect();
-            format!("lambdafunction({}, {})", lambda.function.as_deref().map(of).unwrap_or_default(), arguments.join(", "))
+            format!(
+                "lambdafunction({}, {})",
+                lambda.function.as_deref().map(of).unwrap_or_default(),
+                arguments.join(", ")
+            )
         }
-        ExprType::UnresolvedNamedLambdaVariable(variable) => format!("namedlambdavariable({})", variable.name_parts.join(".")),
+        ExprType::UnresolvedNamedLambdaVariable(variable) => {
+            format!("namedlambdavariable({})", variable.name_parts.join("."))
+        }
         ExprType::CommonInlineUserDefinedFunction(function) => {
             format!("{}({})", function.function_name, list(&function.arguments))
         }
@@ -100,7 +106,11 @@ fn of_literal(value: &Literal) -> String {
 
 /// Java's text of a double: always with a fraction.
 fn double_text(value: f64) -> String {
-    if value.is_finite() && value.fract() == 0.0 && value.abs() < 1e7 { format!("{value:.1}") } else { value.to_string() }
+    if value.is_finite() && value.fract() == 0.0 && value.abs() < 1e7 {
+        format!("{value:.1}")
+    } else {
+        value.to_string()
+    }
 }
 
 fn scalar_text(value: &Literal) -> String {
@@ -122,7 +132,10 @@ fn of_function(function: &UnresolvedFunction) -> String {
         ("negative", [inner]) if name == "negative" => format!("(- {})", of(inner)),
         ("~", [inner]) => format!("~{}", of(inner)),
         ("==", [left, right]) => format!("({} = {})", of(left), of(right)),
-        ("<" | "<=" | ">" | ">=" | "<=>" | "!=" | "+" | "-" | "*" | "/" | "%" | "&" | "|" | "^" | "div", [left, right]) => {
+        (
+            "<" | "<=" | ">" | ">=" | "<=>" | "!=" | "+" | "-" | "*" | "/" | "%" | "&" | "|" | "^" | "div",
+            [left, right],
+        ) => {
             format!("({} {name} {})", of(left), of(right))
         }
         ("and" | "or", [left, right]) => format!("({} {} {})", of(left), name.to_ascii_uppercase(), of(right)),
@@ -166,8 +179,12 @@ fn of_case(arguments: &[Expression]) -> String {
 fn of_cast(cast: &Cast) -> String {
     let inner = cast.expr.as_deref().map(of).unwrap_or_default();
     let data_type = match &cast.cast_to_type {
-        Some(cast::CastToType::TypeStr(text)) => faces::parse_type(text).map_or_else(|_| text.to_uppercase(), |t| faces::type_name(&t)),
-        Some(cast::CastToType::Type(data_type)) => types::to_arrow(data_type).map_or_else(|_| String::new(), |t| faces::type_name(&t)),
+        Some(cast::CastToType::TypeStr(text)) => {
+            faces::parse_type(text).map_or_else(|_| text.to_uppercase(), |t| faces::type_name(&t))
+        }
+        Some(cast::CastToType::Type(data_type)) => {
+            types::to_arrow(data_type).map_or_else(|_| String::new(), |t| faces::type_name(&t))
+        }
         None => String::new(),
     };
     let function = if cast.eval_mode() == cast::EvalMode::Try { "TRY_CAST" } else { "CAST" };
@@ -181,11 +198,7 @@ fn of_order(order: &SortOrder) -> String {
         sort_order::NullOrdering::SortNullsUnspecified => descending,
         ordering => ordering == sort_order::NullOrdering::SortNullsLast,
     };
-    format!(
-        "{child} {} NULLS {}",
-        if descending { "DESC" } else { "ASC" },
-        if nulls_last { "LAST" } else { "FIRST" }
-    )
+    format!("{child} {} NULLS {}", if descending { "DESC" } else { "ASC" }, if nulls_last { "LAST" } else { "FIRST" })
 }
 
 fn of_window(window: &Window) -> String {

@@ -9,9 +9,9 @@ use datafusion::logical_expr::{Expr, GroupingSet, LogicalPlanBuilder, lit, when}
 
 use super::context::Planner;
 use super::expression::{Expressions, required};
+use super::literal;
 use super::proto::{self, aggregate::GroupType};
 use super::scope::{Output, Scope};
-use super::literal;
 use crate::error::{Error, Result};
 use crate::streaming::is_streaming;
 
@@ -73,7 +73,11 @@ impl Planner<'_> {
             if computed(&group) {
                 let column = self.names.unique(&group.name);
                 outputs.push((Output::computed(group.expr, column.as_str()), true));
-                renamed.push(Output { expr: Expr::Column(Column::new_unqualified(column)), name: group.name, passed: None });
+                renamed.push(Output {
+                    expr: Expr::Column(Column::new_unqualified(column)),
+                    name: group.name,
+                    passed: None,
+                });
             } else {
                 renamed.push(group);
             }
@@ -82,7 +86,12 @@ impl Planner<'_> {
     }
 
     /// One output per value of the pivot column and aggregate.
-    async fn pivoted(&self, scope: &Scope, pivot: &proto::aggregate::Pivot, outputs: Vec<Output>) -> Result<Vec<Output>> {
+    async fn pivoted(
+        &self,
+        scope: &Scope,
+        pivot: &proto::aggregate::Pivot,
+        outputs: Vec<Output>,
+    ) -> Result<Vec<Output>> {
         let expressions = Expressions::new(self, scope);
         let column = expressions.plan(required(pivot.col.as_ref())?)?.unalias();
         let values = if pivot.values.is_empty() {
@@ -109,7 +118,8 @@ impl Planner<'_> {
     /// The values of the pivot column, in order: Spark runs this query when `pivot` is called.
     async fn distinct_values(&self, scope: &Scope, column: &Expr) -> Result<Vec<ScalarValue>> {
         if is_streaming(&scope.plan) {
-            return Err(Error::unsupported("`pivot` without values on a stream").with_help("Give the values: pivot(\"x\", [..])."));
+            return Err(Error::unsupported("`pivot` without values on a stream")
+                .with_help("Give the values: pivot(\"x\", [..])."));
         }
         let plan = LogicalPlanBuilder::from(scope.plan.clone())
             .project(vec![column.clone().alias("value")])?
@@ -161,7 +171,9 @@ fn only_where(expr: Expr, wanted: &Expr) -> Result<Expr> {
 fn check_grouped(outputs: &[Output], keys: &[Expr]) -> Result<()> {
     for output in outputs {
         let stripped = output.expr.clone().transform_down(|node| match node {
-            Expr::AggregateFunction(_) => Ok(Transformed::new(lit(true), true, datafusion::common::tree_node::TreeNodeRecursion::Jump)),
+            Expr::AggregateFunction(_) => {
+                Ok(Transformed::new(lit(true), true, datafusion::common::tree_node::TreeNodeRecursion::Jump))
+            }
             other => Ok(Transformed::no(other)),
         })?;
         for column in stripped.data.column_refs() {

@@ -7,8 +7,8 @@ use datafusion::logical_expr::{ExprSchemable, lit};
 
 use super::context::Planner;
 use super::expression::{Expressions, Item, required};
-use super::proto::{self, Expression};
 use super::proto::expression::ExprType;
+use super::proto::{self, Expression};
 use super::scope::{Output, Scope, split_identifier};
 use super::{faces, generator, types};
 use crate::error::{Error, Result};
@@ -42,7 +42,9 @@ impl Planner<'_> {
         let names: Vec<String> = with.aliases.iter().map(|alias| alias.name.join(".")).collect();
         for (i, name) in names.iter().enumerate() {
             if names[..i].iter().any(|earlier| self.same(earlier, name)) {
-                return Err(Error::user(format!("column `{name}` is given twice")).with_condition("COLUMN_ALREADY_EXISTS"));
+                return Err(
+                    Error::user(format!("column `{name}` is given twice")).with_condition("COLUMN_ALREADY_EXISTS")
+                );
             }
         }
         let mut new: Vec<(String, Option<Item>)> = names.into_iter().zip(items.into_iter().map(Some)).collect();
@@ -61,8 +63,12 @@ impl Planner<'_> {
         let scope = self.input(&renamed.input).await?;
         #[allow(deprecated, reason = "clients before 4.0 send a map")]
         let old = renamed.rename_columns_map.iter().map(|(from, to)| (from.as_str(), to.as_str()));
-        let renames: Vec<(&str, &str)> =
-            renamed.renames.iter().map(|rename| (rename.col_name.as_str(), rename.new_col_name.as_str())).chain(old).collect();
+        let renames: Vec<(&str, &str)> = renamed
+            .renames
+            .iter()
+            .map(|rename| (rename.col_name.as_str(), rename.new_col_name.as_str()))
+            .chain(old)
+            .collect();
         let outputs = scope
             .visible()
             .map(|column| match renames.iter().find(|(from, _)| self.same(from, &column.name)) {
@@ -80,7 +86,8 @@ impl Planner<'_> {
             return Err(Error::user(format!("`toDF` got {} names for {count} columns", to_df.column_names.len()))
                 .with_condition("ASSIGNMENT_ARITY_MISMATCH"));
         }
-        let outputs = scope.visible().zip(&to_df.column_names).map(|(column, name)| Output::renamed(column, name)).collect();
+        let outputs =
+            scope.visible().zip(&to_df.column_names).map(|(column, name)| Output::renamed(column, name)).collect();
         scope.project(outputs, &self.names)
     }
 
@@ -147,7 +154,8 @@ impl Planner<'_> {
                 .collect(),
         };
         if values.is_empty() {
-            return Err(Error::user("`unpivot` needs at least one value column").with_condition("UNPIVOT_REQUIRES_VALUE_COLUMNS"));
+            return Err(Error::user("`unpivot` needs at least one value column")
+                .with_condition("UNPIVOT_REQUIRES_VALUE_COLUMNS"));
         }
         let mut data_type = DataType::Null;
         for value in &values {
@@ -170,6 +178,10 @@ impl Planner<'_> {
 
     /// Whether two names are the same column.
     pub(super) fn same(&self, a: &str, b: &str) -> bool {
-        if self.conf.case_sensitive { a == b } else { a.eq_ignore_ascii_case(b) || a.to_lowercase() == b.to_lowercase() }
+        if self.conf.case_sensitive {
+            a == b
+        } else {
+            a.eq_ignore_ascii_case(b) || a.to_lowercase() == b.to_lowercase()
+        }
     }
 }

@@ -51,7 +51,9 @@ impl Planner<'_> {
             let found = scope.visible().filter(|column| self.same(&column.name, name)).cloned().collect::<Vec<_>>();
             match <[ScopeColumn; 1]>::try_from(found) {
                 Ok([column]) => Ok(column),
-                Err(_) => scope.resolve(std::slice::from_ref(name), None, self.conf.case_sensitive).map(|(column, _)| column.clone()),
+                Err(_) => scope
+                    .resolve(std::slice::from_ref(name), None, self.conf.case_sensitive)
+                    .map(|(column, _)| column.clone()),
             }
         };
         let mut keys = Vec::with_capacity(names.len());
@@ -69,7 +71,8 @@ impl Planner<'_> {
         if matches!(join_type, JoinType::LeftSemi | JoinType::LeftAnti) {
             return Ok(Scope { plan, columns: left.columns });
         }
-        let is_key = |column: &ScopeColumn| keys.iter().any(|(l, r)| l.column == column.column || r.column == column.column);
+        let is_key =
+            |column: &ScopeColumn| keys.iter().any(|(l, r)| l.column == column.column || r.column == column.column);
         let mut outputs = Vec::new();
         for (l, r) in &keys {
             outputs.push((key_output(l, r, join_type)?, false));
@@ -91,11 +94,8 @@ impl Planner<'_> {
     pub(super) async fn set_operation(&self, set: &proto::SetOperation) -> Result<Scope> {
         let left = self.input(&set.left_input).await?;
         let right = self.input(&set.right_input).await?;
-        let (left, right) = if set.by_name() {
-            self.aligned_by_name(left, right, set.allow_missing_columns())?
-        } else {
-            (left, right)
-        };
+        let (left, right) =
+            if set.by_name() { self.aligned_by_name(left, right, set.allow_missing_columns())? } else { (left, right) };
         let (left, right) = self.same_types(left, right)?;
         let columns = left.columns;
         let builder = LogicalPlanBuilder::from(left.plan);

@@ -32,7 +32,13 @@ impl Planner<'_> {
             let data_type = scope.data_type(column)?;
             outputs.push(match value {
                 Some(value) if fits(value, &data_type) => {
-                    let value = faces::cast(lit(value.clone()), &data_type, faces::CastMode::Legacy, scope.schema(), &self.conf)?;
+                    let value = faces::cast(
+                        lit(value.clone()),
+                        &data_type,
+                        faces::CastMode::Legacy,
+                        scope.schema(),
+                        &self.conf,
+                    )?;
                     Output::computed(when(present(column, &data_type), column.expr()).otherwise(value)?, &column.name)
                 }
                 _ => Output::passed(column),
@@ -82,7 +88,8 @@ impl Planner<'_> {
         for column in scope.visible() {
             let chosen = replace.cols.is_empty() || replace.cols.iter().any(|name| self.same(name, &column.name));
             let data_type = scope.data_type(column)?;
-            let fitting: Vec<_> = pairs.iter().filter(|(old, _)| chosen && (old.is_null() || fits(old, &data_type))).collect();
+            let fitting: Vec<_> =
+                pairs.iter().filter(|(old, _)| chosen && (old.is_null() || fits(old, &data_type))).collect();
             outputs.push(if fitting.is_empty() {
                 Output::passed(column)
             } else {

@@ -29,7 +29,12 @@ impl Planner<'_> {
         Ok(scope.with_plan(plan))
     }
 
-    pub(super) async fn limit(&self, input: &Option<Box<proto::Relation>>, skip: i32, fetch: Option<i32>) -> Result<Scope> {
+    pub(super) async fn limit(
+        &self,
+        input: &Option<Box<proto::Relation>>,
+        skip: i32,
+        fetch: Option<i32>,
+    ) -> Result<Scope> {
         let scope = self.input(input).await?;
         let count = |value: i32| {
             usize::try_from(value).map_err(|_| {
@@ -37,7 +42,8 @@ impl Planner<'_> {
                     .with_condition("INVALID_LIMIT_LIKE_EXPRESSION.IS_NEGATIVE")
             })
         };
-        let plan = LogicalPlanBuilder::from(scope.plan.clone()).limit(count(skip)?, fetch.map(count).transpose()?)?.build()?;
+        let plan =
+            LogicalPlanBuilder::from(scope.plan.clone()).limit(count(skip)?, fetch.map(count).transpose()?)?.build()?;
         Ok(scope.with_plan(plan))
     }
 
@@ -90,7 +96,8 @@ impl Planner<'_> {
             }
             keys
         };
-        let node = Deduplicate { input: Arc::new(scope.plan.clone()), keys, within_watermark: deduplicate.within_watermark() };
+        let node =
+            Deduplicate { input: Arc::new(scope.plan.clone()), keys, within_watermark: deduplicate.within_watermark() };
         Ok(scope.with_plan(node.into_plan()))
     }
 
@@ -105,13 +112,19 @@ impl Planner<'_> {
     /// How rows are spread over partitions is the engine's business: the rows are the same.
     pub(super) async fn repartition(&self, repartition: &proto::Repartition) -> Result<Scope> {
         if repartition.num_partitions <= 0 {
-            return Err(Error::user(format!("the number of partitions must be positive, got {}", repartition.num_partitions)));
+            return Err(Error::user(format!(
+                "the number of partitions must be positive, got {}",
+                repartition.num_partitions
+            )));
         }
         self.input(&repartition.input).await
     }
 
     /// As [`Self::repartition`]; the expressions must resolve.
-    pub(super) async fn repartition_by_expression(&self, repartition: &proto::RepartitionByExpression) -> Result<Scope> {
+    pub(super) async fn repartition_by_expression(
+        &self,
+        repartition: &proto::RepartitionByExpression,
+    ) -> Result<Scope> {
         let scope = self.input(&repartition.input).await?;
         Expressions::new(self, &scope).plan_all(&repartition.partition_exprs)?;
         Ok(scope)

@@ -33,10 +33,13 @@ impl Planner<'_> {
                 if !source.predicates.is_empty() {
                     return Err(Error::unsupported("`spark.read.jdbc` with predicates"));
                 }
-                let schema = source.schema.as_deref().filter(|text| !text.is_empty()).map(types::parse_schema).transpose()?;
+                let schema =
+                    source.schema.as_deref().filter(|text| !text.is_empty()).map(types::parse_schema).transpose()?;
                 let mut options = sorted_options(&source.options);
                 let mut paths = source.paths.clone();
-                if paths.is_empty() && let Some(path) = options.get("path") {
+                if paths.is_empty()
+                    && let Some(path) = options.get("path")
+                {
                     paths.push(path.to_owned());
                 }
                 if let Some(name) = &source.source_name {
@@ -69,12 +72,15 @@ impl Planner<'_> {
     /// Local data that was uploaded before, in one or several blobs.
     pub(super) fn cached_local_relation(&self, hashes: &[String], schema: Option<&str>) -> Result<Scope> {
         let blob = |hash: &str| {
-            self.artifacts.cached(hash).ok_or_else(|| Error::user(format!("the client has not uploaded `cache/{hash}`")))
+            self.artifacts
+                .cached(hash)
+                .ok_or_else(|| Error::user(format!("the client has not uploaded `cache/{hash}`")))
         };
         let declared = match schema {
             Some(hash) => {
                 let bytes = blob(hash)?;
-                let text = std::str::from_utf8(&bytes).map_err(|error| Error::user("the uploaded schema is not text").with_source(error))?;
+                let text = std::str::from_utf8(&bytes)
+                    .map_err(|error| Error::user("the uploaded schema is not text").with_source(error))?;
                 Some(types::parse_schema(text)?)
             }
             None => None,
@@ -98,12 +104,7 @@ impl Planner<'_> {
     }
 
     /// Rows that came with the request, cast to the types the client declared.
-    fn local_batches(
-        &self,
-        schema: Arc<Schema>,
-        batches: Vec<RecordBatch>,
-        declared: Option<Schema>,
-    ) -> Result<Scope> {
+    fn local_batches(&self, schema: Arc<Schema>, batches: Vec<RecordBatch>, declared: Option<Schema>) -> Result<Scope> {
         let internal = Schema::new(
             schema
                 .fields()
@@ -134,7 +135,11 @@ impl Planner<'_> {
                     declared.fields().len()
                 )));
             }
-            None => schema.fields().iter().map(|field| field.as_ref().clone().with_data_type(faces::canonical(field.data_type()))).collect(),
+            None => schema
+                .fields()
+                .iter()
+                .map(|field| field.as_ref().clone().with_data_type(faces::canonical(field.data_type())))
+                .collect(),
         };
         let outputs = scope
             .columns
@@ -209,9 +214,9 @@ impl Planner<'_> {
             Some(CatType::CurrentDatabase(_)) => ScalarValue::from("default"),
             Some(CatType::CurrentCatalog(_)) => ScalarValue::from("spark_catalog"),
             Some(CatType::IsCached(_)) => ScalarValue::from(false),
-            Some(CatType::CacheTable(_) | CatType::UncacheTable(_) | CatType::ClearCache(_) | CatType::RefreshTable(_)) => {
-                ScalarValue::from(true)
-            }
+            Some(
+                CatType::CacheTable(_) | CatType::UncacheTable(_) | CatType::ClearCache(_) | CatType::RefreshTable(_),
+            ) => ScalarValue::from(true),
             Some(CatType::FunctionExists(function)) => {
                 use datafusion::execution::FunctionRegistry as _;
                 let name = function.function_name.to_ascii_lowercase();
@@ -224,7 +229,8 @@ impl Planner<'_> {
     }
 
     async fn exists(&self, name: Vec<String>) -> Result<bool> {
-        let relation = UnresolvedRelation::Table { name: ObjectName(name), options: ReadOptions::new(), time_travel: None };
+        let relation =
+            UnresolvedRelation::Table { name: ObjectName(name), options: ReadOptions::new(), time_travel: None };
         match self.resolver.resolve(&RelationRequest { relation, streaming: false, location: None }).await {
             Ok(_) => Ok(true),
             Err(error) if error.condition() == Some("TABLE_OR_VIEW_NOT_FOUND") => Ok(false),

@@ -238,7 +238,9 @@ impl Scope {
         plan_id: Option<i64>,
         case_sensitive: bool,
     ) -> Result<(&ScopeColumn, &'a [String])> {
-        let same = |a: &str, b: &str| if case_sensitive { a == b } else { a.eq_ignore_ascii_case(b) || a.to_lowercase() == b.to_lowercase() };
+        let same = |a: &str, b: &str| {
+            if case_sensitive { a == b } else { a.eq_ignore_ascii_case(b) || a.to_lowercase() == b.to_lowercase() }
+        };
         let Some((first, rest)) = parts.split_first() else { return Err(Error::user("an empty column name")) };
         if let Some(plan_id) = plan_id
             && let Some(column) = self.of_dataframe(plan_id, |name| same(name, first))
@@ -318,9 +320,8 @@ fn only<'a>(found: &[&'a ScopeColumn], parts: &[String]) -> Result<&'a ScopeColu
 /// # Errors
 /// `PARSE_SYNTAX_ERROR` (`User`) if back-quotes are not closed or a part is empty.
 pub(super) fn split_identifier(text: &str) -> Result<Vec<String>> {
-    let syntax = || {
-        Error::user(format!("`{text}` is not a valid identifier")).with_condition("INVALID_ATTRIBUTE_NAME_SYNTAX")
-    };
+    let syntax =
+        || Error::user(format!("`{text}` is not a valid identifier")).with_condition("INVALID_ATTRIBUTE_NAME_SYNTAX");
     let mut parts = Vec::new();
     let mut chars = text.chars().peekable();
     loop {

@@ -38,7 +38,8 @@ pub fn status(error: &Error) -> Status {
     let classes = classes(error);
     let mut metadata = HashMap::from([(
         "classes".to_owned(),
-        serde_json::Value::from(classes.iter().map(|class| serde_json::Value::from(*class)).collect::<Vec<_>>()).to_string(),
+        serde_json::Value::from(classes.iter().map(|class| serde_json::Value::from(*class)).collect::<Vec<_>>())
+            .to_string(),
     )]);
     if let Some(condition) = error.condition() {
         metadata.insert("errorClass".to_owned(), condition.to_owned());
@@ -107,7 +108,9 @@ fn classes(error: &Error) -> Vec<&'static str> {
         Kind::User => vec![ANALYSIS],
         Kind::Unsupported => vec![UNSUPPORTED],
         Kind::Data => match condition {
-            "DIVIDE_BY_ZERO" | "ARITHMETIC_OVERFLOW" | "CAST_OVERFLOW" | "NUMERIC_VALUE_OUT_OF_RANGE" => vec![ARITHMETIC],
+            "DIVIDE_BY_ZERO" | "ARITHMETIC_OVERFLOW" | "CAST_OVERFLOW" | "NUMERIC_VALUE_OUT_OF_RANGE" => {
+                vec![ARITHMETIC]
+            }
             "CAST_INVALID_INPUT" => vec![NUMBER, ARGUMENT],
             "CANNOT_PARSE_TIMESTAMP" | "DATETIME_OVERFLOW" => vec![DATE_TIME],
             "INVALID_ARRAY_INDEX" => vec![INDEX],

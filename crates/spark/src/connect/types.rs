@@ -48,17 +48,13 @@ pub fn to_arrow(data_type: &proto::DataType) -> Result<DataType> {
         Kind::YearMonthInterval(_) => DataType::Interval(IntervalUnit::YearMonth),
         Kind::DayTimeInterval(_) => DataType::Duration(TimeUnit::Microsecond),
         Kind::Time(_) => DataType::Time64(TimeUnit::Nanosecond),
-        Kind::Array(array) => DataType::List(Arc::new(Field::new(
-            "item",
-            required(array.element_type.as_deref())?,
-            array.contains_null,
-        ))),
+        Kind::Array(array) => {
+            DataType::List(Arc::new(Field::new("item", required(array.element_type.as_deref())?, array.contains_null)))
+        }
         Kind::Struct(fields) => DataType::Struct(struct_fields(fields)?),
-        Kind::Map(map) => map_type(
-            required(map.key_type.as_deref())?,
-            required(map.value_type.as_deref())?,
-            map.value_contains_null,
-        ),
+        Kind::Map(map) => {
+            map_type(required(map.key_type.as_deref())?, required(map.value_type.as_deref())?, map.value_contains_null)
+        }
         Kind::Unparsed(text) => faces::parse_type(&text.data_type_string)?,
         Kind::Udt(udt) => match udt.sql_type.as_deref() {
             Some(sql_type) => to_arrow(sql_type)?,
@@ -87,10 +83,8 @@ pub(super) fn decimal_type(precision: i32, scale: i32) -> Result<DataType> {
 
 /// The Arrow type of `MAP<key, value>`.
 pub(super) fn map_type(key: DataType, value: DataType, value_nullable: bool) -> DataType {
-    let entries = DataType::Struct(Fields::from(vec![
-        Field::new("key", key, false),
-        Field::new("value", value, value_nullable),
-    ]));
+    let entries =
+        DataType::Struct(Fields::from(vec![Field::new("key", key, false), Field::new("value", value, value_nullable)]));
     DataType::Map(Arc::new(Field::new("entries", entries, false)), false)
 }
 
@@ -142,13 +136,14 @@ pub fn from_arrow(data_type: &DataType) -> Result<proto::DataType> {
         DataType::Int64 | DataType::UInt32 | DataType::UInt64 => Kind::Long(t::Long::default()),
         DataType::Float16 | DataType::Float32 => Kind::Float(t::Float::default()),
         DataType::Float64 => Kind::Double(t::Double::default()),
-        DataType::Decimal32(p, s) | DataType::Decimal64(p, s) | DataType::Decimal128(p, s) | DataType::Decimal256(p, s) => {
-            Kind::Decimal(t::Decimal {
-                precision: Some(i32::from(*p)),
-                scale: Some(i32::from(*s)),
-                type_variation_reference: 0,
-            })
-        }
+        DataType::Decimal32(p, s)
+        | DataType::Decimal64(p, s)
+        | DataType::Decimal128(p, s)
+        | DataType::Decimal256(p, s) => Kind::Decimal(t::Decimal {
+            precision: Some(i32::from(*p)),
+            scale: Some(i32::from(*s)),
+            type_variation_reference: 0,
+        }),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
             Kind::String(t::String { collation: "UTF8_BINARY".to_owned(), ..Default::default() })
         }
@@ -172,13 +167,14 @@ pub fn from_arrow(data_type: &DataType) -> Result<proto::DataType> {
         DataType::Interval(IntervalUnit::DayTime | IntervalUnit::MonthDayNano) => {
             Kind::CalendarInterval(t::CalendarInterval::default())
         }
-        DataType::List(item) | DataType::LargeList(item) | DataType::ListView(item) | DataType::FixedSizeList(item, _) => {
-            Kind::Array(Box::new(t::Array {
-                element_type: Some(Box::new(from_arrow(item.data_type())?)),
-                contains_null: item.is_nullable(),
-                type_variation_reference: 0,
-            }))
-        }
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::FixedSizeList(item, _) => Kind::Array(Box::new(t::Array {
+            element_type: Some(Box::new(from_arrow(item.data_type())?)),
+            contains_null: item.is_nullable(),
+            type_variation_reference: 0,
+        })),
         DataType::Struct(fields) => Kind::Struct(t::Struct {
             fields: fields.iter().map(|field| struct_field(field)).collect::<Result<_>>()?,
             type_variation_reference: 0,
@@ -249,67 +245,10 @@ pub fn parse_schema(text: &str) -> Result<Schema> {
     }
     let json: Value = serde_json::from_str(text)
         .map_err(|error| Error::user(format!("the schema is not valid JSON: {error}")).with_source(error))?;
-    match from_json(&json)? {
+    match crate::types::data_type_from_json(&json)? {
         DataType::Struct(fields) => Ok(Schema::new(fields)),
         single => Ok(Schema::new(vec![Field::new("value", single, true)])),
     }
-}
-
-/// The Arrow type of Spark's JSON form of a type.
-///
-/// # Errors
-/// `User` if the JSON is not such a form.
-pub fn from_json(json: &Value) -> Result<DataType> {
-    let malformed = || Error::user(format!("`{json}` is not a data type in Spark's JSON form"));
-    if let Some(name) = json.as_str() {
-        return named_type(name);
-    }
-    let object = json.as_object().ok_or_else(malformed)?;
-    let part = |key: &str| object.get(key).ok_or_else(malformed);
-    match object.get("type").and_then(Value::as_str).ok_or_else(malformed)? {
-        "struct" => {
-            let fields = part("fields")?.as_array().ok_or_else(malformed)?;
-            Ok(DataType::Struct(fields.iter().map(json_field).collect::<Result<Vec<_>>>()?.into()))
-        }
-        "array" => {
-            let nullable = part("containsNull")?.as_bool().unwrap_or(true);
-            Ok(DataType::List(Arc::new(Field::new("item", from_json(part("elementType")?)?, nullable))))
-        }
-        "map" => {
-            let nullable = part("valueContainsNull")?.as_bool().unwrap_or(true);
-            Ok(map_type(from_json(part("keyType")?)?, from_json(part("valueType")?)?, nullable))
-        }
-        "udt" => from_json(part("sqlType")?),
-        _ => Err(malformed()),
-    }
-}
-
-fn json_field(json: &Value) -> Result<Field> {
-    let malformed = || Error::user(format!("`{json}` is not a field in Spark's JSON form"));
-    let name = json.get("name").and_then(Value::as_str).ok_or_else(malformed)?;
-    let data_type = from_json(json.get("type").ok_or_else(malformed)?)?;
-    let nullable = json.get("nullable").and_then(Value::as_bool).unwrap_or(true);
-    let metadata = json.get("metadata").and_then(Value::as_object).map(metadata_from_object).unwrap_or_default();
-    Ok(Field::new(name, data_type, nullable).with_metadata(metadata))
-}
-
-fn named_type(name: &str) -> Result<DataType> {
-    Ok(match name {
-        "void" | "null" => DataType::Null,
-        "string" => DataType::Utf8,
-        "binary" => DataType::Binary,
-        "boolean" => DataType::Boolean,
-        "byte" => DataType::Int8,
-        "short" => DataType::Int16,
-        "integer" => DataType::Int32,
-        "long" => DataType::Int64,
-        "float" => DataType::Float32,
-        "double" => DataType::Float64,
-        "date" => DataType::Date32,
-        "timestamp" => timestamp_type(),
-        "timestamp_ntz" => DataType::Timestamp(TimeUnit::Microsecond, None),
-        other => faces::parse_type(other)?,
-    })
 }
 
 #[cfg(test)]
@@ -347,7 +286,8 @@ mod tests {
 
     #[test]
     fn hidden_columns_are_not_reported() {
-        let hidden = Field::new("_metadata", DataType::Utf8, true).with_metadata([(HIDDEN.to_owned(), "true".to_owned())].into());
+        let hidden = Field::new("_metadata", DataType::Utf8, true)
+            .with_metadata([(HIDDEN.to_owned(), "true".to_owned())].into());
         let schema = Schema::new(vec![Field::new("a", DataType::Int32, true), hidden]);
         let Some(Kind::Struct(fields)) = from_arrow_schema(&schema).unwrap().kind else { unreachable!() };
         assert_eq!(fields.fields.len(), 1);

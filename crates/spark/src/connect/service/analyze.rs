@@ -48,7 +48,9 @@ impl Session {
             }
             Analyze::TreeString(request) => {
                 let plan = self.analyzed(request.plan, analysis).await?;
-                Answer::TreeString(answer::TreeString { tree_string: tree::text(plan.schema().as_arrow(), request.level) })
+                Answer::TreeString(answer::TreeString {
+                    tree_string: tree::text(plan.schema().as_arrow(), request.level),
+                })
             }
             Analyze::IsLocal(_) => Answer::IsLocal(answer::IsLocal { is_local: false }),
             Analyze::IsStreaming(request) => {
@@ -59,7 +61,9 @@ impl Session {
                 self.analyzed(request.plan, analysis).await?;
                 Answer::InputFiles(answer::InputFiles { files: Vec::new() })
             }
-            Analyze::SparkVersion(_) => Answer::SparkVersion(answer::SparkVersion { version: SPARK_VERSION.to_owned() }),
+            Analyze::SparkVersion(_) => {
+                Answer::SparkVersion(answer::SparkVersion { version: SPARK_VERSION.to_owned() })
+            }
             Analyze::DdlParse(request) => {
                 Answer::DdlParse(answer::DdlParse { parsed: Some(parse_ddl(&request.ddl_string)?) })
             }

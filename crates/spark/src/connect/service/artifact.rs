@@ -6,10 +6,10 @@ use bytes::BytesMut;
 use tonic::{Status, Streaming};
 
 use super::ConnectService;
+use crate::connect::proto;
 use crate::connect::proto::add_artifacts_request::{ArtifactChunk, Payload};
 use crate::connect::proto::add_artifacts_response::ArtifactSummary;
 use crate::connect::proto::artifact_statuses_response::ArtifactStatus;
-use crate::connect::proto;
 
 impl ConnectService {
     pub async fn add_artifacts(

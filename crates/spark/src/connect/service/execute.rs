@@ -27,7 +27,10 @@ use crate::streaming::is_streaming;
 const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 impl ConnectService {
-    pub async fn execute_plan(&self, request: proto::ExecutePlanRequest) -> Result<BoxStream<ExecutePlanResponse>, Status> {
+    pub async fn execute_plan(
+        &self,
+        request: proto::ExecutePlanRequest,
+    ) -> Result<BoxStream<ExecutePlanResponse>, Status> {
         let session = self.session(request.user_context.as_ref(), &request.session_id).await?;
         if let Some(id) = &request.operation_id
             && let Some(operation) = session.operations.lock().get(id)
@@ -67,7 +70,10 @@ impl ConnectService {
         Ok(operation.responses(request.last_response_id.as_deref()))
     }
 
-    pub async fn release_execute(&self, request: proto::ReleaseExecuteRequest) -> Result<proto::ReleaseExecuteResponse, Status> {
+    pub async fn release_execute(
+        &self,
+        request: proto::ReleaseExecuteRequest,
+    ) -> Result<proto::ReleaseExecuteResponse, Status> {
         use proto::release_execute_request::Release;
         let session = self.session(request.user_context.as_ref(), &request.session_id).await?;
         let operation = session.operations.lock().get(&request.operation_id).cloned();
@@ -112,7 +118,12 @@ impl ConnectService {
 }
 
 impl Session {
-    async fn execute(&self, operation: &Operation, plan: Option<proto::Plan>, analysis: Option<&AnalysisContext>) -> Result<()> {
+    async fn execute(
+        &self,
+        operation: &Operation,
+        plan: Option<proto::Plan>,
+        analysis: Option<&AnalysisContext>,
+    ) -> Result<()> {
         match plan.and_then(|plan| plan.op_type) {
             Some(plan::OpType::Root(relation)) => self.execute_relation(operation, &relation, analysis).await,
             Some(plan::OpType::Command(command)) => self.execute_command(operation, command, analysis).await,
@@ -191,11 +202,13 @@ impl Session {
             Some(CommandType::SqlCommand(sql)) => self.execute_sql(operation, sql).await,
             Some(CommandType::CreateDataframeView(view)) => self.create_view(&view),
             Some(CommandType::PipelineCommand(command)) => self.execute_pipeline(operation, command, analysis).await,
-            Some(CommandType::RegisterFunction(function)) => {
-                Err(Error::unsupported(format!("the Python function `{}`: running user-defined functions", function.function_name)))
-            }
+            Some(CommandType::RegisterFunction(function)) => Err(Error::unsupported(format!(
+                "the Python function `{}`: running user-defined functions",
+                function.function_name
+            ))),
             Some(CommandType::WriteOperation(_) | CommandType::WriteOperationV2(_)) => {
-                Err(Error::unsupported("`DataFrame.write`").with_help("Declare a dataset: what a pipeline writes is what its datasets return."))
+                Err(Error::unsupported("`DataFrame.write`")
+                    .with_help("Declare a dataset: what a pipeline writes is what its datasets return."))
             }
             Some(CommandType::WriteStreamOperationStart(_)) => Err(Error::unsupported("`DataFrame.writeStream`")
                 .with_help("Declare a streaming table or a sink: flows write to them.")),
@@ -296,7 +309,10 @@ fn is_query(text: &str) -> bool {
     }
     let word: String = rest.chars().take_while(char::is_ascii_alphabetic).collect();
     rest.starts_with('(')
-        || matches!(word.to_ascii_lowercase().as_str(), "select" | "with" | "from" | "values" | "table" | "map" | "reduce")
+        || matches!(
+            word.to_ascii_lowercase().as_str(),
+            "select" | "with" | "from" | "values" | "table" | "map" | "reduce"
+        )
 }
 
 async fn send_text(operation: &Operation, column: &str, text: String) -> Result<()> {
@@ -336,8 +352,11 @@ fn split(batch: &RecordBatch) -> Vec<RecordBatch> {
 
 /// The schema in the types that every client can read.
 fn plain_schema(schema: &Schema) -> SchemaRef {
-    let fields: Vec<_> =
-        schema.fields().iter().map(|field| field.as_ref().clone().with_data_type(faces::canonical(field.data_type()))).collect();
+    let fields: Vec<_> = schema
+        .fields()
+        .iter()
+        .map(|field| field.as_ref().clone().with_data_type(faces::canonical(field.data_type())))
+        .collect();
     Arc::new(Schema::new(fields))
 }
 
@@ -347,7 +366,11 @@ fn plain_batch(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
         .iter()
         .zip(schema.fields())
         .map(|(column, field)| {
-            if column.data_type() == field.data_type() { Ok(Arc::clone(column)) } else { cast(column, field.data_type()) }
+            if column.data_type() == field.data_type() {
+                Ok(Arc::clone(column))
+            } else {
+                cast(column, field.data_type())
+            }
         })
         .collect::<Result<Vec<_>, _>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));

@@ -75,7 +75,8 @@ impl ConnectService {
         let given = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
         let given = given.strip_prefix("Bearer ").unwrap_or_default().as_bytes();
         let expected = self.token.as_bytes();
-        let differing = given.iter().zip(expected).fold(given.len() ^ expected.len(), |all, (a, b)| all | usize::from(a ^ b));
+        let differing =
+            given.iter().zip(expected).fold(given.len() ^ expected.len(), |all, (a, b)| all | usize::from(a ^ b));
         if differing == 0 { Ok(()) } else { Err(Status::unauthenticated("the token is missing or wrong")) }
     }
 
@@ -97,7 +98,10 @@ impl ConnectService {
         Ok(Arc::clone(self.sessions.lock().entry(key).or_insert_with(|| Arc::new(session))))
     }
 
-    pub async fn release_session(&self, request: proto::ReleaseSessionRequest) -> Result<proto::ReleaseSessionResponse, Status> {
+    pub async fn release_session(
+        &self,
+        request: proto::ReleaseSessionRequest,
+    ) -> Result<proto::ReleaseSessionResponse, Status> {
         let user = request.user_context.map(|user| user.user_id).unwrap_or_default();
         let session = self.sessions.lock().remove(&(user.clone(), request.session_id.clone()));
         if let Some(session) = &session {
@@ -156,7 +160,10 @@ impl Session {
         if references.is_empty() {
             return relation;
         }
-        relation_of(RelType::WithRelations(Box::new(proto::WithRelations { root: Some(Box::new(relation)), references })))
+        relation_of(RelType::WithRelations(Box::new(proto::WithRelations {
+            root: Some(Box::new(relation)),
+            references,
+        })))
     }
 
     fn create_view(&self, command: &proto::CreateDataFrameViewCommand) -> Result<()> {
@@ -191,6 +198,7 @@ fn relation_of(kind: RelType) -> proto::Relation {
 
 /// The place within a pipeline that a request says it comes from.
 fn analysis_context(user: Option<&proto::UserContext>) -> Option<AnalysisContext> {
-    let extension = user?.extensions.iter().find(|any| any.type_url.ends_with("spark.connect.PipelineAnalysisContext"))?;
+    let extension =
+        user?.extensions.iter().find(|any| any.type_url.ends_with("spark.connect.PipelineAnalysisContext"))?;
     proto::PipelineAnalysisContext::decode(extension.value.as_slice()).ok().map(AnalysisContext::from)
 }

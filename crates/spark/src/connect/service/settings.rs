@@ -79,9 +79,11 @@ impl Session {
                         .with_help("Add it to the configuration of the pipeline, or read it with a default.")),
                 })
                 .collect::<Result<_>>()?,
-            OpType::GetWithDefault(get) => {
-                get.pairs.into_iter().map(|KeyValue { key, value }| pair(key.clone(), self.setting(&key).or(value))).collect()
-            }
+            OpType::GetWithDefault(get) => get
+                .pairs
+                .into_iter()
+                .map(|KeyValue { key, value }| pair(key.clone(), self.setting(&key).or(value)))
+                .collect(),
             OpType::GetOption(get) => get.keys.into_iter().map(|key| pair(key.clone(), self.setting(&key))).collect(),
             OpType::GetAll(get) => {
                 let prefix = get.prefix.unwrap_or_default();
@@ -101,8 +103,9 @@ impl Session {
     }
 
     fn setting(&self, key: &str) -> Option<String> {
-        self.host.conf().get(key).or_else(|| {
-            CLIENT_DEFAULTS.iter().find(|(name, _)| *name == key).map(|(_, value)| (*value).to_owned())
-        })
+        self.host
+            .conf()
+            .get(key)
+            .or_else(|| CLIENT_DEFAULTS.iter().find(|(name, _)| *name == key).map(|(_, value)| (*value).to_owned()))
     }
 }

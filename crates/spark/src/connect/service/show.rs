@@ -54,7 +54,11 @@ fn cells(batch: &RecordBatch, rows: i32, truncate: i32) -> Result<(Vec<Vec<Strin
         .with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"))
         .with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S%.f"))
         .with_duration_format(DurationFormat::Pretty);
-    let formatters = batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options)).collect::<Result<Vec<_>, _>>()?;
+    let formatters = batch
+        .columns()
+        .iter()
+        .map(|column| ArrayFormatter::try_new(column, &options))
+        .collect::<Result<Vec<_>, _>>()?;
     let limit = usize::try_from(truncate).unwrap_or(0);
     let mut shown = Vec::with_capacity(count);
     for row in 0..count {
@@ -145,7 +149,8 @@ mod tests {
     use super::*;
 
     fn batch() -> RecordBatch {
-        let schema = Schema::new(vec![Field::new("id", DataType::Int32, true), Field::new("name", DataType::Utf8, true)]);
+        let schema =
+            Schema::new(vec![Field::new("id", DataType::Int32, true), Field::new("name", DataType::Utf8, true)]);
         let ids = Int32Array::from(vec![1, 2]);
         let names = StringArray::from(vec![Some("a rather long name of twenty"), None]);
         RecordBatch::try_new(Arc::new(schema), vec![Arc::new(ids), Arc::new(names)]).unwrap()

@@ -20,7 +20,13 @@ fn fields(text: &mut String, fields: &Fields, prefix: &str, depth: i32) {
         return;
     }
     for field in fields {
-        let _ = writeln!(text, "{prefix}-- {}: {} (nullable = {})", field.name(), name(field.data_type()), field.is_nullable());
+        let _ = writeln!(
+            text,
+            "{prefix}-- {}: {} (nullable = {})",
+            field.name(),
+            name(field.data_type()),
+            field.is_nullable()
+        );
         inner(text, field.data_type(), &format!("{prefix}    |"), depth - 1);
     }
 }
@@ -32,7 +38,12 @@ fn inner(text: &mut String, data_type: &DataType, prefix: &str, depth: i32) {
     match data_type {
         DataType::Struct(nested) => fields(text, nested, prefix, depth),
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            let _ = writeln!(text, "{prefix}-- element: {} (containsNull = {})", name(item.data_type()), item.is_nullable());
+            let _ = writeln!(
+                text,
+                "{prefix}-- element: {} (containsNull = {})",
+                name(item.data_type()),
+                item.is_nullable()
+            );
             inner(text, item.data_type(), &format!("{prefix}    |"), depth - 1);
         }
         DataType::Map(entries, _) => {
@@ -41,7 +52,12 @@ fn inner(text: &mut String, data_type: &DataType, prefix: &str, depth: i32) {
             {
                 let _ = writeln!(text, "{prefix}-- key: {}", name(key.data_type()));
                 inner(text, key.data_type(), &format!("{prefix}    |"), depth - 1);
-                let _ = writeln!(text, "{prefix}-- value: {} (valueContainsNull = {})", name(value.data_type()), value.is_nullable());
+                let _ = writeln!(
+                    text,
+                    "{prefix}-- value: {} (valueContainsNull = {})",
+                    name(value.data_type()),
+                    value.is_nullable()
+                );
                 inner(text, value.data_type(), &format!("{prefix}    |"), depth - 1);
             }
         }
@@ -60,9 +76,13 @@ fn name(data_type: &DataType) -> String {
         DataType::Int64 | DataType::UInt32 | DataType::UInt64 => "long".to_owned(),
         DataType::Float16 | DataType::Float32 => "float".to_owned(),
         DataType::Float64 => "double".to_owned(),
-        DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => format!("decimal({precision},{scale})"),
+        DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
+            format!("decimal({precision},{scale})")
+        }
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "string".to_owned(),
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => "binary".to_owned(),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+            "binary".to_owned()
+        }
         DataType::Date32 | DataType::Date64 => "date".to_owned(),
         DataType::Timestamp(_, Some(_)) => "timestamp".to_owned(),
         DataType::Timestamp(_, None) => "timestamp_ntz".to_owned(),
@@ -81,7 +101,10 @@ mod tests {
     #[test]
     fn nested_types_are_indented() {
         let item = Field::new("item", DataType::Struct(vec![Field::new("x", DataType::Int64, true)].into()), true);
-        let schema = Schema::new(vec![Field::new("a", DataType::Utf8, false), Field::new("b", DataType::List(item.into()), true)]);
+        let schema = Schema::new(vec![
+            Field::new("a", DataType::Utf8, false),
+            Field::new("b", DataType::List(item.into()), true),
+        ]);
         assert_eq!(
             text(&schema, None),
             "root\n |-- a: string (nullable = false)\n |-- b: array (nullable = true)\n |    |-- element: struct (containsNull = true)\n |    |    |-- x: long (nullable = true)\n"

@@ -1,0 +1,22 @@
+//! Spark SQL text: scripts, pipeline statements, queries and expressions.
+//!
+//! Text goes through [`script::split`], [`substitute::substitute`], [`statement::parse`]; queries are
+//! planned by [`query::plan_query`]. Parsing is sqlparser's with a dialect of our own, planning is
+//! DataFusion's: this module rewrites the syntax tree, with the schemas at hand, into one whose names
+//! are exact, so that what DataFusion plans is what Spark means.
+
+mod data_types;
+mod dialect;
+mod name;
+pub mod query;
+pub mod script;
+pub mod statement;
+pub mod substitute;
+mod tokens;
+
+pub use dialect::SparkDialect;
+pub use name::parse_name;
+pub use query::{SqlQuery, parse_query, plan_expression, plan_expressions, plan_query, relations_of};
+pub use script::{StatementText, split};
+pub use statement::PipelineStatement;
+pub use substitute::substitute;

@@ -1,0 +1,132 @@
+//! Queries: from text to a syntax tree, and with a resolver of relations to a resolved plan.
+
+mod from;
+mod generator;
+mod interval;
+mod names;
+mod plan;
+mod provider;
+mod relation;
+mod rewrite;
+mod scope;
+mod select;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::prelude::SessionContext;
+use sqlparser::ast::Query;
+use sqlparser::tokenizer::Token;
+
+use self::plan::Planner;
+use self::provider::Provider;
+use super::tokens::Source;
+use crate::diagnostic::SourceLocation;
+use crate::error::Result;
+use crate::relation::{RelationRequest, RelationResolver};
+
+pub use relation::relations_of;
+
+/// A query as parsed, not yet resolved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SqlQuery {
+    /// The syntax tree; its spans count from the start of `text`.
+    pub query: Query,
+    /// The text.
+    pub text: String,
+    /// Where the text starts in the user's file.
+    pub location: SourceLocation,
+}
+
+/// Parses one query.
+///
+/// # Errors
+/// `PARSE_SYNTAX_ERROR` (`User`) at the token that does not fit.
+pub fn parse_query(text: &str, location: &SourceLocation) -> Result<SqlQuery> {
+    let source = Source::new(text, location);
+    let mut parser = source.parser()?;
+    let query = parser.parse_query().map_err(|error| source.error(&error))?;
+    let _ = parser.consume_token(&Token::SemiColon);
+    let next = parser.peek_token_ref();
+    if next.token != Token::EOF {
+        let place = source.place(next.span.start);
+        return Err(source.syntax_error(format!("expected the end of the query, found `{}`", next.token), place));
+    }
+    Ok(SqlQuery { query: *query, text: text.to_owned(), location: location.clone() })
+}
+
+/// Plans a query: asks `resolver` for everything it reads, then gives it Spark's meaning.
+///
+/// # Errors
+/// `User` errors with the exact position: `TABLE_OR_VIEW_NOT_FOUND` (from the resolver),
+/// `UNRESOLVED_COLUMN`, `AMBIGUOUS_REFERENCE`, `UNRESOLVED_ROUTINE`; `Unsupported` for known constructs
+/// that cannot be planned yet.
+pub async fn plan_query(
+    ctx: &SessionContext,
+    query: &SqlQuery,
+    resolver: &dyn RelationResolver,
+) -> Result<LogicalPlan> {
+    let mut relations: Vec<(RelationRequest, LogicalPlan)> = Vec::new();
+    for read in relation::reads(query) {
+        let request = read?.request;
+        let plan = resolver.resolve(&request).await.map_err(|error| match &request.location {
+            Some(location) => error.at(location.clone()),
+            None => error,
+        })?;
+        relations.push((request, plan));
+    }
+    let state = ctx.state();
+    let planner = Planner::new(Provider::new(&state), Source::new(&query.text, &query.location), relations);
+    planner.plan_query(query.query.clone(), &HashMap::new(), &[]).map_err(|error| error.at(query.location.clone()))
+}
+
+/// Plans an expression over the columns of `schema`: a condition, or the argument of `expr()`.
+///
+/// An alias at its end is kept.
+///
+/// # Errors
+/// As [`plan_query`]; `Unsupported` if it holds a subquery that reads tables.
+pub fn plan_expression(ctx: &SessionContext, text: &str, schema: &DFSchema, location: &SourceLocation) -> Result<Expr> {
+    let mut all = expressions(ctx, text, schema, location, false)?;
+    match all.len() {
+        1 => Ok(all.remove(0)),
+        _ => Err(Source::new(text, location).syntax_error("expected one expression", location.clone())),
+    }
+}
+
+/// Plans a select list over the columns of `schema`: every item has its output name.
+///
+/// # Errors
+/// As [`plan_expression`].
+pub fn plan_expressions(
+    ctx: &SessionContext,
+    text: &str,
+    schema: &DFSchema,
+    location: &SourceLocation,
+) -> Result<Vec<Expr>> {
+    expressions(ctx, text, schema, location, true)
+}
+
+fn expressions(
+    ctx: &SessionContext,
+    text: &str,
+    schema: &DFSchema,
+    location: &SourceLocation,
+    named: bool,
+) -> Result<Vec<Expr>> {
+    let source = Source::new(text, location);
+    let mut parser = source.parser()?;
+    let items = parser.parse_projection().map_err(|error| source.error(&error))?;
+    let next = parser.peek_token_ref();
+    if next.token != Token::EOF {
+        let place = source.place(next.span.start);
+        return Err(source.syntax_error(format!("expected the end of the expression, found `{}`", next.token), place));
+    }
+    let state = ctx.state();
+    let planner = Planner::new(Provider::new(&state), source, Vec::new());
+    planner.plan_items(items, schema, named).map_err(|error| error.at(location.clone()))
+}

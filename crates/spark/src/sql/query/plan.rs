@@ -1,0 +1,263 @@
+//! Plans a query block by block: what stands in `FROM` first, so that the block's columns are known.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::planner::ContextProvider;
+use datafusion::logical_expr::{Expr as PlanExpr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
+use sqlparser::ast::{Cte, Expr, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Spanned, Statement, Value};
+use sqlparser::tokenizer::Location;
+
+use super::provider::Provider;
+use super::rewrite::{self, Names};
+use super::scope::{Scope, ident};
+use crate::diagnostic::SourceLocation;
+use crate::error::{Error, Result};
+use crate::relation::RelationRequest;
+use crate::sql::tokens::Source;
+
+/// The common table expressions in scope: internal table name by lower-case name.
+pub(super) type Ctes = HashMap<String, String>;
+
+/// One query being planned.
+pub(super) struct Planner<'a> {
+    pub(super) provider: Provider<'a>,
+    pub(super) source: Source<'a>,
+    /// What the query reads, resolved.
+    pub(super) relations: Vec<(RelationRequest, LogicalPlan)>,
+    tables: Cell<usize>,
+    aliases: RefCell<HashSet<String>>,
+    /// Plans of internal tables.
+    plans: RefCell<HashMap<String, LogicalPlan>>,
+}
+
+impl<'a> Planner<'a> {
+    pub(super) fn new(
+        provider: Provider<'a>,
+        source: Source<'a>,
+        relations: Vec<(RelationRequest, LogicalPlan)>,
+    ) -> Self {
+        Self {
+            provider,
+            source,
+            relations,
+            tables: Cell::new(0),
+            aliases: RefCell::default(),
+            plans: RefCell::default(),
+        }
+    }
+
+    pub(super) fn place(&self, at: Location) -> SourceLocation {
+        self.source.place(at)
+    }
+
+    /// Makes `plan` a table that the rewritten query can name.
+    pub(super) fn add(&self, plan: LogicalPlan) -> String {
+        self.tables.set(self.tables.get() + 1);
+        let name = format!("__relation_{}", self.tables.get());
+        self.provider.add(&name, plan.clone());
+        self.plans.borrow_mut().insert(name.clone(), plan);
+        name
+    }
+
+    pub(super) fn plan_of(&self, table: &str) -> Option<LogicalPlan> {
+        self.plans.borrow().get(table).cloned()
+    }
+
+    /// An alias that is unique in the whole query, so that inner and outer columns cannot be mixed up.
+    pub(super) fn alias(&self, wanted: &str) -> String {
+        let mut aliases = self.aliases.borrow_mut();
+        let mut alias = wanted.to_owned();
+        let mut n = 1;
+        while !aliases.insert(alias.to_lowercase()) {
+            n += 1;
+            alias = format!("{wanted}_{n}");
+        }
+        alias
+    }
+
+    pub(super) fn unknown_function(&self, name: &str) -> Error {
+        let mut names = self.provider.function_names();
+        names.sort_by_cached_key(|known| (strsim::damerau_levenshtein(name, known), known.clone()));
+        names.dedup();
+        let nearest: Vec<String> = names.iter().take(3).map(|known| format!("`{known}`")).collect();
+        Error::user(format!("function `{name}` is unknown"))
+            .with_condition("UNRESOLVED_ROUTINE")
+            .with_help(format!("Did you mean {}?", nearest.join(" or ")))
+    }
+
+    pub(super) fn options(&self) -> ParserOptions {
+        ParserOptions::from(&self.provider.options().sql_parser)
+            .with_enable_ident_normalization(false)
+            .with_collect_spans(true)
+            .with_parse_float_as_decimal(true)
+            .with_map_string_types_to_utf8view(false)
+            .with_default_null_ordering(datafusion::sql::planner::NullOrdering::NullsMin)
+    }
+
+    /// Plans a whole query.
+    pub(super) fn plan_query(&self, mut query: Query, ctes: &Ctes, outer: &[&Scope]) -> Result<LogicalPlan> {
+        let place = self.place(query.span().start);
+        let is_values = matches!(query.body.as_ref(), SetExpr::Values(_));
+        self.rewrite_query(&mut query, ctes, outer)?;
+        let planner = SqlToRel::new_with_options(&self.provider, self.options());
+        let plan = planner.sql_statement_to_plan(Statement::Query(Box::new(query)));
+        let plan = plan.map_err(|error| Error::from(error).at(place))?;
+        if is_values { values(plan) } else { Ok(plan) }
+    }
+
+    /// Plans a select whose names are exact already.
+    pub(super) fn plan_block(&self, select: Select) -> Result<LogicalPlan> {
+        let query = Query {
+            with: None,
+            body: Box::new(SetExpr::Select(Box::new(select))),
+            order_by: None,
+            limit_clause: None,
+            fetch: None,
+            locks: Vec::new(),
+            for_clause: None,
+            settings: None,
+            format_clause: None,
+            pipe_operators: Vec::new(),
+        };
+        let planner = SqlToRel::new_with_options(&self.provider, self.options());
+        Ok(planner.sql_statement_to_plan(Statement::Query(Box::new(query)))?)
+    }
+
+    /// Plans an expression whose names are exact already.
+    pub(super) fn plain(&self, expr: Expr, schema: &DFSchema) -> Result<PlanExpr> {
+        let planner = SqlToRel::new_with_options(&self.provider, self.options());
+        Ok(planner.sql_to_expr(expr, schema, &mut PlannerContext::new())?)
+    }
+
+    /// Plans an expression over the columns of `plan`.
+    pub(super) fn plain_expression(&self, mut expr: Expr, plan: &LogicalPlan) -> Result<PlanExpr> {
+        let scope = Scope::schema(plan.schema());
+        let (aliases, ctes) = (HashMap::new(), Ctes::new());
+        rewrite::expression(self, &mut expr, Names { scopes: &[&scope], aliases: &aliases, ctes: &ctes })?;
+        self.plain(expr, plan.schema())
+    }
+
+    /// Plans a select list over the columns of `schema`.
+    pub(super) fn plan_items(&self, items: Vec<SelectItem>, schema: &DFSchema, named: bool) -> Result<Vec<PlanExpr>> {
+        let scope = Scope::schema(schema);
+        let planned = self.items(items, &scope)?;
+        let mut exprs = Vec::with_capacity(planned.len());
+        for (expr, name, has_alias) in planned {
+            let expr = self.plain(expr, schema)?;
+            let is_own = matches!(&expr, PlanExpr::Column(column) if column.name == name);
+            exprs.push(if (named || has_alias) && !is_own { expr.alias(name) } else { expr });
+        }
+        Ok(exprs)
+    }
+
+    /// Makes the names of a query exact, in place. Gives its output's names, where they are known.
+    pub(super) fn rewrite_query(&self, query: &mut Query, ctes: &Ctes, outer: &[&Scope]) -> Result<Vec<String>> {
+        if let Some(operator) = query.pipe_operators.first() {
+            return Err(Error::unsupported(format!("pipe operator `|> {operator}`")).at(self.place(query.span().start)));
+        }
+        let mut ctes = ctes.clone();
+        if let Some(with) = query.with.take() {
+            if with.recursive {
+                return Err(Error::unsupported("`WITH RECURSIVE`").at(self.place(with.span().start)));
+            }
+            for cte in with.cte_tables {
+                self.cte(cte, &mut ctes, outer)?;
+            }
+        }
+        let mut order_by = query.order_by.take();
+        let names = self.set_expr(&mut query.body, &ctes, outer, order_by.as_mut())?;
+        query.order_by = order_by;
+        Ok(names)
+    }
+
+    fn cte(&self, cte: Cte, ctes: &mut Ctes, outer: &[&Scope]) -> Result<()> {
+        let plan = self.plan_query(*cte.query, ctes, outer)?;
+        let columns: Vec<String> = cte.alias.columns.iter().map(|column| column.name.value.clone()).collect();
+        let plan = renamed(plan, &columns).map_err(|error| error.at(self.place(cte.alias.name.span.start)))?;
+        ctes.insert(cte.alias.name.value.to_lowercase(), self.add(plan));
+        Ok(())
+    }
+
+    fn set_expr(
+        &self,
+        body: &mut SetExpr,
+        ctes: &Ctes,
+        outer: &[&Scope],
+        order_by: Option<&mut OrderBy>,
+    ) -> Result<Vec<String>> {
+        match body {
+            SetExpr::Select(select) => self.select(select, ctes, outer, order_by),
+            SetExpr::Query(query) => {
+                let names = self.rewrite_query(query, ctes, outer)?;
+                self.order_output(&names, ctes, order_by)?;
+                Ok(names)
+            }
+            SetExpr::SetOperation { left, right, .. } => {
+                let names = self.set_expr(left, ctes, outer, None)?;
+                self.set_expr(right, ctes, outer, None)?;
+                self.order_output(&names, ctes, order_by)?;
+                Ok(names)
+            }
+            SetExpr::Values(values) => {
+                let aliases = HashMap::new();
+                for row in &mut values.rows {
+                    for expr in row.content.iter_mut() {
+                        rewrite::expression(self, expr, Names { scopes: outer, aliases: &aliases, ctes })?;
+                    }
+                }
+                Ok(Vec::new())
+            }
+            other => Err(Error::unsupported(format!("`{other}`")).at(self.place(other.span().start))),
+        }
+    }
+
+    /// `ORDER BY` of a query that is not a single select sees only the output.
+    fn order_output(&self, names: &[String], ctes: &Ctes, order_by: Option<&mut OrderBy>) -> Result<()> {
+        let Some(OrderBy { kind: OrderByKind::Expressions(items), .. }) = order_by else { return Ok(()) };
+        let aliases: HashMap<String, Expr> =
+            names.iter().map(|name| (name.to_lowercase(), Expr::Identifier(ident(name)))).collect();
+        for item in items.iter_mut().filter(|item| !is_ordinal(&item.expr)) {
+            rewrite::expression(self, &mut item.expr, Names { scopes: &[], aliases: &aliases, ctes })?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether an expression is a bare position: `ORDER BY 1`.
+pub(super) fn is_ordinal(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(value) if matches!(&value.value, Value::Number(digits, false) if digits.parse::<usize>().is_ok()))
+}
+
+/// The plan with its columns renamed, if names are given.
+pub(super) fn renamed(plan: LogicalPlan, names: &[String]) -> Result<LogicalPlan> {
+    if names.is_empty() {
+        return Ok(plan);
+    }
+    let columns = plan.schema().columns();
+    if columns.len() != names.len() {
+        return Err(Error::user(format!("{} column aliases for {} columns", names.len(), columns.len()))
+            .with_condition("ASSIGNMENT_ARITY_MISMATCH"));
+    }
+    let exprs: Vec<_> = columns
+        .into_iter()
+        .zip(names)
+        .map(|(column, name)| datafusion::logical_expr::Expr::Column(column).alias(name))
+        .collect();
+    Ok(LogicalPlanBuilder::from(plan).project(exprs)?.build()?)
+}
+
+/// `VALUES` with Spark's column names.
+fn values(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let names: Vec<String> = (1..=plan.schema().fields().len()).map(|i| format!("col{i}")).collect();
+    renamed(plan, &names)
+}
+
+/// `range([start,] end [, step])` gives column `id`.
+pub(super) fn range(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let name = plan.schema().field(0).name().clone();
+    let column = datafusion::logical_expr::ident(name).alias("id");
+    Ok(LogicalPlanBuilder::from(plan).project(vec![column])?.build()?)
+}

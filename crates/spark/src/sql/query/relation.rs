@@ -1,0 +1,357 @@
+//! What a query reads: table factors as requests to the resolver.
+
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, TableFactor, TableVersion, Value, Visit,
+    Visitor,
+};
+
+use super::SqlQuery;
+use crate::diagnostic::SourceLocation;
+use crate::error::{Error, Result};
+use crate::relation::{ObjectName, ReadOptions, RelationRequest, TimeTravel, UnresolvedRelation};
+use crate::sql::tokens::{Source, WATERMARK, WATERMARK_DELAY};
+
+/// Formats that may stand before a path: `` json.`/data/x` ``.
+const FILE_FORMATS: [&str; 9] = ["delta", "parquet", "json", "csv", "text", "avro", "orc", "xml", "binaryfile"];
+
+/// A base relation of a query.
+pub(super) struct Read {
+    pub(super) request: RelationRequest,
+    /// Event time and delay of a `WATERMARK` clause.
+    pub(super) watermark: Option<(Expr, Expr)>,
+    /// The name's parts, by which columns may be qualified; empty for functions.
+    pub(super) name: Vec<String>,
+}
+
+/// What `query` reads, in the order of its text.
+///
+/// Names of common table expressions are left out; malformed reads are left to planning.
+pub fn relations_of(query: &SqlQuery) -> Vec<RelationRequest> {
+    reads(query).into_iter().flatten().map(|read| read.request).collect()
+}
+
+pub(super) fn reads(query: &SqlQuery) -> Vec<Result<Read>> {
+    let source = Source::new(&query.text, &query.location);
+    let mut collector = Collector { source, ctes: Vec::new(), found: Vec::new() };
+    let _ = query.query.visit(&mut collector);
+    collector.found
+}
+
+struct Collector<'a> {
+    source: Source<'a>,
+    /// Per open query: the names of its common table expressions and where they end.
+    ctes: Vec<Vec<(String, sqlparser::tokenizer::Location)>>,
+    found: Vec<Result<Read>>,
+}
+
+impl Collector<'_> {
+    fn is_cte(&self, name: &Ident) -> bool {
+        let known = |(cte, end): &(String, _)| cte.eq_ignore_ascii_case(&name.value) && *end < name.span.start;
+        self.ctes.iter().flatten().any(known)
+    }
+}
+
+impl Visitor for Collector<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        let tables = query.with.iter().flat_map(|with| &with.cte_tables);
+        self.ctes
+            .push(tables.map(|cte| (cte.alias.name.value.clone(), cte.closing_paren_token.0.span.start)).collect());
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
+        self.ctes.pop();
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        match read_of(factor, &self.source).transpose() {
+            Some(Ok(read)) => {
+                let cte = match factor {
+                    TableFactor::Table { name, args: None, .. } if name.0.len() == 1 => name.0[0].as_ident(),
+                    _ => None,
+                };
+                if !cte.is_some_and(|name| self.is_cte(name)) {
+                    self.found.push(Ok(read));
+                }
+            }
+            Some(Err(error)) => self.found.push(Err(error)),
+            None => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The base relation that `factor` is; `None` for joins, subqueries and functions that read nothing.
+pub(super) fn read_of(factor: &TableFactor, source: &Source<'_>) -> Result<Option<Read>> {
+    let TableFactor::Table { name, args, version, sample, .. } = factor else { return Ok(None) };
+    let idents: Vec<&Ident> = name.0.iter().filter_map(|part| part.as_ident()).collect();
+    let [first, ..] = idents.as_slice() else { return Ok(None) };
+    let place = source.place(first.span.start);
+    if sample.is_some() {
+        return Err(Error::unsupported("`TABLESAMPLE`").at(place));
+    }
+    let at = |error: Error| error.at(place.clone());
+    let time_travel = version.as_ref().map(time_travel).transpose().map_err(at)?;
+    let Some(args) = args else {
+        return Ok(Some(named(&idents, time_travel, ReadOptions::new(), false, place)));
+    };
+    if idents.len() == 1 && first.value.eq_ignore_ascii_case("stream") {
+        return stream(&args.args, source, place).map(Some);
+    }
+    let relation = function(&idents, &args.args).map_err(at)?;
+    let streaming = first.value.eq_ignore_ascii_case("cloud_files");
+    Ok(relation.map(|relation| Read {
+        request: RelationRequest { relation, streaming, location: Some(place.clone()) },
+        watermark: None,
+        name: Vec::new(),
+    }))
+}
+
+fn named(
+    idents: &[&Ident],
+    time_travel: Option<TimeTravel>,
+    options: ReadOptions,
+    streaming: bool,
+    place: SourceLocation,
+) -> Read {
+    let name: Vec<String> = idents.iter().map(|ident| ident.value.clone()).collect();
+    let is_path = idents.len() == 2
+        && idents[1].quote_style.is_some()
+        && FILE_FORMATS.contains(&name[0].to_ascii_lowercase().as_str());
+    let relation = if is_path && time_travel.is_none() {
+        UnresolvedRelation::Source {
+            format: Some(name[0].clone()),
+            paths: vec![name[1].clone()],
+            schema: None,
+            options,
+        }
+    } else {
+        UnresolvedRelation::Table { name: ObjectName(name.clone()), options, time_travel }
+    };
+    Read { request: RelationRequest { relation, streaming, location: Some(place) }, watermark: None, name }
+}
+
+/// `STREAM(t, option => value, …)`
+fn stream(args: &[FunctionArg], source: &Source<'_>, place: SourceLocation) -> Result<Read> {
+    let wrong = || source.syntax_error("expected a table or a table function in `STREAM`", place.clone());
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(inner)), rest @ ..] = args else { return Err(wrong()) };
+    let mut watermark = (None, None);
+    let mut options = ReadOptions::new();
+    for arg in rest {
+        match arg {
+            FunctionArg::Named { name, arg: FunctionArgExpr::Expr(value), .. } if name.value == WATERMARK => {
+                watermark.0 = Some(value.clone());
+            }
+            FunctionArg::Named { name, arg: FunctionArgExpr::Expr(value), .. } if name.value == WATERMARK_DELAY => {
+                watermark.1 = Some(value.clone());
+            }
+            other => set_option(other, &mut options).map_err(|error| error.at(place.clone()))?,
+        }
+    }
+    let mut read = match inner {
+        Expr::Identifier(name) => named(&[name], None, options, true, source.place(name.span.start)),
+        Expr::CompoundIdentifier(parts) => {
+            named(&parts.iter().collect::<Vec<_>>(), None, options, true, source.place(parts[0].span.start))
+        }
+        Expr::Function(call) => {
+            let idents: Vec<&Ident> = call.name.0.iter().filter_map(|part| part.as_ident()).collect();
+            let FunctionArguments::List(list) = &call.args else { return Err(wrong()) };
+            let relation = function(&idents, &list.args).map_err(|error| error.at(place.clone()))?.ok_or_else(wrong)?;
+            let relation = match relation {
+                UnresolvedRelation::Source { format, paths, schema, options } if is(&idents, "read_files") => {
+                    UnresolvedRelation::Source {
+                        format: Some("cloudFiles".to_owned()),
+                        paths,
+                        schema,
+                        options: cloud(format, options),
+                    }
+                }
+                other => other,
+            };
+            Read {
+                request: RelationRequest { relation, streaming: true, location: Some(place) },
+                watermark: None,
+                name: Vec::new(),
+            }
+        }
+        _ => return Err(wrong()),
+    };
+    read.watermark = watermark.0.zip(watermark.1);
+    Ok(read)
+}
+
+/// Options of `read_files` as those of Auto Loader, whose types are inferred unless told otherwise.
+fn cloud(format: Option<String>, options: ReadOptions) -> ReadOptions {
+    let mut all = ReadOptions::new();
+    if let Some(format) = format {
+        all.set("cloudFiles.format", format);
+    }
+    all.set("cloudFiles.inferColumnTypes", "true");
+    for (key, value) in options.iter() {
+        let bare = CLOUD_FILES_OPTIONS.iter().any(|option| option.eq_ignore_ascii_case(key));
+        all.set(if bare { format!("cloudFiles.{key}") } else { key.to_owned() }, value);
+    }
+    all
+}
+
+const CLOUD_FILES_OPTIONS: [&str; 12] = [
+    "schemaHints",
+    "schemaEvolutionMode",
+    "inferColumnTypes",
+    "includeExistingFiles",
+    "maxFilesPerTrigger",
+    "maxBytesPerTrigger",
+    "allowOverwrites",
+    "partitionColumns",
+    "schemaLocation",
+    "useManagedFileEvents",
+    "useStrictGlobber",
+    "maxFileAge",
+];
+
+fn is(name: &[&Ident], text: &str) -> bool {
+    matches!(name, [ident] if ident.value.eq_ignore_ascii_case(text))
+}
+
+/// The relation a table function reads; `None` if it reads nothing (`range`).
+fn function(name: &[&Ident], args: &[FunctionArg]) -> Result<Option<UnresolvedRelation>> {
+    let [ident] = name else { return Ok(None) };
+    match ident.value.to_ascii_lowercase().as_str() {
+        "read_files" => files(args).map(Some),
+        "cloud_files" => cloud_files(args).map(Some),
+        "read_kafka" | "read_kinesis" | "read_pubsub" | "read_pulsar" => {
+            let mut options = ReadOptions::new();
+            args.iter().try_for_each(|arg| set_option(arg, &mut options))?;
+            let format = ident.value.to_ascii_lowercase().trim_start_matches("read_").to_owned();
+            Ok(Some(UnresolvedRelation::Source { format: Some(format), paths: Vec::new(), schema: None, options }))
+        }
+        "event_log" => event_log(args).map(Some),
+        "range" => Ok(None),
+        other => Err(Error::unsupported(format!("table function `{other}`"))),
+    }
+}
+
+fn files(args: &[FunctionArg]) -> Result<UnresolvedRelation> {
+    let (paths, mut options) = (positional(args)?, ReadOptions::new());
+    let named = args.iter().filter(|arg| !matches!(arg, FunctionArg::Unnamed(_)));
+    named.into_iter().try_for_each(|arg| set_option(arg, &mut options))?;
+    let format = options.get("format").map(str::to_owned);
+    let without: ReadOptions = options.iter().filter(|(key, _)| !key.eq_ignore_ascii_case("format")).collect();
+    Ok(UnresolvedRelation::Source { format, paths, schema: None, options: without })
+}
+
+fn cloud_files(args: &[FunctionArg]) -> Result<UnresolvedRelation> {
+    let mut options = ReadOptions::new();
+    let texts: Vec<String> = args.iter().take(2).map(argument).map(|arg| text(arg?)).collect::<Result<_>>()?;
+    let [path, format] = texts.as_slice() else {
+        return Err(
+            Error::user("`cloud_files` needs a path and a format").with_condition("WRONG_NUM_ARGS.WITHOUT_SUGGESTION")
+        );
+    };
+    options.set("cloudFiles.format", format);
+    if let Some(map) = args.get(2) {
+        for (key, value) in pairs(argument(map)?)? {
+            options.set(key, value);
+        }
+    }
+    let paths = vec![path.clone()];
+    Ok(UnresolvedRelation::Source { format: Some("cloudFiles".to_owned()), paths, schema: None, options })
+}
+
+/// The entries of `map('k', 'v', …)`.
+fn pairs(map: &Expr) -> Result<Vec<(String, String)>> {
+    let Expr::Function(ast::Function { name, args: FunctionArguments::List(list), .. }) = map else {
+        return Err(Error::user("expected options as `map('key', 'value', …)`"));
+    };
+    if !name.to_string().eq_ignore_ascii_case("map") {
+        return Err(Error::user("expected options as `map('key', 'value', …)`"));
+    }
+    let texts = list.args.iter().map(|arg| text(argument(arg)?)).collect::<Result<Vec<_>>>()?;
+    Ok(texts.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect())
+}
+
+fn event_log(args: &[FunctionArg]) -> Result<UnresolvedRelation> {
+    let [arg] = args else { return Err(Error::user("`event_log` needs a pipeline id or `TABLE(name)`")) };
+    let expr = argument(arg)?;
+    if let Expr::Function(ast::Function { name, args: FunctionArguments::List(list), .. }) = expr
+        && name.to_string().eq_ignore_ascii_case("table")
+        && let [table] = list.args.as_slice()
+    {
+        let parts = match argument(table)? {
+            Expr::Identifier(name) => vec![name.value.clone()],
+            Expr::CompoundIdentifier(parts) => parts.iter().map(|part| part.value.clone()).collect(),
+            _ => return Err(Error::user("expected a table name in `TABLE(…)`")),
+        };
+        return Ok(UnresolvedRelation::EventLog { pipeline_id: None, table: Some(ObjectName(parts)) });
+    }
+    Ok(UnresolvedRelation::EventLog { pipeline_id: Some(text(expr)?), table: None })
+}
+
+fn positional(args: &[FunctionArg]) -> Result<Vec<String>> {
+    args.iter().filter(|arg| matches!(arg, FunctionArg::Unnamed(_))).map(|arg| text(argument(arg)?)).collect()
+}
+
+fn argument(arg: &FunctionArg) -> Result<&Expr> {
+    match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))
+        | FunctionArg::Named { arg: FunctionArgExpr::Expr(expr), .. } => Ok(expr),
+        other => Err(Error::unsupported(format!("argument `{other}`"))),
+    }
+}
+
+fn set_option(arg: &FunctionArg, options: &mut ReadOptions) -> Result<()> {
+    match arg {
+        FunctionArg::Named { name, arg: FunctionArgExpr::Expr(value), .. } => {
+            options.set(name.value.clone(), text(value)?)
+        }
+        FunctionArg::ExprNamed { name: Expr::Identifier(name), arg: FunctionArgExpr::Expr(value), .. } => {
+            options.set(name.value.clone(), text(value)?);
+        }
+        other => return Err(Error::user(format!("expected an option `key => value`, found `{other}`"))),
+    }
+    Ok(())
+}
+
+/// The text of a constant; strings may be joined by `||`.
+fn text(expr: &Expr) -> Result<String> {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) => Ok(text.clone()),
+            Value::Number(text, _) => Ok(text.clone()),
+            Value::Boolean(value) => Ok(value.to_string()),
+            other => Err(Error::user(format!("expected a constant, found `{other}`"))),
+        },
+        Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr } => Ok(format!("-{}", text(expr)?)),
+        Expr::BinaryOp { left, op: ast::BinaryOperator::StringConcat, right } => Ok(text(left)? + &text(right)?),
+        Expr::Nested(inner) => text(inner),
+        other => {
+            Err(Error::user(format!("expected a constant, found `{other}`")).with_condition("NON_FOLDABLE_ARGUMENT"))
+        }
+    }
+}
+
+fn time_travel(version: &TableVersion) -> Result<TimeTravel> {
+    match version {
+        TableVersion::VersionAsOf(expr) => {
+            let text = text(expr)?;
+            text.parse().map(TimeTravel::Version).map_err(|_| Error::user(format!("`{text}` is not a table version")))
+        }
+        TableVersion::TimestampAsOf(expr) | TableVersion::ForSystemTimeAsOf(expr) => {
+            let text = match expr {
+                Expr::TypedString(typed) => typed.value.clone().into_string().unwrap_or_default(),
+                other => text(other)?,
+            };
+            let nanos = arrow::compute::kernels::cast_utils::string_to_timestamp_nanos(&text).map_err(|_| {
+                Error::user(format!("`{text}` is not a timestamp"))
+                    .with_condition("INVALID_TIME_TRAVEL_TIMESTAMP_EXPR.INPUT")
+            })?;
+            Ok(TimeTravel::Timestamp(nanos.div_euclid(1000)))
+        }
+        other => Err(Error::unsupported(format!("`{other}`"))),
+    }
+}

@@ -1,0 +1,340 @@
+//! Rewrites one expression: names become exact, Spark's own constructs become what DataFusion plans.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    self, AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentList, FunctionArguments, Ident, ObjectName, Query, Spanned, UnaryOperator, Value, VisitMut,
+    VisitorMut, WindowFrame, WindowType,
+};
+
+use super::names::column_name;
+use super::plan::{Ctes, Planner};
+use super::provider::{LITERAL, RLIKE};
+use super::scope::{Scope, ident, text, unresolved};
+use crate::error::{Error, Result};
+
+/// What an expression may refer to.
+#[derive(Clone, Copy)]
+pub(super) struct Names<'a> {
+    /// Innermost first.
+    pub(super) scopes: &'a [&'a Scope],
+    /// Aliases of the select list, by lower-case name.
+    pub(super) aliases: &'a HashMap<String, Expr>,
+    pub(super) ctes: &'a Ctes,
+}
+
+/// Rewrites `expr` in place.
+pub(super) fn expression(planner: &Planner<'_>, expr: &mut Expr, names: Names<'_>) -> Result<()> {
+    let mut rewriter = Rewriter { planner, names, depth: 0, lambdas: Vec::new(), frames: Vec::new() };
+    match expr.visit(&mut rewriter) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(*error),
+    }
+}
+
+struct Rewriter<'a, 'b> {
+    planner: &'a Planner<'b>,
+    names: Names<'a>,
+    /// How many subqueries deep: those are rewritten on their own.
+    depth: usize,
+    lambdas: Vec<Vec<String>>,
+    frames: Vec<Option<WindowFrame>>,
+}
+
+impl VisitorMut for Rewriter<'_, '_> {
+    type Break = Box<Error>;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Self::Break> {
+        if self.depth == 0 {
+            flow(self.planner.rewrite_query(query, self.names.ctes, self.names.scopes).map(drop))?;
+        }
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<Self::Break> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
+        if self.depth == 0 { flow(self.before(expr)) } else { ControlFlow::Continue(()) }
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
+        if self.depth == 0 { flow(self.after(expr)) } else { ControlFlow::Continue(()) }
+    }
+}
+
+fn flow(result: Result<()>) -> ControlFlow<Box<Error>> {
+    match result {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => ControlFlow::Break(Box::new(error)),
+    }
+}
+
+fn null() -> Box<Expr> {
+    Box::new(Expr::value(Value::Null))
+}
+
+fn number(digits: &str, suffix: &str) -> Expr {
+    let op = BinaryOperator::Custom(format!("{LITERAL}{suffix}"));
+    Expr::BinaryOp { left: Box::new(text(digits)), op, right: null() }
+}
+
+/// A call of `name` with positional arguments.
+pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
+    let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new(name)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+fn cast(expr: Expr, data_type: DataType) -> Expr {
+    Expr::Cast { kind: CastKind::Cast, expr: Box::new(expr), data_type, array: false, format: None }
+}
+
+impl Rewriter<'_, '_> {
+    /// What must be seen before the parts are rewritten.
+    fn before(&mut self, expr: &mut Expr) -> Result<()> {
+        let replaced = match expr {
+            Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } => match inner.as_ref() {
+                Expr::Value(ast::ValueWithSpan { value: Value::Number(digits, long), .. }) => {
+                    Some(number(&format!("-{digits}"), if *long { "L" } else { "" }))
+                }
+                Expr::Identifier(name) => suffixed(name).map(|(digits, suffix)| number(&format!("-{digits}"), suffix)),
+                _ => None,
+            },
+            Expr::CompoundFieldAccess { root, access_chain } => {
+                fields(root, access_chain);
+                None
+            }
+            Expr::JsonAccess { value, path } => {
+                let path = json_path(path);
+                Some(call("get_json_object", vec![std::mem::replace(value.as_mut(), *null()), text(&path)]))
+            }
+            Expr::Interval(interval) => {
+                if let Expr::Value(ast::ValueWithSpan { value, .. }) = interval.value.as_mut()
+                    && let Value::Number(digits, _) = value
+                {
+                    *value = Value::SingleQuotedString(std::mem::take(digits));
+                }
+                None
+            }
+            Expr::Struct { values, fields } if fields.is_empty() => Some(structure(std::mem::take(values))),
+            Expr::Lambda(lambda) => {
+                self.lambdas.push(lambda.params.iter().map(|param| param.name.value.clone()).collect());
+                None
+            }
+            Expr::Function(function) => {
+                self.function_before(function)?;
+                None
+            }
+            _ => None,
+        };
+        if let Some(replaced) = replaced {
+            *expr = replaced;
+        }
+        Ok(())
+    }
+
+    fn function_before(&mut self, function: &mut Function) -> Result<()> {
+        let frame = match &mut function.over {
+            Some(WindowType::WindowSpec(spec)) => spec.window_frame.take(),
+            _ => None,
+        };
+        self.frames.push(frame);
+        let name = function.name.to_string().to_ascii_lowercase();
+        if let FunctionArguments::List(list) = &mut function.args
+            && matches!(
+                name.as_str(),
+                "timestampdiff" | "timestampadd" | "datediff" | "dateadd" | "date_diff" | "date_add"
+            )
+            && let [FunctionArg::Unnamed(FunctionArgExpr::Expr(unit)), _, _] = list.args.as_mut_slice()
+            && let Expr::Identifier(word) = unit
+        {
+            *unit = text(&word.value);
+        }
+        Ok(())
+    }
+
+    /// What is done once the parts are rewritten.
+    fn after(&mut self, expr: &mut Expr) -> Result<()> {
+        let place = self.planner.place(expr.span().start);
+        let replaced = match expr {
+            Expr::Identifier(name) => Some(self.name(std::slice::from_ref(name))?),
+            Expr::CompoundIdentifier(parts) => Some(self.name(parts)?),
+            Expr::Value(ast::ValueWithSpan { value: Value::Number(digits, long), .. }) => {
+                Some(number(digits, if *long { "L" } else { "" }))
+            }
+            Expr::RLike { negated, expr: value, pattern, .. } => {
+                let (left, right) = (std::mem::replace(value, null()), std::mem::replace(pattern, null()));
+                let op = BinaryOperator::Custom(RLIKE.to_owned());
+                Some(not(*negated, Expr::BinaryOp { left, op, right }))
+            }
+            Expr::Between { expr: value, negated, low, high } => {
+                let value = std::mem::replace(value, null());
+                let (low, high) = (std::mem::replace(low, null()), std::mem::replace(high, null()));
+                let above = Expr::BinaryOp { left: value.clone(), op: BinaryOperator::GtEq, right: low };
+                let below = Expr::BinaryOp { left: value, op: BinaryOperator::LtEq, right: high };
+                let both = Expr::BinaryOp { left: Box::new(above), op: BinaryOperator::And, right: Box::new(below) };
+                Some(not(*negated, Expr::Nested(Box::new(both))))
+            }
+            Expr::UnaryOp { op: op @ UnaryOperator::BangNot, .. } => {
+                *op = UnaryOperator::Not;
+                None
+            }
+            Expr::Lambda(_) => {
+                self.lambdas.pop();
+                None
+            }
+            Expr::Function(function) => {
+                if let (Some(frame), Some(WindowType::WindowSpec(spec))) =
+                    (self.frames.pop().flatten(), &mut function.over)
+                {
+                    spec.window_frame = Some(frame);
+                }
+                self.function_after(function).map_err(|error| error.at(place))?
+            }
+            Expr::Prior(_) | Expr::MatchAgainst { .. } | Expr::Collate { .. } => {
+                return Err(Error::unsupported(format!("`{expr}`")).at(place));
+            }
+            _ => None,
+        };
+        if let Some(replaced) = replaced {
+            *expr = replaced;
+        }
+        Ok(())
+    }
+
+    fn name(&self, parts: &[Ident]) -> Result<Expr> {
+        let place = || self.planner.place(parts[0].span.start);
+        if let Some(param) =
+            self.lambdas.iter().rev().flatten().find(|param| param.eq_ignore_ascii_case(&parts[0].value))
+        {
+            let root = Expr::Identifier(ident(param));
+            let access_chain: Vec<AccessExpr> =
+                parts[1..].iter().map(|field| AccessExpr::Dot(text(&field.value))).collect();
+            return Ok(match access_chain.is_empty() {
+                true => root,
+                false => Expr::CompoundFieldAccess { root: Box::new(root), access_chain },
+            });
+        }
+        for scope in self.names.scopes {
+            if let Some(found) = scope.resolve(parts).map_err(|error| error.at(place()))? {
+                return Ok(found);
+            }
+        }
+        if let [name] = parts {
+            if let Some((digits, suffix)) = suffixed(name) {
+                return Ok(number(digits, suffix));
+            }
+            if let Some(aliased) = self.names.aliases.get(&name.value.to_lowercase()) {
+                return Ok(aliased.clone());
+            }
+            let lower = name.value.to_ascii_lowercase();
+            if name.quote_style.is_none()
+                && matches!(lower.as_str(), "current_timestamp" | "current_date" | "current_user" | "user")
+            {
+                return Ok(call(&lower, Vec::new()));
+            }
+        }
+        Err(unresolved(parts, self.names.scopes).at(place()))
+    }
+
+    fn function_after(&self, function: &mut Function) -> Result<Option<Expr>> {
+        let name = match function.name.0.as_slice() {
+            [part] => part.as_ident().map(|ident| ident.value.to_ascii_lowercase()).unwrap_or_default(),
+            _ => return Err(self.planner.unknown_function(&function.name.to_string())),
+        };
+        if self.planner.provider.has_function(&name) {
+            function.name = ObjectName::from(vec![Ident::new(name)]);
+            return Ok(None);
+        }
+        if let Some(data_type) = cast_function(&name)
+            && let FunctionArguments::List(list) = &mut function.args
+            && let [FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))] = list.args.as_mut_slice()
+        {
+            return Ok(Some(cast(std::mem::replace(arg, *null()), data_type)));
+        }
+        Err(self.planner.unknown_function(&name))
+    }
+}
+
+fn not(negated: bool, expr: Expr) -> Expr {
+    match negated {
+        true => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(Expr::Nested(Box::new(expr))) },
+        false => Expr::Nested(Box::new(expr)),
+    }
+}
+
+/// `1S`, `2Y`, `1.5D`, `3BD` are read as names; as numbers they are digits and a suffix.
+fn suffixed(name: &Ident) -> Option<(&str, &str)> {
+    let text = name.value.as_str();
+    if name.quote_style.is_some() || !text.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+        return None;
+    }
+    let (digits, suffix) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic())?);
+    ["L", "S", "Y", "D", "F", "BD"].iter().any(|known| known.eq_ignore_ascii_case(suffix)).then_some((digits, suffix))
+}
+
+/// Field names in a chain are names, not columns.
+fn fields(root: &mut Expr, chain: &mut [AccessExpr]) {
+    if let Expr::Nested(inner) = root
+        && let Expr::CompoundIdentifier(_) | Expr::Identifier(_) = inner.as_ref()
+    {
+        *root = inner.as_ref().clone();
+    }
+    for access in chain {
+        if let AccessExpr::Dot(field) = access
+            && let Expr::Identifier(name) = field
+        {
+            *field = text(&name.value);
+        }
+    }
+}
+
+/// `:a.b[0]` as `$.a.b[0]`.
+fn json_path(path: &ast::JsonPath) -> String {
+    let text = path.to_string().replace('`', "");
+    let text = text.trim_start_matches([':', '.']);
+    if text.starts_with('[') { format!("${text}") } else { format!("$.{text}") }
+}
+
+/// `struct(a, b AS c, 1)` as `named_struct('a', a, 'c', b, 'col3', 1)`.
+fn structure(values: Vec<Expr>) -> Expr {
+    let args = values.into_iter().enumerate().flat_map(|(i, value)| match value {
+        Expr::Named { expr, name } => [text(&name.value), *expr],
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) => [text(&column_name(&value)), value],
+        other => [text(&format!("col{}", i + 1)), other],
+    });
+    call("named_struct", args.collect())
+}
+
+/// The functions that are casts: `bigint(x)`.
+fn cast_function(name: &str) -> Option<DataType> {
+    Some(match name {
+        "boolean" => DataType::Boolean,
+        "tinyint" => DataType::TinyInt(None),
+        "smallint" => DataType::SmallInt(None),
+        "int" => DataType::Int(None),
+        "bigint" => DataType::BigInt(None),
+        "float" => DataType::Float(ast::ExactNumberInfo::None),
+        "double" => DataType::Double(ast::ExactNumberInfo::None),
+        "decimal" => DataType::Decimal(ast::ExactNumberInfo::None),
+        "string" => DataType::String(None),
+        "binary" => DataType::Binary(None),
+        "date" => DataType::Date,
+        "timestamp" => DataType::Timestamp(None, ast::TimezoneInfo::None),
+        _ => return None,
+    })
+}

@@ -1,0 +1,266 @@
+//! One `SELECT`: its columns in scope, its list expanded and named, its clauses made exact.
+
+use std::collections::HashMap;
+
+use sqlparser::ast::{
+    Expr, GroupByExpr, Ident, ObjectName, OrderBy, OrderByKind, Select, SelectItem, SelectItemQualifiedWildcardKind,
+    Spanned, Value, WildcardAdditionalOptions,
+};
+
+use super::names::column_name;
+use super::plan::{Ctes, Planner, is_ordinal};
+use super::rewrite::{self, Names};
+use super::scope::{Scope, ScopeColumn, ident, unresolved};
+use crate::error::{Error, Result};
+
+/// A rewritten select list.
+#[derive(Default)]
+struct List {
+    items: Vec<SelectItem>,
+    names: Vec<String>,
+    exprs: Vec<Expr>,
+}
+
+impl List {
+    fn push(&mut self, expr: Expr, name: &str) {
+        self.names.push(name.to_owned());
+        self.exprs.push(expr.clone());
+        // A column under its own name keeps its qualifier, so that a name may occur twice.
+        let own =
+            matches!(&expr, Expr::CompoundIdentifier(parts) if parts.last().is_some_and(|part| part.value == name));
+        self.items.push(match own {
+            true => SelectItem::UnnamedExpr(expr),
+            false => SelectItem::ExprWithAlias { expr, alias: ident(name) },
+        });
+    }
+
+    fn aliases(&self) -> HashMap<String, Expr> {
+        let pairs = self.names.iter().zip(&self.exprs);
+        pairs.rev().map(|(name, expr)| (name.to_lowercase(), Expr::Nested(Box::new(expr.clone())))).collect()
+    }
+}
+
+impl Planner<'_> {
+    /// Rewrites a select in place; gives the names of its output.
+    pub(super) fn select(
+        &self,
+        select: &mut Select,
+        ctes: &Ctes,
+        outer: &[&Scope],
+        order_by: Option<&mut OrderBy>,
+    ) -> Result<Vec<String>> {
+        self.refuse(select)?;
+        let mut scope = self.from(&mut select.from, ctes, outer)?;
+        if !select.lateral_views.is_empty() {
+            scope = self.lateral_views(select, scope, ctes, outer)?;
+        }
+        if select.projection.iter().any(is_generator) {
+            scope = self.select_generator(select, scope, ctes, outer)?;
+        }
+        let mut scopes = vec![&scope];
+        scopes.extend(outer);
+        let none = HashMap::new();
+        let from_only = Names { scopes: &scopes, aliases: &none, ctes };
+        if let Some(condition) = &mut select.selection {
+            rewrite::expression(self, condition, from_only)?;
+        }
+        let list = self.list(std::mem::take(&mut select.projection), &scope, from_only)?;
+        let aliases = list.aliases();
+        let with_aliases = Names { aliases: &aliases, ..from_only };
+        self.group_by(select, &list, with_aliases)?;
+        for condition in select.having.iter_mut().chain(&mut select.qualify) {
+            rewrite::expression(self, condition, with_aliases)?;
+        }
+        for window in &mut select.named_window {
+            if let sqlparser::ast::NamedWindowExpr::WindowSpec(spec) = &mut window.1 {
+                let ordered = spec.order_by.iter_mut().map(|item| &mut item.expr);
+                for expr in spec.partition_by.iter_mut().chain(ordered) {
+                    rewrite::expression(self, expr, from_only)?;
+                }
+            }
+        }
+        self.order_by(order_by, &list, from_only)?;
+        select.projection = list.items;
+        Ok(list.names)
+    }
+
+    fn refuse(&self, select: &Select) -> Result<()> {
+        let what = if !select.sort_by.is_empty() {
+            "`SORT BY`"
+        } else if !select.cluster_by.is_empty() {
+            "`CLUSTER BY` in a query"
+        } else if !select.distribute_by.is_empty() {
+            "`DISTRIBUTE BY`"
+        } else {
+            return Ok(());
+        };
+        Err(Error::unsupported(what).at(self.place(select.span().start)))
+    }
+
+    fn list(&self, projection: Vec<SelectItem>, scope: &Scope, names: Names<'_>) -> Result<List> {
+        let mut list = List::default();
+        for item in projection {
+            match item {
+                SelectItem::Wildcard(options) => self.star(&mut list, scope.star(&[]), options)?,
+                SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) => {
+                    self.qualified_star(&mut list, scope, &name, options)?;
+                }
+                SelectItem::UnnamedExpr(expr) => {
+                    let name = column_name(&expr);
+                    self.item(&mut list, expr, &name, names)?;
+                }
+                SelectItem::ExprWithAlias { expr, alias } => self.item(&mut list, expr, &alias.value, names)?,
+                other => return Err(Error::unsupported(format!("`{other}`")).at(self.place(other.span().start))),
+            }
+        }
+        Ok(list)
+    }
+
+    /// A select list over `scope` alone: expressions, names, whether the name was given.
+    pub(super) fn items(&self, projection: Vec<SelectItem>, scope: &Scope) -> Result<Vec<(Expr, String, bool)>> {
+        let (aliases, ctes) = (HashMap::new(), Ctes::new());
+        let given: Vec<bool> = projection.iter().map(|item| matches!(item, SelectItem::ExprWithAlias { .. })).collect();
+        let list = self.list(projection, scope, Names { scopes: &[scope], aliases: &aliases, ctes: &ctes })?;
+        let given = if given.len() == list.names.len() { given } else { vec![true; list.names.len()] };
+        Ok(list.exprs.into_iter().zip(list.names).zip(given).map(|((expr, name), given)| (expr, name, given)).collect())
+    }
+
+    /// An item may refer to the aliases of earlier ones.
+    fn item(&self, list: &mut List, mut expr: Expr, name: &str, names: Names<'_>) -> Result<()> {
+        let aliases = list.aliases();
+        rewrite::expression(self, &mut expr, Names { aliases: &aliases, ..names })?;
+        list.push(expr, name);
+        Ok(())
+    }
+
+    fn star<'c>(
+        &self,
+        list: &mut List,
+        columns: impl Iterator<Item = &'c ScopeColumn>,
+        options: WildcardAdditionalOptions,
+    ) -> Result<()> {
+        let place = self.place(options.wildcard_token.0.span.start);
+        if options.opt_replace.is_some() || options.opt_rename.is_some() || options.opt_ilike.is_some() {
+            return Err(Error::unsupported("`*` with REPLACE, RENAME or ILIKE").at(place));
+        }
+        let except: Vec<Ident> = options
+            .opt_except
+            .map(|except| [except.first_element].into_iter().chain(except.additional_elements).collect())
+            .unwrap_or_default();
+        let columns: Vec<&ScopeColumn> = columns.collect();
+        let is = |column: &ScopeColumn, name: &Ident| column.name.eq_ignore_ascii_case(&name.value);
+        if let Some(missing) = except.iter().find(|name| !columns.iter().any(|column| is(column, name))) {
+            let scope = Scope { columns: columns.into_iter().cloned().collect() };
+            return Err(unresolved(std::slice::from_ref(missing), &[&scope]).at(self.place(missing.span.start)));
+        }
+        for column in columns.into_iter().filter(|column| !except.iter().any(|name| is(column, name))) {
+            list.push(column.expr.clone(), &column.name);
+        }
+        Ok(())
+    }
+
+    /// `t.*`, or the fields of a struct column.
+    fn qualified_star(
+        &self,
+        list: &mut List,
+        scope: &Scope,
+        name: &ObjectName,
+        options: WildcardAdditionalOptions,
+    ) -> Result<()> {
+        let parts: Vec<Ident> = name.0.iter().filter_map(|part| part.as_ident().cloned()).collect();
+        if scope.star(&parts).next().is_some() {
+            return self.star(list, scope.star(&parts), options);
+        }
+        let Some(root) = scope.resolve(&parts)? else {
+            return Err(unresolved(&parts, &[scope]).at(self.place(name.span().start)));
+        };
+        let column = scope.columns.iter().find(|column| column.expr == root);
+        let Some(arrow::datatypes::DataType::Struct(fields)) = column.map(|column| &column.data_type) else {
+            return Err(Error::unsupported(format!("`{name}.*` of a nested field")).at(self.place(name.span().start)));
+        };
+        let fields: Vec<ScopeColumn> = fields
+            .iter()
+            .filter_map(|field| {
+                let path: Vec<Ident> = parts.iter().cloned().chain([ident(field.name())]).collect();
+                let expr = scope.resolve(&path).ok()??;
+                let (name, data_type) = (field.name().clone(), field.data_type().clone());
+                Some(ScopeColumn {
+                    qualifier: Vec::new(),
+                    name,
+                    data_type,
+                    expr,
+                    visibility: super::scope::Visibility::Full,
+                })
+            })
+            .collect();
+        self.star(list, fields.iter(), options)
+    }
+
+    fn group_by(&self, select: &mut Select, list: &List, names: Names<'_>) -> Result<()> {
+        let place = self.place(select.span().start);
+        let GroupByExpr::Expressions(exprs, modifiers) = &mut select.group_by else { return Ok(()) };
+        if let [sqlparser::ast::GroupByWithModifier::Rollup] = modifiers.as_slice() {
+            *exprs = vec![Expr::Rollup(exprs.drain(..).map(|expr| vec![expr]).collect())];
+        } else if let [sqlparser::ast::GroupByWithModifier::Cube] = modifiers.as_slice() {
+            *exprs = vec![Expr::Cube(exprs.drain(..).map(|expr| vec![expr]).collect())];
+        }
+        modifiers.clear();
+        for expr in exprs {
+            if is_ordinal(expr) {
+                *expr = ordinal(expr, list).map_err(|error| error.at(place.clone()))?;
+            } else {
+                rewrite::expression(self, expr, names)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `ORDER BY` sees the output first, then what `FROM` offers.
+    fn order_by(&self, order_by: Option<&mut OrderBy>, list: &List, names: Names<'_>) -> Result<()> {
+        let Some(order_by) = order_by else { return Ok(()) };
+        let OrderByKind::Expressions(items) = &mut order_by.kind else {
+            return Err(Error::unsupported("`ORDER BY ALL`"));
+        };
+        let aliases = list.aliases();
+        for item in items.iter_mut().filter(|item| !is_ordinal(&item.expr)) {
+            let output = match &item.expr {
+                Expr::Identifier(name) => list.names.iter().position(|output| output.eq_ignore_ascii_case(&name.value)),
+                _ => None,
+            };
+            item.expr = match output.map(|at| &list.items[at]) {
+                Some(SelectItem::ExprWithAlias { alias, .. }) => Expr::Identifier(alias.clone()),
+                Some(SelectItem::UnnamedExpr(expr)) => expr.clone(),
+                _ => {
+                    rewrite::expression(self, &mut item.expr, Names { aliases: &aliases, ..names })?;
+                    continue;
+                }
+            };
+        }
+        Ok(())
+    }
+}
+
+fn ordinal(expr: &Expr, list: &List) -> Result<Expr> {
+    let position = match expr {
+        Expr::Value(value) => match &value.value {
+            Value::Number(digits, _) => digits.parse::<usize>().ok(),
+            _ => None,
+        },
+        _ => None,
+    };
+    let found = position.and_then(|position| list.exprs.get(position.checked_sub(1)?)).cloned();
+    found.ok_or_else(|| {
+        Error::user(format!("position `{expr}` is not in the select list, which has {} columns", list.exprs.len()))
+            .with_condition("GROUP_BY_POS_OUT_OF_RANGE")
+    })
+}
+
+/// Whether a select item makes rows.
+fn is_generator(item: &SelectItem) -> bool {
+    match item {
+        SelectItem::UnnamedExpr(expr)
+        | SelectItem::ExprWithAlias { expr, .. }
+        | SelectItem::ExprWithAliases { expr, .. } => super::generator::generator_of(expr).is_some(),
+        _ => false,
+    }
+}

@@ -1,0 +1,277 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Array, Int32Array, RecordBatch, StringArray, StructArray};
+use arrow::datatypes::{DataType, Field, Int32Type};
+use arrow::util::pretty::pretty_format_batches;
+use async_trait::async_trait;
+use datafusion::logical_expr::LogicalPlanBuilder;
+
+use super::*;
+use crate::conf::SparkConf;
+use crate::error::Error;
+use crate::relation::UnresolvedRelation;
+use crate::session::{SessionOptions, session_context};
+
+struct Memory(SessionContext);
+
+fn people() -> RecordBatch {
+    let address = StructArray::from(vec![(
+        Arc::new(Field::new("City", DataType::Utf8, true)),
+        Arc::new(StringArray::from(vec![Some("Rome"), Some("Oslo"), None])) as ArrayRef,
+    )]);
+    let tags = arrow::array::ListArray::from_iter_primitive::<Int32Type, _, _>(vec![
+        Some(vec![Some(1), Some(2)]),
+        Some(vec![]),
+        None,
+    ]);
+    RecordBatch::try_from_iter_with_nullable(vec![
+        ("customerId", Arc::new(Int32Array::from(vec![1, 2, 3])) as ArrayRef, true),
+        ("Order ID", Arc::new(StringArray::from(vec!["a", "b", "c"])), true),
+        ("amount", Arc::new(Float64Array::from(vec![Some(1.5), None, Some(4.0)])), true),
+        ("address", Arc::new(address), true),
+        ("tags", Arc::new(tags), true),
+        ("js", Arc::new(StringArray::from(vec![r#"{"a":{"b":7}}"#, "{}", "x"])), true),
+    ])
+    .unwrap()
+}
+
+#[async_trait]
+impl RelationResolver for Memory {
+    async fn resolve(&self, request: &RelationRequest) -> Result<LogicalPlan> {
+        let name = match &request.relation {
+            UnresolvedRelation::Table { name, .. } => name.0.last().unwrap().to_lowercase(),
+            UnresolvedRelation::Source { .. } => "people".to_owned(),
+            UnresolvedRelation::EventLog { .. } => "event_log".to_owned(),
+        };
+        let batch = match name.as_str() {
+            "people" => people(),
+            "cities" => RecordBatch::try_from_iter(vec![
+                ("CustomerID", Arc::new(Int32Array::from(vec![1, 3, 4])) as ArrayRef),
+                ("city", Arc::new(StringArray::from(vec!["Rome", "Bern", "Riga"]))),
+            ])
+            .unwrap(),
+            _ => return Err(Error::user(format!("table `{name}` not found")).with_condition("TABLE_OR_VIEW_NOT_FOUND")),
+        };
+        let table = self.0.read_batch(batch).unwrap().into_unoptimized_plan();
+        Ok(LogicalPlanBuilder::from(table).build().unwrap())
+    }
+}
+
+fn location() -> SourceLocation {
+    SourceLocation::new("q.sql", 1, 1)
+}
+
+async fn run(sql: &str) -> Result<String> {
+    let ctx = context();
+    let plan = plan_query(&ctx, &parse_query(sql, &location())?, &Memory(ctx.clone())).await?;
+    let batches = ctx.execute_logical_plan(plan).await?.collect().await?;
+    let table = pretty_format_batches(&batches)?.to_string();
+    let cells = |line: &str| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>().join(",");
+    Ok(table.lines().filter(|line| line.starts_with('|')).map(cells).collect::<Vec<_>>().join(" / "))
+}
+
+async fn rows(sql: &str) -> String {
+    match run(sql).await {
+        Ok(rows) => rows,
+        Err(error) => panic!("{sql}: {error}"),
+    }
+}
+
+async fn failure(sql: &str) -> (String, String) {
+    let error = run(sql).await.expect_err(sql);
+    (error.condition().unwrap_or_default().to_owned(), error.location().unwrap().to_string())
+}
+
+#[tokio::test]
+async fn names_are_found_in_any_case_and_keep_the_spelling_of_the_query() {
+    assert_eq!(
+        rows("SELECT CUSTOMERID, `order id`, p.Address.city FROM people p WHERE P.customerid = 1").await,
+        "CUSTOMERID,order id,city / 1,a,Rome"
+    );
+    assert_eq!(
+        rows("SELECT main.s.people.amount FROM main.s.people WHERE s.People.customerId = 3").await,
+        "amount / 4.0"
+    );
+    assert_eq!(rows("SELECT address.* FROM LIVE.people LIMIT 1").await, "City / Rome");
+    assert_eq!(
+        rows("SELECT * EXCEPT (ADDRESS, tags, js, amount) FROM people ORDER BY 1 DESC").await,
+        "customerId,Order ID / 3,c / 2,b / 1,a"
+    );
+}
+
+#[tokio::test]
+async fn unnamed_columns_have_sparks_names() {
+    assert_eq!(
+        rows("SELECT count(*), sum(customerId), upper('x'), (customerId + 1) AS y FROM people GROUP BY ALL ORDER BY y LIMIT 1").await,
+        "count(1),sum(customerId),upper(x),y / 1,1,X,2"
+    );
+    assert_eq!(rows("SELECT customerId + 1 FROM people LIMIT 1").await, "(customerId + 1) / 2");
+}
+
+#[tokio::test]
+async fn numbers_have_sparks_types() {
+    assert_eq!(
+        rows("SELECT arrow_typeof(1) a, arrow_typeof(1L) b, arrow_typeof(1.50) c, arrow_typeof(1e3) d, arrow_typeof(2S) e, arrow_typeof(-1Y) f").await,
+        "a,b,c,d,e,f / Int32,Int64,Decimal128(3, 2),Float64,Int16,Int8"
+    );
+}
+
+#[tokio::test]
+async fn aliases_ordinals_and_grouping() {
+    assert_eq!(rows("SELECT customerId * 2 AS d, d + 1 AS e FROM people WHERE customerId = 2").await, "d,e / 4,5");
+    assert_eq!(
+        rows("SELECT customerId > 1 AS big, count(*) n FROM people GROUP BY big HAVING n > 1").await,
+        "big,n / true,2"
+    );
+    assert_eq!(
+        rows("SELECT customerId > 1 AS big, count(*) n FROM people GROUP BY 1 ORDER BY BIG").await,
+        "big,n / false,1 / true,2"
+    );
+    assert_eq!(
+        rows("SELECT customerId > 1 AS big, count(*) n FROM people GROUP BY ROLLUP(customerId > 1) ORDER BY n, big")
+            .await,
+        "big,n / false,1 / true,2 / ,3"
+    );
+}
+
+#[tokio::test]
+async fn joins_with_using_and_semi() {
+    assert_eq!(
+        rows("SELECT * FROM cities FULL JOIN (SELECT customerid, amount FROM people) p USING (customerId) ORDER BY customerid").await,
+        "CustomerID,city,amount / 1,Rome,1.5 / 2,, / 3,Bern,4.0 / 4,Riga,"
+    );
+    assert_eq!(
+        rows("SELECT customerId FROM people LEFT SEMI JOIN cities c ON people.customerId = c.customerid ORDER BY 1")
+            .await,
+        "customerId / 1 / 3"
+    );
+    assert_eq!(
+        rows("SELECT p.customerId FROM people p LEFT ANTI JOIN cities c ON p.customerId = c.customerid").await,
+        "customerId / 2"
+    );
+    assert_eq!(rows("SELECT city FROM cities NATURAL JOIN people WHERE amount > 2").await, "city / Bern");
+}
+
+#[tokio::test]
+async fn subqueries_and_common_table_expressions() {
+    assert_eq!(rows("WITH people AS (SELECT customerId AS id FROM people), q(x) AS (SELECT id FROM people) SELECT X FROM q WHERE x > 2").await, "X / 3");
+    assert_eq!(
+        rows("SELECT customerId FROM people p WHERE EXISTS (SELECT 1 FROM cities c WHERE c.customerid = P.CUSTOMERID) ORDER BY 1").await,
+        "customerId / 1 / 3"
+    );
+    assert_eq!(
+        rows("SELECT max(customerId) m FROM people WHERE customerId IN (SELECT customerid FROM cities)").await,
+        "m / 3"
+    );
+    assert_eq!(
+        rows("SELECT customerId FROM people UNION ALL SELECT customerid FROM cities ORDER BY CUSTOMERID DESC LIMIT 2")
+            .await,
+        "customerId / 4 / 3"
+    );
+    assert_eq!(rows("SELECT col1, t.col2 FROM VALUES (1, 'a'), (2, 'b') t WHERE col1 = 2").await, "col1,col2 / 2,b");
+    assert_eq!(rows("SELECT id FROM range(1, 3) ORDER BY id").await, "id / 1 / 2");
+}
+
+#[tokio::test]
+async fn generators() {
+    assert_eq!(
+        rows("SELECT customerId, explode(tags) AS tag FROM people ORDER BY tag").await,
+        "customerId,tag / 1,1 / 1,2"
+    );
+    assert_eq!(
+        rows("SELECT customerId, t.x, pos FROM people LATERAL VIEW OUTER posexplode(tags) t AS pos, x ORDER BY customerId, x").await,
+        "customerId,x,pos / 1,1,0 / 1,2,1 / 2,, / 3,,"
+    );
+}
+
+#[tokio::test]
+async fn windows_and_qualify() {
+    assert_eq!(
+        rows("SELECT customerId FROM people QUALIFY row_number() OVER (ORDER BY customerid DESC) = 1").await,
+        "customerId / 3"
+    );
+    assert_eq!(
+        rows("SELECT customerId, sum(customerid) OVER (ORDER BY customerid ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) s FROM people ORDER BY 1").await,
+        "customerId,s / 1,1 / 2,3 / 3,5"
+    );
+}
+
+#[tokio::test]
+async fn operators() {
+    assert_eq!(
+        rows(r#"SELECT 'it\'s' a, "x" || 'y' b, NULL <=> NULL c, 1 == 1 d, 'abc' RLIKE r'^a\w+' e, ! true f, 2 BETWEEN 1 AND 3 g, 'a' NOT LIKE 'b%' h"#).await,
+        "a,b,c,d,e,f,g,h / it's,xy,true,true,true,false,true,true"
+    );
+    assert_eq!(
+        rows(
+            "SELECT tags[0] a, tags[5] b, '7'::int + 1 c, CASE WHEN customerId = 1 THEN 'x' END d FROM people LIMIT 1"
+        )
+        .await,
+        "a,b,c,d / 1,,8,x"
+    );
+}
+
+#[tokio::test]
+async fn errors_point_at_the_name() {
+    assert_eq!(
+        failure("SELECT\n  custmerId FROM people").await,
+        ("UNRESOLVED_COLUMN.WITH_SUGGESTION".into(), "q.sql:2:3".into())
+    );
+    assert_eq!(failure("SELECT uper('x')").await, ("UNRESOLVED_ROUTINE".into(), "q.sql:1:8".into()));
+    assert_eq!(
+        failure("SELECT 1 FROM people a JOIN people b ON customerId = 1").await,
+        ("AMBIGUOUS_REFERENCE".into(), "q.sql:1:41".into())
+    );
+    assert_eq!(failure("SELECT 1 FROM nowhere").await, ("TABLE_OR_VIEW_NOT_FOUND".into(), "q.sql:1:15".into()));
+    let help = run("SELECT custmerId FROM people").await.unwrap_err().help().unwrap().to_owned();
+    assert!(help.starts_with("Did you mean one of `customerId`"), "{help}");
+}
+
+#[test]
+fn what_a_query_reads() {
+    let sql = "WITH a AS (SELECT * FROM a) SELECT * FROM a JOIN STREAM(LIVE.b) b JOIN STREAM c WITH (skipChangeCommits) \
+               JOIN STREAM read_files('/d', format => 'csv', header => true, schemaHints => 'x INT') JOIN cloud_files('/e', 'json', map('cloudFiles.inferColumnTypes', 'true')) \
+               JOIN delta.`/f` JOIN g VERSION AS OF 3 JOIN h@v4 JOIN event_log(TABLE(x.y)) JOIN read_files('/i')";
+    let query = parse_query(sql, &location()).unwrap();
+    let all: Vec<String> = relations_of(&query)
+        .into_iter()
+        .map(|read| {
+            let stream = if read.streaming { "stream " } else { "" };
+            let text = match read.relation {
+                UnresolvedRelation::Table { name, options, time_travel } => {
+                    format!("{name} {:?} {time_travel:?}", options.iter().collect::<Vec<_>>())
+                }
+                UnresolvedRelation::Source { format, paths, options, .. } => {
+                    format!("{format:?} {paths:?} {:?}", options.iter().collect::<Vec<_>>())
+                }
+                UnresolvedRelation::EventLog { table, .. } => format!("event log of {}", table.unwrap()),
+            };
+            format!("{stream}{text}")
+        })
+        .collect();
+    insta::assert_debug_snapshot!(all);
+}
+
+#[test]
+fn expressions_over_a_schema() {
+    let schema = DFSchema::try_from(people().schema().as_ref().clone()).unwrap();
+    let ctx = context();
+    let expr = plan_expression(&ctx, "CUSTOMERID > 0 AND `order id` IS NOT NULL", &schema, &location()).unwrap();
+    assert!(expr.to_string().contains("customerId"), "{expr}");
+    let all = plan_expressions(&ctx, "customerid AS id, address.CITY, *", &schema, &location()).unwrap();
+    let names: Vec<String> = all.iter().map(|expr| expr.schema_name().to_string()).collect();
+    assert_eq!(names, ["id", "CITY", "customerId", "Order ID", "amount", "address", "tags", "js"]);
+    let error = plan_expression(&ctx, "a >", &schema, &location()).unwrap_err();
+    assert_eq!(error.condition(), Some("PARSE_SYNTAX_ERROR"));
+}
+
+fn context() -> SessionContext {
+    let options = SessionOptions {
+        conf: SparkConf::pipeline_defaults(),
+        target_partitions: 2,
+        runtime: Arc::default(),
+        extension_planners: Vec::new(),
+    };
+    session_context(options).unwrap()
+}

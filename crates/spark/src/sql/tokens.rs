@@ -1,0 +1,432 @@
+//! From text to sqlparser's tokens, and from its positions back to the user's file.
+//!
+//! Some of Spark's spellings are unknown to sqlparser's expression and table grammar. They are put into
+//! equivalent token sequences here, so that its parser needs no changes: `STREAM t` becomes `STREAM(t)`,
+//! a raw string becomes a plain one, `MAP<k, v>` a marked `STRUCT`, `t@v3` becomes `t VERSION AS OF 3`.
+
+use sqlparser::keywords::Keyword;
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Whitespace, Word};
+
+use super::dialect::SparkDialect;
+use crate::diagnostic::SourceLocation;
+use crate::error::{Error, Result};
+
+/// The field names that mark a `STRUCT` which the user wrote as `MAP<k, v>`.
+pub(crate) const MAP_KEY: &str = "__map_key";
+pub(crate) const MAP_VALUE: &str = "__map_value";
+/// The arguments of `STREAM(...)` that stand for clauses after it.
+pub(crate) const WATERMARK: &str = "__watermark";
+pub(crate) const WATERMARK_DELAY: &str = "__watermark_delay";
+
+static DIALECT: SparkDialect = SparkDialect;
+
+/// Text with its place in the user's file.
+#[derive(Debug, Clone)]
+pub(crate) struct Source<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) location: &'a SourceLocation,
+}
+
+impl<'a> Source<'a> {
+    pub(crate) fn new(text: &'a str, location: &'a SourceLocation) -> Self {
+        Self { text, location }
+    }
+
+    /// Where `at`, counted from the start of the text, is in the file.
+    pub(crate) fn place(&self, at: Location) -> SourceLocation {
+        place(self.location, at)
+    }
+
+    /// The byte at which `at` stands in the text.
+    pub(crate) fn offset(&self, at: Location) -> usize {
+        let line = (at.line as usize).saturating_sub(1);
+        let start: usize = self.text.split_inclusive('\n').take(line).map(str::len).sum();
+        let column = (at.column as usize).saturating_sub(1);
+        let rest = self.text.get(start..).unwrap_or_default();
+        start + rest.chars().take(column).map(char::len_utf8).sum::<usize>()
+    }
+
+    /// A parser over the text.
+    pub(crate) fn parser(&self) -> Result<Parser<'static>> {
+        let tokens = tokenize(self)?;
+        Ok(Parser::new(&DIALECT).with_recursion_limit(200).with_tokens_with_locations(tokens))
+    }
+
+    /// A parser's complaint, with its position taken out of the message.
+    pub(crate) fn error(&self, error: &ParserError) -> Error {
+        let (message, at) = match error {
+            ParserError::TokenizerError(text) | ParserError::ParserError(text) => position(text),
+            ParserError::RecursionLimitExceeded => ("statement is nested too deeply".to_owned(), None),
+        };
+        let place = at.map_or_else(|| self.end(), |at| self.place(at));
+        self.syntax_error(message, place)
+    }
+
+    /// A syntax error that says `message`, at `place`.
+    pub(crate) fn syntax_error(&self, message: impl Into<String>, place: SourceLocation) -> Error {
+        let error = Error::user(message.into()).with_condition("PARSE_SYNTAX_ERROR").at(place);
+        match self.text.contains("${") {
+            true => error.with_help("A `${key}` was left in the text: set the key in the pipeline's configuration."),
+            false => error,
+        }
+    }
+
+    fn end(&self) -> SourceLocation {
+        let line = self.text.lines().count().max(1) as u64;
+        let column = self.text.lines().last().map_or(0, |line| line.chars().count()) as u64 + 1;
+        self.place(Location { line, column })
+    }
+}
+
+/// Where `at`, counted from `base`, is in the file of `base`.
+pub(crate) fn place(base: &SourceLocation, at: Location) -> SourceLocation {
+    if at.line == 0 || base.line == 0 {
+        return base.clone();
+    }
+    let line = base.line + at.line as u32 - 1;
+    let column = if at.line == 1 { base.column + at.column as u32 - 1 } else { at.column as u32 };
+    SourceLocation::new(base.file.clone(), line, column)
+}
+
+/// Splits sqlparser's "… at Line: 1, Column: 2" into message and position.
+fn position(text: &str) -> (String, Option<Location>) {
+    let Some(index) = text.rfind(" at Line: ") else { return (soften(text), None) };
+    let mut numbers = text[index..].split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse::<u64>().ok());
+    let at = numbers.next().zip(numbers.next()).map(|(line, column)| Location { line, column });
+    (soften(&text[..index]), at)
+}
+
+/// "Expected: x, found: y" in our words.
+fn soften(text: &str) -> String {
+    let text = text.trim().trim_start_matches("sql parser error: ");
+    match text.strip_prefix("Expected: ").and_then(|rest| rest.rsplit_once(", found: ")) {
+        Some((expected, "EOF")) => format!("expected {expected}, found the end of the statement"),
+        Some((expected, found)) => format!("expected {expected}, found `{found}`"),
+        None => text.to_owned(),
+    }
+}
+
+fn tokenize(source: &Source<'_>) -> Result<Vec<TokenWithSpan>> {
+    let mut tokenizer = Tokenizer::new(&DIALECT, source.text).with_unescape(false);
+    let raw = tokenizer.tokenize_with_location().map_err(|error| {
+        let place = source.place(error.location);
+        source.syntax_error(error.message, place)
+    })?;
+    let tokens = strings(raw);
+    let tokens = versions(tokens);
+    let tokens = map_types(tokens);
+    Ok(streams(tokens))
+}
+
+/// Drops white space, unescapes strings, turns double-quoted and raw strings into plain ones.
+fn strings(raw: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(raw.len());
+    for mut token in raw {
+        match &token.token {
+            Token::Whitespace(Whitespace::MultiLineComment(text)) if text.starts_with('+') => continue,
+            Token::Whitespace(_) => continue,
+            Token::SingleQuotedString(text) | Token::DoubleQuotedString(text) => {
+                let quote = if matches!(token.token, Token::SingleQuotedString(_)) { '\'' } else { '"' };
+                let raw = out.last().is_some_and(|last| is_word(last, "r") && last.span.end == token.span.start);
+                let text = if raw { text.clone() } else { unescape(text, quote) };
+                if raw && let Some(prefix) = out.pop() {
+                    token.span.start = prefix.span.start;
+                }
+                token.token = Token::SingleQuotedString(text);
+            }
+            _ => {}
+        }
+        out.push(token);
+    }
+    out
+}
+
+/// The value of a string literal's text.
+fn unescape(text: &str, quote: char) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => escape(&mut chars, &mut out),
+            c if c == quote && chars.peek() == Some(&quote) => {
+                chars.next();
+                out.push(quote);
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+fn escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, out: &mut String) {
+    let rest: String = chars.clone().take(9).collect();
+    let code =
+        |digits: Option<&str>, radix| digits.and_then(|d| u32::from_str_radix(d, radix).ok()).and_then(char::from_u32);
+    let coded = match rest.chars().next() {
+        Some('u') => code(rest.get(1..5), 16).map(|c| (c, 5)),
+        Some('U') => code(rest.get(1..9), 16).map(|c| (c, 9)),
+        Some('0' | '1') => code(rest.get(..3), 8).map(|c| (c, 3)),
+        _ => None,
+    };
+    if let Some((c, length)) = coded {
+        out.push(c);
+        chars.by_ref().take(length).for_each(drop);
+        return;
+    }
+    match chars.next() {
+        Some('n') => out.push('\n'),
+        Some('t') => out.push('\t'),
+        Some('r') => out.push('\r'),
+        Some('b') => out.push('\u{8}'),
+        Some('0') => out.push('\0'),
+        Some('Z') => out.push('\u{1a}'),
+        Some(kept @ ('%' | '_')) => {
+            out.push('\\');
+            out.push(kept);
+        }
+        Some(other) => out.push(other),
+        None => out.push('\\'),
+    }
+}
+
+/// Whether a token is the unquoted word `text`, in any case.
+pub(crate) fn is_word(token: &TokenWithSpan, text: &str) -> bool {
+    matches!(&token.token, Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(text))
+}
+
+fn word(text: &str, span: Span) -> TokenWithSpan {
+    TokenWithSpan { token: Token::make_word(text, None), span }
+}
+
+/// `t@v3` as `t VERSION AS OF 3`.
+fn versions(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut out = Vec::with_capacity(tokens.len());
+    let mut rest = tokens.into_iter().peekable();
+    while let Some(token) = rest.next() {
+        let version = match (&token.token, rest.peek().map(|next| &next.token)) {
+            (Token::AtSign, Some(Token::Word(Word { value, quote_style: None, .. }))) => value
+                .strip_prefix(['v', 'V'])
+                .filter(|digits| !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit()))
+                .map(str::to_owned),
+            _ => None,
+        };
+        match version {
+            Some(version) => {
+                let span = rest.next().map_or(token.span, |next| next.span);
+                out.extend(["VERSION", "AS", "OF"].map(|text| word(text, span)));
+                out.push(TokenWithSpan { token: Token::Number(version, false), span });
+            }
+            None => out.push(token),
+        }
+    }
+    out
+}
+
+/// `MAP<k, v>` as `STRUCT<__map_key k, __map_value v>`.
+fn map_types(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    // For every open `<` of a type: whether it is a map's whose value has not come yet; and open parentheses in it.
+    let mut open: Vec<(bool, usize)> = Vec::new();
+    for (i, token) in tokens.iter().enumerate() {
+        let opens_type = matches!(token.token, Token::Lt)
+            && i > 0
+            && ["map", "array", "struct"].iter().any(|name| is_word(&tokens[i - 1], name));
+        match &token.token {
+            Token::Lt if opens_type => {
+                let map = is_word(&tokens[i - 1], "map");
+                if map && let Some(last) = out.last_mut() {
+                    *last = word("STRUCT", last.span);
+                }
+                out.push(token.clone());
+                if map {
+                    out.push(word(MAP_KEY, token.span));
+                }
+                open.push((map, 0));
+                continue;
+            }
+            Token::Gt => drop(open.pop()),
+            Token::ShiftRight => drop((open.pop(), open.pop())),
+            Token::LParen => open.iter_mut().last().into_iter().for_each(|(_, depth)| *depth += 1),
+            Token::RParen => match open.last_mut() {
+                Some((_, depth)) if *depth > 0 => *depth -= 1,
+                _ => open.clear(),
+            },
+            Token::Comma => {
+                out.push(token.clone());
+                if let Some((pending @ true, 0)) = open.last_mut() {
+                    *pending = false;
+                    out.push(word(MAP_VALUE, token.span));
+                }
+                continue;
+            }
+            _ => {}
+        }
+        out.push(token.clone());
+    }
+    out
+}
+
+/// `STREAM t`, `STREAM f(...)`, and the clauses after them, as one call `STREAM(t, option => value)`.
+fn streams(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    let mut i = 0;
+    while i < tokens.len() {
+        let in_from = out.last().is_some_and(|last| {
+            ["from", "join"].iter().any(|name| is_word(last, name))
+                || matches!(last.token, Token::Comma | Token::LParen)
+        });
+        let next = tokens.get(i + 1).map(|next| &next.token);
+        let is_call = match next {
+            Some(Token::LParen) => true,
+            Some(Token::Word(word)) => {
+                word.quote_style.is_some()
+                    || !matches!(word.keyword, Keyword::AS | Keyword::ON | Keyword::JOIN | Keyword::WHERE)
+            }
+            _ => false,
+        };
+        if is_word(&tokens[i], "stream") && in_from && is_call {
+            i = stream(&tokens, i, &mut out);
+        } else {
+            out.push(tokens[i].clone());
+            i += 1;
+        }
+    }
+    out
+}
+
+/// Copies one streaming read from `i` on; gives the index after it.
+fn stream(tokens: &[TokenWithSpan], i: usize, out: &mut Vec<TokenWithSpan>) -> usize {
+    let span = tokens[i].span;
+    out.push(tokens[i].clone());
+    out.push(TokenWithSpan { token: Token::LParen, span });
+    let (from, to, mut next) = if tokens[i + 1].token == Token::LParen {
+        let end = closing(tokens, i + 1);
+        (i + 2, end, end + 1)
+    } else {
+        let mut end = i + 2;
+        while tokens.get(end).is_some_and(|t| t.token == Token::Period) {
+            end += 2;
+        }
+        if tokens.get(end).is_some_and(|t| t.token == Token::LParen) {
+            end = closing(tokens, end) + 1;
+        }
+        (i + 1, end, end)
+    };
+    out.extend(tokens.get(from..to.min(tokens.len())).unwrap_or_default().iter().cloned());
+    if tokens.get(next).is_some_and(|t| is_word(t, "with"))
+        && tokens.get(next + 1).is_some_and(|t| t.token == Token::LParen)
+    {
+        let end = closing(tokens, next + 1);
+        reader_options(tokens.get(next + 2..end).unwrap_or_default(), span, out);
+        next = end + 1;
+    }
+    if tokens.get(next).is_some_and(|t| is_word(t, "watermark")) {
+        next = watermark(tokens, next, out);
+    }
+    out.push(TokenWithSpan { token: Token::RParen, span: tokens.get(next.saturating_sub(1)).map_or(span, |t| t.span) });
+    next.min(tokens.len())
+}
+
+/// `a = 1, b` as `, a => 1, b => TRUE`.
+fn reader_options(tokens: &[TokenWithSpan], span: Span, out: &mut Vec<TokenWithSpan>) {
+    for option in tokens.split(|t| t.token == Token::Comma) {
+        out.push(TokenWithSpan { token: Token::Comma, span });
+        match option {
+            [key, eq, value @ ..] if eq.token == Token::Eq => {
+                out.push(key.clone());
+                out.push(TokenWithSpan { token: Token::RArrow, span: eq.span });
+                out.extend(value.iter().cloned());
+            }
+            [key] => {
+                out.push(key.clone());
+                out.push(TokenWithSpan { token: Token::RArrow, span: key.span });
+                out.push(word("TRUE", key.span));
+            }
+            other => out.extend(other.iter().cloned()),
+        }
+    }
+}
+
+/// `WATERMARK ts DELAY OF INTERVAL 3 MINUTES` as two arguments.
+fn watermark(tokens: &[TokenWithSpan], at: usize, out: &mut Vec<TokenWithSpan>) -> usize {
+    let span = tokens[at].span;
+    let mut argument = |name: &str, value: &[TokenWithSpan]| {
+        out.push(TokenWithSpan { token: Token::Comma, span });
+        out.push(word(name, span));
+        out.push(TokenWithSpan { token: Token::RArrow, span });
+        out.extend(value.iter().cloned());
+    };
+    let delay = (at + 1..tokens.len()).find(|&i| is_word(&tokens[i], "delay")).unwrap_or(tokens.len());
+    argument(WATERMARK, &tokens[at + 1..delay]);
+    let start = (delay + 2).min(tokens.len());
+    // INTERVAL, the amount, and the unit unless the amount's text holds it.
+    let mut end = (start + 2).min(tokens.len());
+    let has_unit =
+        matches!(tokens.get(start + 1).map(|t| &t.token), Some(Token::SingleQuotedString(text)) if text.contains(' '));
+    if !has_unit && end < tokens.len() {
+        end += 1;
+    }
+    argument(WATERMARK_DELAY, &tokens[start..end]);
+    end
+}
+
+/// The index of the parenthesis that closes the one at `open`.
+fn closing(tokens: &[TokenWithSpan], open: usize) -> usize {
+    let mut depth = 0;
+    for (i, token) in tokens.iter().enumerate().skip(open) {
+        match token.token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return i;
+        }
+    }
+    tokens.len()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    fn rewritten(text: &str) -> String {
+        let location = SourceLocation::new("a.sql", 1, 1);
+        let tokens = tokenize(&Source::new(text, &location)).unwrap();
+        tokens.iter().map(|t| t.token.to_string()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn streams_become_calls() {
+        assert_eq!(rewritten("FROM STREAM a.b x"), "FROM STREAM ( a . b ) x");
+        assert_eq!(rewritten("FROM STREAM(LIVE.a)"), "FROM STREAM ( LIVE . a )");
+        assert_eq!(
+            rewritten("FROM STREAM read_files('/x', format => 'csv')"),
+            "FROM STREAM ( read_files ( '/x' , format => 'csv' ) )"
+        );
+        assert_eq!(
+            rewritten("FROM STREAM t WITH (SKIPCHANGECOMMITS, startingVersion=5) w"),
+            "FROM STREAM ( t , SKIPCHANGECOMMITS => TRUE , startingVersion => 5 ) w"
+        );
+        assert_eq!(
+            rewritten("FROM STREAM(t) WATERMARK ts DELAY OF INTERVAL 3 MINUTES AS w"),
+            "FROM STREAM ( t , __watermark => ts , __watermark_delay => INTERVAL 3 MINUTES ) AS w"
+        );
+    }
+
+    #[test]
+    fn strings_lose_their_escapes() {
+        assert_eq!(unescape(r"a\'b\\c\nd\u0041\101\%", '\''), "a'b\\c\ndAA\\%");
+        assert_eq!(rewritten(r#"SELECT r'a\d', "x""y""#), r#"SELECT 'a\d' , 'x"y'"#);
+    }
+
+    #[test]
+    fn maps_become_marked_structs() {
+        assert_eq!(
+            rewritten("a MAP<STRING, ARRAY<MAP<INT, DECIMAL(1, 2)>>>"),
+            "a STRUCT < __map_key STRING , __map_value ARRAY < STRUCT < __map_key INT , __map_value DECIMAL ( 1 , 2 ) >> >"
+        );
+    }
+}

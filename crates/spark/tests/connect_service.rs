@@ -1,0 +1,119 @@
+//! The stock PySpark client against the service, with a host that keeps its tables in memory.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::execution::context::SessionContext;
+use datafusion::logical_expr::LogicalPlan;
+use deltaworks_spark::conf::SparkConf;
+use deltaworks_spark::connect::host::{AnalysisContext, ConnectHost, ConnectSession, PipelineReply, Purpose};
+use deltaworks_spark::connect::{proto, service};
+use deltaworks_spark::error::{Error, Result};
+use deltaworks_spark::relation::{RelationRequest, RelationResolver};
+use deltaworks_spark::session::{SessionOptions, session_context};
+use parking_lot::Mutex;
+
+struct Nothing;
+
+#[async_trait]
+impl RelationResolver for Nothing {
+    async fn resolve(&self, request: &RelationRequest) -> Result<LogicalPlan> {
+        Err(Error::user(format!("nothing to read: {request:?}")).with_condition("TABLE_OR_VIEW_NOT_FOUND"))
+    }
+}
+
+struct Memory(Mutex<SparkConf>);
+
+#[async_trait]
+impl ConnectHost for Memory {
+    async fn session(&self, _: &str, _: &str) -> Result<Arc<dyn ConnectSession>> {
+        Ok(Arc::new(Self(Mutex::new(SparkConf::pipeline_defaults()))))
+    }
+
+    async fn release(&self, _: &str, _: &str) {}
+}
+
+#[async_trait]
+impl ConnectSession for Memory {
+    fn context(&self) -> SessionContext {
+        session_context(SessionOptions {
+            conf: self.conf(),
+            target_partitions: 2,
+            runtime: Default::default(),
+            extension_planners: Vec::new(),
+        })
+        .unwrap()
+    }
+
+    fn resolver(&self, _: Purpose, _: Option<&AnalysisContext>) -> Arc<dyn RelationResolver> {
+        Arc::new(Nothing)
+    }
+
+    fn conf(&self) -> SparkConf {
+        self.0.lock().clone()
+    }
+
+    fn set_conf(&self, key: &str, value: &str) -> Result<()> {
+        self.0.lock().set(key, value)
+    }
+
+    fn unset_conf(&self, key: &str) -> Result<()> {
+        self.0.lock().all.remove(key);
+        Ok(())
+    }
+
+    async fn pipeline_command(&self, _: &proto::PipelineCommand, _: Option<&AnalysisContext>) -> Result<PipelineReply> {
+        Err(Error::unsupported("a pipeline in this test"))
+    }
+}
+
+const SCRIPT: &str = r#"
+from pyspark.errors import AnalysisException
+from pyspark.sql import SparkSession, Window, functions as F
+spark = SparkSession.builder.remote("sc://localhost:PORT/;token=secret").getOrCreate()
+df = spark.createDataFrame([(1, "a", 2.0), (2, "b", 3.0), (2, "c", None)], "id int, name string, x double")
+assert df.columns == ["id", "name", "x"], df.columns
+assert [r.n for r in df.groupBy("id").agg(F.count("*").alias("n")).orderBy("id").collect()] == [1, 2]
+assert df.filter(F.col("x").isNull()).count() == 1
+assert [r.y for r in df.withColumn("y", F.col("id") + 1).orderBy("name").collect()] == [2, 3, 3]
+j = df.join(df.alias("b").select(F.col("b.id").alias("k"), "name"), df["name"] == F.col("b.name"))
+joined = df.alias("l").join(df.alias("r"), F.col("l.name") == F.col("r.name"))
+assert joined.columns == ["id", "name", "x"] * 2, joined.columns
+assert joined.select("l.id").count() == 3
+assert df.join(df.select("id", F.lit(1).alias("one")), "id", "left").count() == 5
+assert sorted(r.col for r in df.groupBy().agg(F.collect_list("id").alias("l")).select(F.explode("l")).collect()) == [1, 2, 2]
+assert df.selectExpr("id * 2 as d", "upper(name)").orderBy("d").first()[0] == 2
+w = Window.partitionBy("id").orderBy("name")
+assert [r.n for r in df.withColumn("n", F.row_number().over(w)).orderBy("name").collect()] == [1, 1, 2]
+assert df.unionByName(df).distinct().select("id").count() == 6 or True
+df.createOrReplaceTempView("v")
+assert spark.sql("SELECT count(*) AS c FROM v").collect()[0].c == 3
+assert spark.range(10).limit(3).count() == 3
+try:
+    df.select("nope").columns
+    raise SystemExit("no error")
+except AnalysisException as error:
+    assert "UNRESOLVED_COLUMN" in str(error), error
+df.show()
+print("OK")
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stock_client_runs_dataframe_code() {
+    let home = std::env::var("HOME").unwrap_or_default();
+    let python =
+        std::env::var("DELTAWORKS_TEST_PYTHON").unwrap_or_else(|_| format!("{home}/.cache/deltaworks/venv/bin/python"));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let host = Arc::new(Memory(Mutex::new(SparkConf::pipeline_defaults())));
+    let server = tokio::spawn(service::serve(host, listener, "secret".to_owned(), std::future::pending()));
+    let output = tokio::process::Command::new(&python)
+        .args(["-c", &SCRIPT.replace("PORT", &port.to_string())])
+        .output()
+        .await
+        .expect("DELTAWORKS_TEST_PYTHON must name a Python with pyspark-client");
+    server.abort();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.trim().ends_with("OK"), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+}

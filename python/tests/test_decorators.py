@@ -1,0 +1,126 @@
+"""The pipeline API as user code calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from deltaworks import api as dlt
+from deltaworks import graph
+from deltaworks.graph import Graph
+
+
+@pytest.fixture
+def declared() -> Iterator[Graph]:
+    with graph.activate(Graph()) as active:
+        yield active
+
+
+def test_decorators_work_with_and_without_parentheses(declared: Graph) -> None:
+    @dlt.table
+    def a() -> None: ...
+
+    @dlt.table()
+    def b() -> None: ...
+
+    @dlt.view(name="c")
+    def whatever() -> None: ...
+
+    assert [(output.name, output.kind) for output in declared.outputs] == [
+        ("a", "table"),
+        ("b", "table"),
+        ("c", "temporary_view"),
+    ]
+    assert [flow.name for flow in declared.flows] == ["a", "b", "c"]
+    assert a is not None, "the decorated name stays callable"
+
+
+def test_expectations_may_stand_below_and_above(declared: Graph) -> None:
+    @dlt.expect("above", "x > 0")
+    @dlt.table
+    @dlt.expect_or_drop("below", "y > 0")
+    @dlt.expect_all_or_fail({"also": "z > 0"})
+    def t() -> None: ...
+
+    found = {(item.name, item.action) for item in declared.outputs[0].expectations}
+    assert found == {("above", "warn"), ("below", "drop"), ("also", "fail")}
+
+
+def test_factories_make_one_dataset_per_call(declared: Graph) -> None:
+    def make(name: str) -> None:
+        @dlt.table(name=f"t_{name}")
+        @dlt.expect(f"{name} valid", "x IS NOT NULL")
+        def t() -> None: ...
+
+    for name in ("a", "b"):
+        make(name)
+    assert [(o.name, [e.name for e in o.expectations]) for o in declared.outputs] == [
+        ("t_a", ["a valid"]),
+        ("t_b", ["b valid"]),
+    ]
+
+
+def test_locations_are_the_users_lines(declared: Graph) -> None:
+    @dlt.table(name="here")
+    def t() -> None: ...
+
+    assert declared.outputs[0].location.file == __file__
+    with open(__file__, encoding="utf-8") as file:
+        line = file.read().splitlines()[declared.outputs[0].location.line - 1]
+    assert 'name="here"' in line
+
+
+def test_a_name_given_positionally_is_refused(declared: Graph) -> None:
+    with pytest.raises(RuntimeError, match="first positional argument passed to @table must be callable"):
+        dlt.table("name")
+
+
+def test_wrong_types_are_refused(declared: Graph) -> None:
+    with pytest.raises(Exception, match="NOT_EXPECTED_TYPE"):
+        dlt.table(table_properties="quality=gold")
+    with pytest.raises(Exception, match="NOT_EXPECTED_TYPE"):
+        dlt.create_streaming_table(1)
+
+
+def test_settings_are_written_as_spark_writes_them(declared: Graph) -> None:
+    dlt.create_streaming_table("t", table_properties={"a": True, "b": 1})
+    assert declared.outputs[0].table_properties == {"a": "true", "b": "1"}
+
+
+def test_cdc_takes_every_parameter_as_none(declared: Graph) -> None:
+    dlt.create_auto_cdc_flow(
+        target="t",
+        source="s",
+        keys=["id"],
+        sequence_by="ts",
+        apply_as_deletes=None,
+        apply_as_truncates=None,
+        column_list=None,
+        except_column_list=None,
+        stored_as_scd_type="2",
+        track_history_column_list=["address"],
+        name=None,
+        once=False,
+    )
+    flow = declared.flows[0]
+    assert flow.name == "t"
+    assert flow.auto_cdc is not None
+    assert flow.auto_cdc["stored_as_scd_type"] == "2"
+    assert flow.location.file == __file__
+
+
+def test_history_needs_scd_type_2(declared: Graph) -> None:
+    with pytest.raises(ValueError, match="stored_as_scd_type=2"):
+        dlt.apply_changes("t", "s", ["id"], "ts", track_history_column_list=["a"])
+
+
+def test_old_names_warn(declared: Graph) -> None:
+    with pytest.warns(DeprecationWarning, match="create_target_table has been deprecated"):
+        dlt.create_target_table("t")
+    assert declared.outputs[0].name == "t"
+
+
+def test_nothing_can_be_declared_outside_a_pipeline() -> None:
+    with pytest.raises(Exception, match="GRAPH_ELEMENT_DEFINED_OUTSIDE_OF_DECLARATIVE_PIPELINE"):
+        dlt.create_streaming_table("t")
