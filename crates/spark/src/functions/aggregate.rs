@@ -128,8 +128,11 @@ impl Rewritten {
                 ignore_nulls = match args.pop() {
                     Some(Expr::Literal(ScalarValue::Boolean(Some(ignore)), _)) => ignore,
                     _ => {
-                        return Err(Error::user(format!("the second argument of `{}` must be TRUE or FALSE", self.names[0]))
-                            .with_condition("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT"));
+                        return Err(Error::user(format!(
+                            "the second argument of `{}` must be TRUE or FALSE",
+                            self.names[0]
+                        ))
+                        .with_condition("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT"));
                     }
                 };
             }
@@ -144,9 +147,7 @@ impl Rewritten {
             let from = env.type_of(&arg)?;
             match self.wants {
                 Wants::Doubles => env.cast(arg, &DataType::Float64),
-                Wants::Numbers if matches!(from, DataType::Utf8 | DataType::Null) => {
-                    env.cast(arg, &DataType::Float64)
-                }
+                Wants::Numbers if matches!(from, DataType::Utf8 | DataType::Null) => env.cast(arg, &DataType::Float64),
                 Wants::Numbers if from.is_integer() && arg.get_type(env.schema)? != from => env.cast(arg, &from),
                 _ => Ok(arg),
             }

@@ -41,15 +41,26 @@ struct Gathered {
 
 const GATHERED: &[Gathered] = &[
     of_doubles(&["percentile"], (2, 3), |types| per_rank(types, DataType::Float64), percentile),
-    of_doubles(&["median"], (1, 1), |_| DataType::Float64, |columns, _, _| {
-        Ok(ScalarValue::Float64(interpolated(&sorted_doubles(&columns[0]), 0.5)))
-    }),
-    of_doubles(&["skewness"], (1, 1), |_| DataType::Float64, |columns, _, _| {
-        Ok(ScalarValue::Float64(moments(&columns[0]).map(|[n, m2, m3, _]| n.sqrt() * m3 / m2.powf(1.5))))
-    }),
-    of_doubles(&["kurtosis"], (1, 1), |_| DataType::Float64, |columns, _, _| {
-        Ok(ScalarValue::Float64(moments(&columns[0]).map(|[n, m2, _, m4]| n * m4 / (m2 * m2) - 3.0)))
-    }),
+    of_doubles(
+        &["median"],
+        (1, 1),
+        |_| DataType::Float64,
+        |columns, _, _| Ok(ScalarValue::Float64(interpolated(&sorted_doubles(&columns[0]), 0.5))),
+    ),
+    of_doubles(
+        &["skewness"],
+        (1, 1),
+        |_| DataType::Float64,
+        |columns, _, _| {
+            Ok(ScalarValue::Float64(moments(&columns[0]).map(|[n, m2, m3, _]| n.sqrt() * m3 / m2.powf(1.5))))
+        },
+    ),
+    of_doubles(
+        &["kurtosis"],
+        (1, 1),
+        |_| DataType::Float64,
+        |columns, _, _| Ok(ScalarValue::Float64(moments(&columns[0]).map(|[n, m2, _, m4]| n * m4 / (m2 * m2) - 3.0))),
+    ),
     Gathered {
         names: &["percentile_approx", "approx_percentile"],
         arity: (2, 3),
@@ -185,7 +196,12 @@ impl AggregateUDFImpl for GatheredFunction {
         };
         Ok(Box::new(GatherAccumulator {
             gathered: self.gathered,
-            columns: args.expr_fields.iter().take(self.gathered.columns).map(|f| (f.data_type().clone(), vec![])).collect(),
+            columns: args
+                .expr_fields
+                .iter()
+                .take(self.gathered.columns)
+                .map(|f| (f.data_type().clone(), vec![]))
+                .collect(),
             constants: args.exprs.iter().skip(self.gathered.columns).map(constant).collect(),
             result: args.return_field.data_type().clone(),
         }))
@@ -380,13 +396,12 @@ fn best(columns: &[ArrayRef], greatest: bool) -> Result<Option<usize>> {
 /// The count and the sums of the second to fourth powers of the distances from the mean.
 fn moments(column: &ArrayRef) -> Option<[f64; 4]> {
     let values: Vec<f64> = column.as_primitive::<Float64Type>().iter().flatten().collect();
-    if values.is_empty() {
-        return None;
-    }
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     let power = |exponent| values.iter().map(|value| (value - mean).powi(exponent)).sum::<f64>();
-    Some([n, power(2), power(3), power(4)])
+    // Values that are all alike have no shape.
+    let squares = power(2);
+    (squares > 0.0).then(|| [n, squares, power(3), power(4)])
 }
 
 #[cfg(test)]

@@ -113,11 +113,7 @@ impl Lists {
     }
 
     /// An array per row of elements by position (`None` is a NULL element); `None` makes the array NULL.
-    pub(super) fn rebuild(
-        &self,
-        call: &Call<'_>,
-        f: impl Fn(usize) -> Option<Vec<Option<usize>>>,
-    ) -> Result<ArrayRef> {
+    pub(super) fn rebuild(&self, call: &Call<'_>, f: impl Fn(usize) -> Option<Vec<Option<usize>>>) -> Result<ArrayRef> {
         let mut indices: Vec<Option<u32>> = Vec::with_capacity(self.values.len());
         let mut lengths = Vec::with_capacity(call.rows());
         let mut valid = Vec::with_capacity(call.rows());

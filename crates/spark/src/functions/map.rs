@@ -15,8 +15,11 @@ use crate::coercion::types::{wider, widest};
 use crate::error::{Error, Result};
 use crate::types::{array, canonical, map, sql_type_name};
 
+/// `map(key, value, …)`
+pub(super) const MAP: Function = function(&["map"], (0, ANY), Returns::Types(map_type), build);
+
 pub(super) const FUNCTIONS: &[Function] = &[
-    function(&["map"], (0, ANY), Returns::Types(map_type), build),
+    MAP,
     function(&["map_from_arrays"], (2, 2), Returns::Types(of_arrays), from_arrays),
     function(&["map_from_entries"], (1, 1), Returns::Types(of_entries), from_entries),
     function(&["map_concat"], (1, ANY), Returns::Types(of_maps), map_concat),

@@ -26,7 +26,12 @@ pub(super) const FORMS: &[Form] = &[
         Ok(lit(env.conf.all.get("spark.sql.defaultCatalog").cloned().unwrap_or("spark_catalog".to_owned())))
     }),
     form(&["current_database", "current_schema"], (0, 0), |_, env| {
-        Ok(lit(env.conf.all.get("spark.sql.catalog.spark_catalog.defaultDatabase").cloned().unwrap_or("default".to_owned())))
+        Ok(lit(env
+            .conf
+            .all
+            .get("spark.sql.catalog.spark_catalog.defaultDatabase")
+            .cloned()
+            .unwrap_or("default".to_owned())))
     }),
     form(&["current_timezone"], (0, 0), |_, env| Ok(lit(env.conf.time_zone.name()))),
     unsupported(&["input_file_name"], ROW_METADATA),

@@ -21,8 +21,7 @@ mod misc;
 mod nested;
 mod number;
 mod pattern;
-#[cfg(test)]
-mod probe;
+mod planner;
 mod rank;
 mod string;
 #[cfg(test)]
@@ -39,6 +38,7 @@ pub(crate) use aggregate::{resolve_aggregate, resolve_window};
 pub use build::{FunctionCall, Kind, call, is_generator, kind};
 pub(crate) use form::expand;
 pub(crate) use pattern::Pattern;
+pub(crate) use planner::FunctionPlanner;
 
 use crate::conf::SparkConf;
 use crate::error::Result;

@@ -119,8 +119,9 @@ fn element(call: &Call<'_>, strict: bool) -> Result<ArrayRef> {
         };
         let (position, size) = (i64::from(positions.value(row)), list.len() as i64);
         if position == 0 {
-            return Err(Error::data("the position is 0, but positions count from 1")
-                .with_condition("INVALID_INDEX_OF_ZERO"));
+            return Err(
+                Error::data("the position is 0, but positions count from 1").with_condition("INVALID_INDEX_OF_ZERO")
+            );
         }
         let at = if position > 0 { position - 1 } else { size + position };
         let inside = (0..size).contains(&at);
@@ -171,9 +172,8 @@ fn sequence_type(types: &[DataType]) -> Result<DataType> {
 fn sequence(call: &Call<'_>) -> Result<ArrayRef> {
     let element = element_type(call.result())?;
     let counted = if element.is_integer() { DataType::Int64 } else { timestamp() };
-    let bound = |i: usize| -> Result<ArrayRef> {
-        Ok(arrow::compute::cast(&call.cast(i, &counted)?, &DataType::Int64)?)
-    };
+    let bound =
+        |i: usize| -> Result<ArrayRef> { Ok(arrow::compute::cast(&call.cast(i, &counted)?, &DataType::Int64)?) };
     let (starts, stops) = (bound(0)?, bound(1)?);
     let (starts, stops) = (starts.as_primitive::<Int64Type>(), stops.as_primitive::<Int64Type>());
     let steps = steps(call, &element)?;

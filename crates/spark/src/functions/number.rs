@@ -65,7 +65,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function(&["expm1"], (1, 1), DOUBLE, |c| total(c, f64::exp_m1)),
     function(&["sqrt"], (1, 1), DOUBLE, |c| total(c, f64::sqrt)),
     function(&["cbrt"], (1, 1), DOUBLE, |c| total(c, f64::cbrt)),
-    function(&["sign", "signum"], (1, 1), DOUBLE, |c| total(c, |x| if x == 0.0 || x.is_nan() { x } else { x.signum() })),
+    function(&["sign", "signum"], (1, 1), DOUBLE, |c| {
+        total(c, |x| if x == 0.0 || x.is_nan() { x } else { x.signum() })
+    }),
     function(&["rint"], (1, 1), DOUBLE, |c| total(c, f64::round_ties_even)),
     function(&["sin"], (1, 1), DOUBLE, |c| total(c, f64::sin)),
     function(&["cos"], (1, 1), DOUBLE, |c| total(c, f64::cos)),

@@ -18,8 +18,12 @@ use crate::error::Result;
 
 /// Puts the ranking functions into a registry.
 pub(super) fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
-    let ranking =
-        [df::row_number::row_number_udwf(), df::rank::rank_udwf(), df::rank::dense_rank_udwf(), df::ntile::ntile_udwf()];
+    let ranking = [
+        df::row_number::row_number_udwf(),
+        df::rank::rank_udwf(),
+        df::rank::dense_rank_udwf(),
+        df::ntile::ntile_udwf(),
+    ];
     for inner in ranking {
         registry.register_udwf(Arc::new(WindowUDF::new_from_impl(Ranking(inner))))?;
     }

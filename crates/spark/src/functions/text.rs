@@ -39,8 +39,12 @@ pub(super) const FORMS: &[Form] = &[
     unsupported(&["mask"], "Use `regexp_replace`."),
 ];
 
+/// `substring(text or bytes, start[, length])`
+pub(super) const SUBSTRING: Function =
+    function(&["substring", "substr"], (2, 3), Returns::Types(text_or_bytes), substring);
+
 pub(super) const FUNCTIONS: &[Function] = &[
-    function(&["substring", "substr"], (2, 3), Returns::Types(text_or_bytes), substring),
+    SUBSTRING,
     function(&["left"], (2, 2), TEXT, |c| by_length(c, |text, n| text.chars().take(n).collect())),
     function(&["right"], (2, 2), TEXT, |c| {
         by_length(c, |text, n| {
@@ -173,9 +177,8 @@ fn length(call: &Call<'_>) -> Result<ArrayRef> {
         let size = |bytes: Option<&[u8]>| bytes.map(|bytes| bytes.len() as i32);
         return Ok(Arc::new(bytes.as_binary::<i32>().iter().map(size).collect::<Int32Array>()));
     }
-    let size = |text: Option<&str>| {
-        text.map(|text| if text.is_ascii() { text.len() } else { text.chars().count() } as i32)
-    };
+    let size =
+        |text: Option<&str>| text.map(|text| if text.is_ascii() { text.len() } else { text.chars().count() } as i32);
     Ok(Arc::new(call.text(0)?.iter().map(size).collect::<Int32Array>()))
 }
 
@@ -271,8 +274,9 @@ fn substring_index(call: &Call<'_>) -> Result<ArrayRef> {
 fn split_part(call: &Call<'_>) -> Result<ArrayRef> {
     let (text, delimiters, numbers) = (call.text(0)?, call.text(1)?, numbers(call, 2)?);
     if numbers.iter().flatten().any(|number| number == 0) {
-        return Err(Error::data("`split_part`: the part is 0, but parts count from 1")
-            .with_condition("INVALID_INDEX_OF_ZERO"));
+        return Err(
+            Error::data("`split_part`: the part is 0, but parts count from 1").with_condition("INVALID_INDEX_OF_ZERO")
+        );
     }
     let part = |row: usize| {
         if text.is_null(row) || delimiters.is_null(row) || numbers.is_null(row) {
@@ -319,18 +323,19 @@ fn character(call: &Call<'_>) -> Result<ArrayRef> {
 fn elt(call: &Call<'_>) -> Result<ArrayRef> {
     let chosen = numbers(call, 0)?;
     let texts = (1..call.len()).map(|i| call.text(i)).collect::<Result<Vec<_>>>()?;
-    let pick = |row: usize| -> Result<Option<&str>> {
-        if chosen.is_null(row) {
-            return Ok(None);
-        }
-        let index = usize::try_from(chosen.value(row)).ok().filter(|at| (1..=texts.len()).contains(at));
-        match index {
-            Some(at) => Ok(texts[at - 1].is_valid(row).then(|| texts[at - 1].value(row))),
-            None if call.ansi() => Err(Error::data(format!("`elt` has no value {}", chosen.value(row)))
-                .with_condition("INVALID_ARRAY_INDEX")),
-            None => Ok(None),
-        }
-    };
+    let pick =
+        |row: usize| -> Result<Option<&str>> {
+            if chosen.is_null(row) {
+                return Ok(None);
+            }
+            let index = usize::try_from(chosen.value(row)).ok().filter(|at| (1..=texts.len()).contains(at));
+            match index {
+                Some(at) => Ok(texts[at - 1].is_valid(row).then(|| texts[at - 1].value(row))),
+                None if call.ansi() => Err(Error::data(format!("`elt` has no value {}", chosen.value(row)))
+                    .with_condition("INVALID_ARRAY_INDEX")),
+                None => Ok(None),
+            }
+        };
     Ok(Arc::new((0..call.rows()).map(pick).collect::<Result<StringArray>>()?))
 }
 

@@ -55,9 +55,7 @@ pub(super) const FORMS: &[Form] = &[
 
 pub(super) const FUNCTIONS: &[Function] = &[
     function(&["dayname"], (1, 1), TEXT, |c| named(c, |d| &DAYS[calendar::weekday(d) as usize][..3])),
-    function(&["monthname"], (1, 1), TEXT, |c| {
-        named(c, |d| &MONTHS[calendar::civil_from_days(d).1 as usize - 1][..3])
-    }),
+    function(&["monthname"], (1, 1), TEXT, |c| named(c, |d| &MONTHS[calendar::civil_from_days(d).1 as usize - 1][..3])),
     function(&["next_day"], (2, 2), DATE, next_day),
     function(&["unix_date"], (1, 1), INT, |c| Ok(arrow::compute::cast(&c.cast(0, &DataType::Date32)?, c.result())?)),
     function(&["date_from_unix_date"], (1, 1), DATE, |c| {
@@ -68,15 +66,14 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function(&["convert_timezone"], (2, 3), Returns::Type(timestamp_ntz), convert_timezone),
 ];
 
-const SECONDS: Function =
-    function(&["second"], (1, 1), Returns::Type(|| DataType::Decimal128(8, 6)), |c| {
-        let times = c.cast(0, &timestamp())?;
-        let tz = c.tz();
-        let values: PrimitiveArray<Decimal128Type> = times
-            .as_primitive::<TimestampMicrosecondType>()
-            .unary(|t| i128::from(calendar::to_local(t, tz).rem_euclid(MINUTE)));
-        Ok(Arc::new(values.with_precision_and_scale(8, 6)?))
-    });
+const SECONDS: Function = function(&["second"], (1, 1), Returns::Type(|| DataType::Decimal128(8, 6)), |c| {
+    let times = c.cast(0, &timestamp())?;
+    let tz = c.tz();
+    let values: PrimitiveArray<Decimal128Type> = times
+        .as_primitive::<TimestampMicrosecondType>()
+        .unary(|t| i128::from(calendar::to_local(t, tz).rem_euclid(MINUTE)));
+    Ok(Arc::new(values.with_precision_and_scale(8, 6)?))
+});
 
 const ISO_YEAR: Function = function(&["yearofweek"], (1, 1), INT, |c| {
     let days = c.cast(0, &DataType::Date32)?;
@@ -193,8 +190,8 @@ fn whole_months(from: i64, to: i64) -> i64 {
     };
     let ((a, rest_a), (b, rest_b)) = (split(from), split(to));
     match b - a {
-        months @ 1.. if rest_b < rest_a => months - 1,
-        months @ ..0 if rest_b > rest_a => months + 1,
+        months if months > 0 && rest_b < rest_a => months - 1,
+        months if months < 0 && rest_b > rest_a => months + 1,
         months => months,
     }
 }
@@ -247,8 +244,9 @@ fn next_day(call: &Call<'_>) -> Result<ArrayRef> {
                 let ahead = (wanted as i64 - calendar::weekday(day.into()) - 1).rem_euclid(7) + 1;
                 Ok(Some(day + ahead as i32))
             }
-            None if call.ansi() => Err(Error::data(format!("`{name}` is not a day of the week"))
-                .with_condition("ILLEGAL_DAY_OF_WEEK")),
+            None if call.ansi() => {
+                Err(Error::data(format!("`{name}` is not a day of the week")).with_condition("ILLEGAL_DAY_OF_WEEK"))
+            }
             None => Ok(None),
         }
     };
