@@ -52,10 +52,12 @@ pub fn session_context(options: SessionOptions) -> Result<SessionContext> {
         .with_analyzer_rules(rules)
         .with_query_planner(Arc::new(Planner { extensions: options.extension_planners }));
     // The first planner that has an answer wins.
-    builder.expr_planners().get_or_insert_with(Vec::new).insert(0, Arc::new(SparkFunctionPlanner));
+    let planners = builder.expr_planners().get_or_insert_with(Vec::new);
+    planners.insert(0, Arc::new(SparkFunctionPlanner));
+    planners.insert(0, Arc::new(functions::FunctionPlanner));
     let mut state = builder.build();
     datafusion_spark::register_all(&mut state)?;
-    functions::register(&mut state)?;
+    functions::register(&mut state, &options.conf)?;
     Ok(SessionContext::new_with_state(state))
 }
 

@@ -22,6 +22,8 @@ use crate::error::{Error, Result};
 pub(crate) struct Arithmetic {
     pub(crate) op: Operator,
     pub(crate) ansi: bool,
+    /// Whether integers that overflow become NULL (`try_add`).
+    pub(crate) attempt: bool,
     pub(crate) result: DataType,
 }
 
@@ -88,11 +90,30 @@ impl Arithmetic {
             (DataType::Int16, Operator::Modulo) => self.by::<Int16Type>(left, right, i16::wrapping_rem),
             (DataType::Int32, Operator::Modulo) => self.by::<Int32Type>(left, right, i32::wrapping_rem),
             (DataType::Int64, Operator::Modulo) => self.by::<Int64Type>(left, right, i64::wrapping_rem),
+            _ if self.attempt => self.attempted(left, right),
             (_, Operator::Plus) => checked(kernel::add(left, right)),
             (_, Operator::Minus) => checked(kernel::sub(left, right)),
             (_, Operator::Multiply) => checked(kernel::mul(left, right)),
             (other, op) => Err(Error::internal(format!("no arithmetic for {op} on {other}"))),
         }
+    }
+
+    /// Integers by way of 128 bits; what does not fit is NULL.
+    fn attempted(&self, left: &ArrayRef, right: &ArrayRef) -> Result<ArrayRef> {
+        let long = |array: &ArrayRef| arrow::compute::cast(array, &DataType::Int64);
+        let (left, right) = (long(left)?, long(right)?);
+        let pairs = left.as_primitive::<Int64Type>().iter().zip(right.as_primitive::<Int64Type>());
+        let value = |(a, b): (Option<i64>, Option<i64>)| {
+            let (a, b) = (i128::from(a?), i128::from(b?));
+            let value = match self.op {
+                Operator::Plus => a + b,
+                Operator::Minus => a - b,
+                _ => a * b,
+            };
+            i64::try_from(value).ok()
+        };
+        let longs: ArrayRef = Arc::new(pairs.map(value).collect::<Int64Array>());
+        crate::cast::arrow_cast(&longs, &self.result)
     }
 
     /// A division: NULL or an error where the divisor is zero.

@@ -156,7 +156,7 @@ fn calculation(left: Expr, op: Operator, right: Expr, types: (DataType, DataType
     if arithmetic::native(op, &common, conf.ansi) {
         return Ok(plain(left, op, right));
     }
-    Ok(call(Arithmetic { op, ansi: conf.ansi, result: common }, vec![left, right]))
+    Ok(call(Arithmetic { op, ansi: conf.ansi, attempt: false, result: common }, vec![left, right]))
 }
 
 /// The number an operand stands for: text is a double, or in ANSI mode what the other side is.
@@ -197,7 +197,7 @@ fn decimal_calculation(
         Operator::IntegerDivide => DataType::Int64,
         _ => types::decimal_result(op, a, b),
     };
-    Ok(call(Arithmetic { op, ansi: conf.ansi, result }, vec![left, right]))
+    Ok(call(Arithmetic { op, ansi: conf.ansi, attempt: false, result }, vec![left, right]))
 }
 
 /// An integer literal beside a decimal has only the digits it is written with.

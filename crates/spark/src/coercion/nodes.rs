@@ -67,6 +67,13 @@ pub fn resolve(expr: Expr, schema: &DFSchema, conf: &SparkConf) -> Result<Expr> 
             let from = cast.expr.get_type(schema)?;
             spark_cast(*cast.expr, &from, cast.field.data_type(), CastMode::Try, conf)
         }
+        Expr::ScalarFunction(function) => crate::functions::expand(function, schema, conf),
+        Expr::AggregateFunction(function) => {
+            crate::functions::resolve_aggregate(function, schema, conf).map(Expr::AggregateFunction)
+        }
+        Expr::WindowFunction(function) => {
+            crate::functions::resolve_window(*function, schema, conf).map(|f| Expr::WindowFunction(Box::new(f)))
+        }
         other => Ok(other),
     }
 }
@@ -77,7 +84,7 @@ fn negative(inner: Expr, schema: &DFSchema, conf: &SparkConf) -> Result<Expr> {
         DataType::Utf8 | DataType::Null => Ok(Expr::Negative(Box::new(cast(inner, &DataType::Float64, schema, conf)?))),
         integer if integer.is_integer() && conf.ansi && !matches!(inner, Expr::Literal(..)) => {
             let zero = datafusion::common::ScalarValue::new_zero(&integer)?;
-            let udf = Arithmetic { op: Operator::Minus, ansi: true, result: integer };
+            let udf = Arithmetic { op: Operator::Minus, ansi: true, attempt: false, result: integer };
             Ok(call(udf, vec![Expr::Literal(zero, None), inner]))
         }
         _ => Ok(Expr::Negative(Box::new(inner))),

@@ -12,12 +12,19 @@ use crate::cast::{CastMode, cast_array, parse};
 use crate::error::{Error, Result};
 use crate::types::timestamp;
 
+/// `datediff(end, start)`: days.
+pub(super) const DATE_DIFF: Function =
+    function(&["datediff"], (2, 2), INT, |c| dates_with(c, DataType::Date32, |a, b| a - b));
+/// `date_add(date, days)`
+pub(super) const DATE_ADD: Function =
+    function(&["date_add"], (2, 2), DATE, |c| dates_with(c, DataType::Int32, |a, b| a + b));
+
 pub(super) const FUNCTIONS: &[Function] = &[
     function(&["to_date"], (1, 2), DATE, |c| to_date(c, c.mode())),
     function(&["try_to_date"], (1, 2), DATE, |c| to_date(c, CastMode::Try)),
     function(&["to_timestamp", "to_timestamp_ltz"], (1, 2), TIMESTAMP, |c| to_timestamp(c, c.mode())),
     function(&["try_to_timestamp"], (1, 2), TIMESTAMP, |c| to_timestamp(c, CastMode::Try)),
-    function(&["unix_timestamp", "to_unix_timestamp"], (1, 2), LONG, unix_timestamp),
+    function(&["to_unix_timestamp"], (1, 2), LONG, unix_timestamp),
     function(&["from_unixtime"], (1, 2), TEXT, from_unixtime),
     function(&["date_format"], (2, 2), TEXT, |c| format_times(c, &c.cast(0, &timestamp())?)),
     function(&["year"], (1, 1), INT, |c| field(c, |d, _| calendar::civil_from_days(d).0)),
@@ -31,8 +38,6 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function(&["hour"], (1, 1), INT, |c| field(c, |_, t| t / HOUR)),
     function(&["minute"], (1, 1), INT, |c| field(c, |_, t| t / MINUTE % 60)),
     function(&["second"], (1, 1), INT, |c| field(c, |_, t| t / SECOND % 60)),
-    function(&["datediff", "date_diff"], (2, 2), INT, |c| dates_with(c, DataType::Date32, |a, b| a - b)),
-    function(&["date_add", "dateadd"], (2, 2), DATE, |c| dates_with(c, DataType::Int32, |a, b| a + b)),
     function(&["date_sub"], (2, 2), DATE, |c| dates_with(c, DataType::Int32, |a, b| a - b)),
     function(&["add_months"], (2, 2), DATE, |c| dates_with(c, DataType::Int32, calendar::add_months)),
     function(&["last_day"], (1, 1), DATE, last_day),

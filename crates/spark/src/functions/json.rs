@@ -1,29 +1,70 @@
 //! Functions over JSON text.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, StringArray, StructArray};
+use arrow::array::{Array, ArrayRef, AsArray, Int32Array, ListBuilder, StringArray, StringBuilder, StructArray};
 use arrow::buffer::NullBuffer;
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::ScalarValue;
-use sonic_rs::{JsonValueTrait, PointerNode};
+use datafusion::logical_expr::{Expr, lit};
+use serde_json::Value;
 
-use super::udf::{Call, Function, Returns, TEXT, function};
+use super::conditional::exactly;
+use super::form::{Form, form};
+use super::udf::{Call, Function, INT, Returns, TEXT, function};
 use crate::error::{Error, Result};
-use crate::json::{Decoder, DecoderOptions};
-use crate::types::{data_type_from_json, parse_data_type, parse_schema};
+use crate::json::{Decoder, DecoderOptions, InferOptions, Writer, infer};
+use crate::types::{array, data_type_from_json, parse_data_type, parse_schema, sql_type_name};
+
+pub(super) const FORMS: &[Form] = &[form(&["schema_of_json"], (1, 2), |mut args, _| {
+    args.truncate(1);
+    let [sample] = exactly(args)?;
+    match &sample {
+        Expr::Literal(value, _) => match value.try_as_str().flatten() {
+            Some(text) => Ok(lit(schema_of(text)?)),
+            None => Err(not_constant()),
+        },
+        _ => Err(not_constant()),
+    }
+})];
 
 pub(super) const FUNCTIONS: &[Function] = &[
     function(&["get_json_object"], (2, 2), TEXT, get_json_object),
-    function(&["from_json"], (2, 2), Returns::Values(schema_of_call), from_json),
+    function(&["from_json"], (2, 3), Returns::Values(schema_of_call), from_json),
+    function(&["to_json"], (1, 2), TEXT, to_json),
+    function(&["json_array_length"], (1, 1), INT, |c| {
+        let length = |text: Option<&str>| match serde_json::from_str(text?) {
+            Ok(Value::Array(values)) => Some(values.len() as i32),
+            _ => None,
+        };
+        Ok(Arc::new(c.text(0)?.iter().map(length).collect::<Int32Array>()))
+    }),
+    function(&["json_object_keys"], (1, 1), Returns::Type(|| array(DataType::Utf8)), object_keys),
 ];
+
+fn not_constant() -> Error {
+    Error::user("the argument of `schema_of_json` must be a constant text")
+        .with_condition("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT")
+}
+
+fn schema_of(text: &str) -> Result<String> {
+    // The schema of a column of such values is that of any value.
+    let wrapped = format!("{{\"value\": {text}}}");
+    serde_json::from_str::<Value>(&wrapped).map_err(|error| {
+        Error::data(format!("`{text}` is not JSON: {error}")).with_condition("MALFORMED_RECORD_IN_PARSING")
+    })?;
+    let schema = infer([wrapped.as_bytes()], InferOptions::default());
+    Ok(sql_type_name(schema.field(0).data_type()))
+}
 
 /// The schema argument of `from_json`: DDL text, a type, or Spark's JSON form.
 fn schema_of_call(_: &[DataType], values: &[Option<&ScalarValue>]) -> Result<DataType> {
     let text = values.get(1).copied().flatten().and_then(|value| value.try_as_str().flatten());
     let Some(text) = text else {
         return Err(Error::user("the schema of `from_json` must be a constant")
-            .with_condition("INVALID_SCHEMA.NON_STRING_LITERAL"));
+            .with_condition("INVALID_SCHEMA.NON_STRING_LITERAL")
+            .with_help("Write the schema as DDL text, such as 'a INT, b STRING'."));
     };
     if text.trim_start().starts_with(['{', '"']) {
         let value = serde_json::from_str(text)
@@ -33,39 +74,184 @@ fn schema_of_call(_: &[DataType], values: &[Option<&ScalarValue>]) -> Result<Dat
     parse_data_type(text).or_else(|_| Ok(DataType::Struct(parse_schema(text)?.fields().clone())))
 }
 
-/// PERMISSIVE: what cannot be read is NULL.
-fn from_json(call: &Call<'_>) -> Result<ArrayRef> {
-    let DataType::Struct(fields) = call.result() else {
-        return Err(Error::unsupported(format!("`from_json` into {}", call.result())));
-    };
-    let text = call.text(0)?;
-    let nullable = fields.iter().map(|f| f.as_ref().clone().with_nullable(true)).collect::<Vec<_>>();
-    let options = DecoderOptions { time_zone: call.tz(), ..Default::default() };
-    let mut decoder = Decoder::new(Arc::new(Schema::new(nullable)), &options)?;
-    for row in &text {
-        decoder.push(row.unwrap_or("{}").as_bytes());
+/// The options of a call: a map of constants, names in lower case.
+fn options(call: &Call<'_>, i: usize) -> Result<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    if call.len() <= i || call.rows() == 0 {
+        return Ok(found);
     }
-    let decoded = decoder.finish()?;
-    let nulls = NullBuffer::from((0..text.len()).map(|row| text.is_valid(row)).collect::<Vec<_>>());
-    let columns = decoded.batch.columns().to_vec();
-    Ok(Arc::new(StructArray::try_new_with_length(fields.clone(), columns, Some(nulls), text.len())?))
+    let given = call.cast(i, &crate::types::map(DataType::Utf8, DataType::Utf8))?;
+    let pairs = given.as_map().value(0);
+    let (names, values) = (pairs.column(0).as_string::<i32>(), pairs.column(1).as_string::<i32>());
+    for (name, value) in names.iter().zip(values) {
+        if let (Some(name), Some(value)) = (name, value) {
+            found.insert(name.to_ascii_lowercase(), value.to_owned());
+        }
+    }
+    Ok(found)
 }
 
-/// `$.a.b[0]['c']` as steps.
-fn steps(path: &str) -> Option<Vec<PointerNode>> {
+/// What `from_json` is told by its options.
+struct Reading {
+    decoder: DecoderOptions,
+    fail_fast: bool,
+    corrupt_column: String,
+}
+
+fn reading(call: &Call<'_>) -> Result<Reading> {
+    let mut reading = Reading {
+        decoder: DecoderOptions { time_zone: call.tz(), ..Default::default() },
+        fail_fast: false,
+        corrupt_column: "_corrupt_record".to_owned(),
+    };
+    for (name, value) in options(call, 2)? {
+        match name.as_str() {
+            "mode" => {
+                reading.fail_fast = match value.to_ascii_uppercase().as_str() {
+                    "FAILFAST" => true,
+                    "PERMISSIVE" => false,
+                    _ => {
+                        return Err(Error::user(format!("`from_json` has no mode `{value}`"))
+                            .with_condition("PARSE_MODE_UNSUPPORTED")
+                            .with_help("Use PERMISSIVE or FAILFAST."));
+                    }
+                }
+            }
+            "dateformat" => reading.decoder.date_format = Some(value),
+            "timestampformat" => reading.decoder.timestamp_format = Some(value),
+            "timezone" => {
+                reading.decoder.time_zone = value.parse().map_err(|_| {
+                    Error::user(format!("`{value}` is not a time zone")).with_condition("INVALID_TIMEZONE")
+                })?;
+            }
+            "columnnameofcorruptrecord" => reading.corrupt_column = value,
+            "rescuedatacolumn"
+            | "allowsinglequotes"
+            | "allowcomments"
+            | "allowunquotedfieldnames"
+            | "allownumericleadingzeros"
+            | "allowbackslashescapinganycharacter"
+            | "primitivesasstring"
+                if value.eq_ignore_ascii_case("true") =>
+            {
+                return Err(Error::unsupported(format!("the option `{name}` of `from_json`")));
+            }
+            _ => {}
+        }
+    }
+    Ok(reading)
+}
+
+/// PERMISSIVE: what cannot be read is NULL.
+fn from_json(call: &Call<'_>) -> Result<ArrayRef> {
+    let reading = reading(call)?;
+    let text = call.text(0)?;
+    match call.result() {
+        DataType::Struct(fields) => {
+            let nullable = fields.iter().map(|f| f.as_ref().clone().with_nullable(true)).collect::<Vec<_>>();
+            let mut decoder = Decoder::new(Arc::new(Schema::new(nullable)), &reading.decoder)?;
+            for row in &text {
+                // An empty text is NULL in Spark, not an object without fields.
+                let well_formed = decoder.push(row.unwrap_or("{}").as_bytes());
+                check_row(well_formed, row, &reading)?;
+            }
+            let decoded = decoder.finish()?;
+            let valid = |row: usize| text.is_valid(row) && !text.value(row).trim().is_empty();
+            let nulls = NullBuffer::from((0..text.len()).map(valid).collect::<Vec<_>>());
+            let mut columns = decoded.batch.columns().to_vec();
+            if let Some((at, field)) = fields.find(&reading.corrupt_column)
+                && field.data_type() == &DataType::Utf8
+            {
+                let malformed = |row: usize| decoded.malformed.binary_search(&row).is_ok().then(|| text.value(row));
+                columns[at] = Arc::new((0..text.len()).map(malformed).collect::<StringArray>());
+            }
+            Ok(Arc::new(StructArray::try_new_with_length(fields.clone(), columns, Some(nulls), text.len())?))
+        }
+        // A value that is no object is decoded as the only field of one.
+        other => {
+            let field = Field::new("value", other.clone(), true);
+            let mut decoder = Decoder::new(Arc::new(Schema::new(vec![field])), &reading.decoder)?;
+            for row in &text {
+                let row = row.map(str::trim).filter(|row| !row.is_empty());
+                let wrapped = format!("{{\"value\":{}}}", as_given(row.unwrap_or("null"), other));
+                check_row(decoder.push(wrapped.as_bytes()), row, &reading)?;
+            }
+            Ok(Arc::clone(decoder.finish()?.batch.column(0)))
+        }
+    }
+}
+
+/// A single object where an array of objects is asked for is an array of one.
+fn as_given(row: &str, wanted: &DataType) -> String {
+    let of_objects = matches!(wanted, DataType::List(field) if matches!(field.data_type(), DataType::Struct(_)));
+    if of_objects && row.starts_with('{') { format!("[{row}]") } else { row.to_owned() }
+}
+
+fn check_row(well_formed: bool, row: Option<&str>, reading: &Reading) -> Result<()> {
+    match row {
+        Some(row) if !well_formed && reading.fail_fast => {
+            Err(Error::data(format!("`{row}` is not JSON")).with_condition("MALFORMED_RECORD_IN_PARSING"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn to_json(call: &Call<'_>) -> Result<ArrayRef> {
+    let mut writer = Writer::new(call.tz());
+    for (name, value) in options(call, 1)? {
+        match name.as_str() {
+            "ignorenullfields" => writer = writer.ignore_null_fields(!value.eq_ignore_ascii_case("false")),
+            "dateformat" => writer = writer.date_format(&value)?,
+            "timestampformat" => writer = writer.timestamp_format(&value)?,
+            _ => return Err(Error::unsupported(format!("the option `{name}` of `to_json`"))),
+        }
+    }
+    let values = call.array(0)?;
+    if !matches!(values.data_type(), t if t.is_nested() || t == &DataType::Null) {
+        return Err(Error::user(format!("`to_json` cannot write {}", sql_type_name(values.data_type())))
+            .with_condition("DATATYPE_MISMATCH.INVALID_JSON_SCHEMA")
+            .with_help("Give it a STRUCT, an ARRAY or a MAP."));
+    }
+    Ok(Arc::new(writer.write(&values)?))
+}
+
+fn object_keys(call: &Call<'_>) -> Result<ArrayRef> {
+    let mut builder = ListBuilder::new(StringBuilder::new());
+    for text in &call.text(0)? {
+        match text.map(serde_json::from_str::<Value>) {
+            Some(Ok(Value::Object(object))) => {
+                object.keys().for_each(|key| builder.values().append_value(key));
+                builder.append(true);
+            }
+            _ => builder.append_null(),
+        }
+    }
+    Ok(Arc::new(builder.finish()))
+}
+
+/// One step of a path: `$.a.b[0]['c'][*]`.
+#[derive(Debug, Clone, PartialEq)]
+enum Step {
+    Key(String),
+    Index(usize),
+    All,
+}
+
+fn steps(path: &str) -> Option<Vec<Step>> {
     let mut rest = path.trim().strip_prefix('$')?;
     let mut steps = Vec::new();
     while !rest.is_empty() {
         if let Some(after) = rest.strip_prefix('.') {
             let end = after.find(['.', '[']).unwrap_or(after.len());
-            steps.push(PointerNode::Key(after[..end].to_owned().into()));
+            let name = &after[..end];
+            steps.push(if name == "*" { Step::All } else { Step::Key(name.to_owned()) });
             rest = &after[end..];
         } else {
             let (inner, after) = rest.strip_prefix('[')?.split_once(']')?;
-            let key = inner.trim_matches(|c| c == '\'' || c == '"');
-            steps.push(match inner.parse() {
-                Ok(index) => PointerNode::Index(index),
-                Err(_) => PointerNode::Key(key.to_owned().into()),
+            steps.push(match inner.trim() {
+                "*" => Step::All,
+                index if index.starts_with(|c: char| c.is_ascii_digit()) => Step::Index(index.parse().ok()?),
+                key => Step::Key(key.trim_matches(['\'', '"']).to_owned()),
             });
             rest = after;
         }
@@ -73,35 +259,116 @@ fn steps(path: &str) -> Option<Vec<PointerNode>> {
     Some(steps)
 }
 
+/// The parts of `raw` the steps lead to, as they are written there.
+fn follow<'a>(raw: &'a str, steps: &[Step], found: &mut Vec<&'a str>) {
+    let Some((step, rest)) = steps.split_first() else {
+        if raw != "null" {
+            found.push(raw);
+        }
+        return;
+    };
+    match step {
+        Step::Key(key) => {
+            let entry = sonic_rs::to_object_iter(raw).map_while(std::result::Result::ok).find(|(name, _)| name == key);
+            if let Some((_, value)) = entry {
+                follow_within(raw, value.as_raw_str(), rest, found);
+            }
+        }
+        Step::Index(index) => {
+            if let Some(value) = sonic_rs::to_array_iter(raw).map_while(std::result::Result::ok).nth(*index) {
+                follow_within(raw, value.as_raw_str(), rest, found);
+            }
+        }
+        Step::All => {
+            for value in sonic_rs::to_array_iter(raw).map_while(std::result::Result::ok) {
+                follow_within(raw, value.as_raw_str(), rest, found);
+            }
+        }
+    }
+}
+
+/// Goes on in `part`, which is a slice of `whole` with a shorter life.
+fn follow_within<'a>(whole: &'a str, part: &str, rest: &[Step], found: &mut Vec<&'a str>) {
+    let start = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
+    if let Some(part) = whole.get(start..start.wrapping_add(part.len())) {
+        follow(part, rest, found);
+    }
+}
+
+fn unquoted(raw: &str) -> Option<String> {
+    if raw.starts_with('"') { serde_json::from_str(raw).ok() } else { Some(raw.to_owned()) }
+}
+
 fn get_json_object(call: &Call<'_>) -> Result<ArrayRef> {
     let (text, paths) = (call.text(0)?, call.text(1)?);
-    if paths.iter().flatten().any(|path| path.contains('*')) {
-        return Err(Error::unsupported("a wildcard in the path of `get_json_object`"));
-    }
+    let constant = call.constant_text(1).flatten().map(|path| steps(&path));
     let find = |(text, path): (Option<&str>, Option<&str>)| -> Option<String> {
-        let steps = steps(path?)?;
-        let value = sonic_rs::get(text?, steps.iter()).ok()?;
-        if value.is_null() {
-            return None;
+        let (text, path) = (text?.trim(), path?);
+        let steps = match &constant {
+            Some(steps) => steps.clone()?,
+            None => steps(path)?,
+        };
+        let mut found = Vec::new();
+        follow(text, &steps, &mut found);
+        // Without a wildcard there is at most one; with one, several make an array.
+        match found.as_slice() {
+            [] => None,
+            [one] => unquoted(one),
+            several => Some(format!("[{}]", several.join(","))),
         }
-        Some(value.as_str().map_or_else(|| value.as_raw_str().to_owned(), str::to_owned))
     };
     Ok(Arc::new(text.iter().zip(&paths).map(find).collect::<StringArray>()))
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::functions::testing::check_all;
+    use crate::functions::testing::{check, check_all};
 
     #[tokio::test]
-    async fn values() {
+    async fn reading() {
         check_all(&[
             (r#"get_json_object('{"a": {"b": [1, "x"]}}', '$.a.b[1]')"#, "x"),
             (r#"get_json_object('{"a": {"b": [1, 2]}}', '$.a')"#, r#"{"b": [1, 2]}"#),
             (r#"get_json_object('{"a": 1}', '$.z')"#, "NULL"),
+            (r#"get_json_object('{"a":[{"b":1},{"b":2}]}', '$.a[*].b')"#, "[1,2]"),
+            (r#"get_json_object('{"a":[{"b":"x"}]}', '$.a[*].b')"#, "x"),
+            (r#"get_json_object('[{"b":1}]', '$[0].b')"#, "1"),
+            (r#"get_json_object('{"a b": 1}', '$[''a b'']')"#, "1"),
+            (r#"get_json_object('{"a": 1}', 'a')"#, "NULL"),
             (r#"from_json('{"a": 1, "b": "x"}', 'a INT, b STRING')"#, "{1, x}"),
             (r#"from_json('{"a": "y"}', 'struct<a: int>')"#, "{null}"),
             ("from_json(NULL, 'a INT')", "NULL"),
+            ("from_json('[1, 2]', 'array<int>')", "[1, 2]"),
+            (r#"from_json('{"k": 1}', 'map<string, int>')"#, "{k -> 1}"),
+            (r#"from_json('[{"a": 1}, {"a": 2}]', 'array<struct<a: int>>')"#, "[{1}, {2}]"),
+            (r#"from_json('{"a": 1}', 'array<struct<a: int>>')"#, "[{1}]"),
+            (r#"from_json('{"d": "01/02/2024"}', 'd DATE', map('dateFormat', 'dd/MM/yyyy'))"#, "{2024-02-01}"),
+            (r#"from_json('{"a": 1', 'a INT, _corrupt_record STRING')"#, r#"{1, {"a": 1}"#),
+            ("json_array_length('[1, 2]')", "2"),
+            (r#"json_object_keys('{"b": 1, "a": 2}')"#, "[b, a]"),
+            (r#"schema_of_json('{"a": 1, "b": [1.5]}')"#, "STRUCT<a: BIGINT, b: ARRAY<DOUBLE>>"),
+            ("schema_of_json('[1]')", "ARRAY<BIGINT>"),
+        ])
+        .await;
+    }
+
+    #[tokio::test]
+    async fn modes() {
+        let malformed = Err("MALFORMED_RECORD_IN_PARSING");
+        check(r#"from_json('{"a"', 'a INT', map('mode', 'FAILFAST'))"#, malformed, malformed).await;
+    }
+
+    #[tokio::test]
+    async fn writing() {
+        check_all(&[
+            ("to_json(named_struct('a', 1, 'b', 'x\"y', 'c', NULL))", r#"{"a":1,"b":"x\"y"}"#),
+            ("to_json(named_struct('c', NULL), map('ignoreNullFields', 'false'))", r#"{"c":null}"#),
+            ("to_json(map('a', 1.50))", r#"{"a":1.50}"#),
+            ("to_json(array(named_struct('a', 1), named_struct('a', 2)))", r#"[{"a":1},{"a":2}]"#),
+            ("to_json(named_struct('t', to_timestamp('2024-01-02 03:04:05')))", r#"{"t":"2024-01-02T03:04:05.000Z"}"#),
+            ("to_json(named_struct('d', DATE '2024-01-02'))", r#"{"d":"2024-01-02"}"#),
+            ("to_json(named_struct('t', DATE '2024-01-02'), map('dateFormat', 'dd.MM.yyyy'))", r#"{"t":"02.01.2024"}"#),
+            ("to_json(NULL)", "NULL"),
         ])
         .await;
     }

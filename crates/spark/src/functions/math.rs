@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, PrimitiveArray};
 use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int32Type, Int64Type};
+use datafusion::common::ScalarValue;
 
 use super::udf::{Call, Function, Returns, function};
 use crate::cast::{CastMode, cast_array};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     function(&["ceil", "ceiling"], (1, 1), Returns::Types(whole_type), |c| whole(c, f64::ceil, 1)),
     function(&["floor"], (1, 1), Returns::Types(whole_type), |c| whole(c, f64::floor, -1)),
+    function(&["round"], (1, 2), Returns::Values(round_type), |c| round(c, Halves::Up)),
+    function(&["bround"], (1, 2), Returns::Values(round_type), |c| round(c, Halves::Even)),
 ];
 
 /// BIGINT, or a decimal without decimals.
@@ -46,55 +49,100 @@ fn whole(call: &Call<'_>, f: fn(f64) -> f64, direction: i128) -> Result<ArrayRef
     }
 }
 
-/// `round(x, digits)` with halves away from zero, in the type of `x`.
-pub(super) const ROUND: Function = function(&["round"], (1, 2), Returns::Types(round_type), round);
+/// Where a value goes that lies in the middle.
+#[derive(Clone, Copy, PartialEq)]
+enum Halves {
+    /// Away from zero (`round`).
+    Up,
+    /// To the even neighbour (`bround`).
+    Even,
+}
 
-fn round_type(types: &[DataType]) -> Result<DataType> {
+impl Halves {
+    /// The nearest number of whole units.
+    fn units(self, value: i128, unit: i128) -> i128 {
+        let (whole, rest) = (value / unit, value % unit);
+        let below = unit - rest.abs();
+        let up = rest.abs() > below || (rest.abs() == below && (self == Self::Up || whole % 2 != 0));
+        if up { whole + value.signum() } else { whole }
+    }
+}
+
+/// The type of the number; a decimal has only the decimals that are left.
+fn round_type(types: &[DataType], values: &[Option<&ScalarValue>]) -> Result<DataType> {
     Ok(match types.first() {
-        Some(DataType::Utf8) | None => DataType::Float64,
+        Some(DataType::Utf8 | DataType::Null) | None => DataType::Float64,
+        Some(DataType::Decimal128(p, s)) => {
+            let digits = match (types.len(), values.get(1).copied().flatten()) {
+                (1, _) => 0,
+                (_, Some(value)) => match value.cast_to(&DataType::Int32)? {
+                    ScalarValue::Int32(Some(digits)) => digits.clamp(-38, 38) as i16,
+                    _ => 0,
+                },
+                _ => {
+                    return Err(Error::user("the digits of `round` must be a constant")
+                        .with_condition("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT"));
+                }
+            };
+            let scale = i16::from(*s).min(digits.max(0));
+            let whole = i16::from(*p) - i16::from(*s);
+            DataType::Decimal128((whole + 1 + scale).clamp(1, 38) as u8, scale as i8)
+        }
         Some(data_type) => data_type.clone(),
     })
 }
 
-fn round(call: &Call<'_>) -> Result<ArrayRef> {
-    let array = call.cast(0, call.result())?;
+fn round(call: &Call<'_>, halves: Halves) -> Result<ArrayRef> {
     let digits = match call.len() {
         2 => call.cast(1, &DataType::Int32)?.as_primitive::<Int32Type>().iter().next().flatten().unwrap_or(0),
         _ => 0,
     };
     let power = |digits: i32| 10_i128.checked_pow(digits.unsigned_abs());
-    match array.data_type() {
-        DataType::Decimal128(p, s) => {
-            let Some(unit) = power((i32::from(*s) - digits).max(0)) else { return Ok(array) };
-            let half_up = |v: i128| (v + v.signum() * (unit / 2)) / unit * unit;
-            let values: PrimitiveArray<Decimal128Type> = array.as_primitive::<Decimal128Type>().unary(half_up);
-            Ok(Arc::new(values.with_precision_and_scale(*p, *s)?))
+    let array = call.array(0)?;
+    match (array.data_type(), call.result()) {
+        (DataType::Decimal128(_, from), DataType::Decimal128(precision, to)) => {
+            let values = array.as_primitive::<Decimal128Type>();
+            let back = power((-digits).max(0)).unwrap_or(1);
+            let unit = power((i32::from(*from) - digits).max(0));
+            let values: PrimitiveArray<Decimal128Type> = match unit {
+                Some(unit) => values.unary(|v| halves.units(v, unit) * back),
+                None => values.unary(|_| 0),
+            };
+            Ok(Arc::new(values.with_precision_and_scale(*precision, *to)?))
         }
-        integer if integer.is_integer() => {
+        (integer, _) if integer.is_integer() => {
             let Some(unit) = power(digits.min(0)) else { return Ok(array) };
             let longs = cast_array(&array, &DataType::Int64, CastMode::Lenient, call.tz())?;
-            let half_up = |v: i64| (i128::from(v) + i128::from(v.signum()) * (unit / 2)) / unit * unit;
-            let values: PrimitiveArray<Int64Type> = longs.as_primitive::<Int64Type>().unary(|v| half_up(v) as i64);
+            let rounded = |v: i64| (halves.units(v.into(), unit) * unit) as i64;
+            let values: PrimitiveArray<Int64Type> = longs.as_primitive::<Int64Type>().unary(rounded);
             cast_array(&(Arc::new(values) as ArrayRef), call.result(), call.mode(), call.tz())
         }
         _ => {
             let doubles = call.cast(0, &DataType::Float64)?;
             let values: PrimitiveArray<Float64Type> =
-                doubles.as_primitive::<Float64Type>().unary(|v| half_up(v, digits));
+                doubles.as_primitive::<Float64Type>().unary(|v| round_double(v, digits, halves));
             cast_array(&(Arc::new(values) as ArrayRef), call.result(), CastMode::Lenient, call.tz())
         }
     }
 }
 
 /// Rounds the shortest decimal form of the number, as Spark does: 1.005 to two digits is 1.01.
-fn half_up(value: f64, digits: i32) -> f64 {
-    let scale = i8::try_from(digits.clamp(0, 18)).unwrap_or(0);
+fn round_double(value: f64, digits: i32, halves: Halves) -> f64 {
     if digits < 0 {
         let unit = 10_f64.powi(-digits);
-        return (value / unit).round() * unit;
+        return if halves == Halves::Up {
+            (value / unit).round() * unit
+        } else {
+            (value / unit).round_ties_even() * unit
+        };
     }
-    match crate::cast::parse::decimal(&format!("{value:e}"), 38, scale) {
-        Some(scaled) => format!("{scaled}e-{scale}").parse().unwrap_or(value),
+    // Eighteen decimals are more than a double of a size that has any can tell apart.
+    let scale = 18 - i8::try_from(digits.clamp(0, 18)).unwrap_or(0);
+    match crate::cast::parse::decimal(&format!("{value:e}"), 38, 18) {
+        Some(exact) => {
+            let units = halves.units(exact, 10_i128.pow(u32::from(scale.unsigned_abs())));
+            format!("{units}e-{}", 18 - scale).parse().unwrap_or(value)
+        }
         None => value,
     }
 }
@@ -109,6 +157,12 @@ mod tests {
             ("round(CAST(2.5 AS DOUBLE))", "3.0"),
             ("round(CAST(1.005 AS DOUBLE), 2)", "1.01"),
             ("round(-15, -1)", "-20"),
+            ("round(1.2345, 2)", "1.23"),
+            ("round(2.5)", "3"),
+            ("round(155.5, -1)", "160"),
+            ("bround(2.5, 0)", "2"),
+            ("bround(CAST(2.5 AS DOUBLE))", "2.0"),
+            ("bround(25, -1)", "20"),
             ("ceil(CAST(1.2 AS DOUBLE))", "2"),
             ("floor(-1.5)", "-2"),
             ("ceil(1.5)", "2"),

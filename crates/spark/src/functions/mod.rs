@@ -1,42 +1,90 @@
 //! Spark's functions by name: DataFusion's where the meaning is Spark's, ours where it is not.
 //!
 //! A planner asks [`kind`] what a name is, and has [`call`] build the expression with Spark's implicit
-//! casts. `explode` and its kin ([`is_generator`]) are names only: a planner unnests their argument.
+//! casts. One that only knows the registry finds every function there too; the analyzer ([`expand`])
+//! then does what [`call`] would have done. `explode` and its kin ([`is_generator`]) are names only: a
+//! planner unnests their argument.
 
 mod aggregate;
+mod array;
 mod build;
+mod conditional;
 mod datetime;
+mod encoding;
+mod form;
+mod gather;
 mod json;
+mod lists;
+mod map;
 mod math;
+mod misc;
+mod nested;
+mod number;
 mod pattern;
+mod planner;
+mod rank;
 mod string;
 #[cfg(test)]
 pub(crate) mod testing;
+mod text;
+mod time;
 mod udf;
 
 use std::sync::Arc;
 
 use datafusion::execution::FunctionRegistry;
-use datafusion::logical_expr::ScalarUDF;
 
+pub(crate) use aggregate::{resolve_aggregate, resolve_window};
 pub use build::{FunctionCall, Kind, call, is_generator, kind};
+pub(crate) use form::expand;
 pub(crate) use pattern::Pattern;
+pub(crate) use planner::FunctionPlanner;
 
+use crate::conf::SparkConf;
 use crate::error::Result;
+
+const FUNCTIONS: &[&[udf::Function]] = &[
+    array::FUNCTIONS,
+    datetime::FUNCTIONS,
+    encoding::FUNCTIONS,
+    json::FUNCTIONS,
+    map::FUNCTIONS,
+    math::FUNCTIONS,
+    misc::FUNCTIONS,
+    nested::FUNCTIONS,
+    number::FUNCTIONS,
+    string::FUNCTIONS,
+    text::FUNCTIONS,
+    time::FUNCTIONS,
+];
+
+const FORMS: &[&[form::Form]] = &[
+    conditional::FORMS,
+    encoding::FORMS,
+    json::FORMS,
+    misc::FORMS,
+    nested::FORMS,
+    number::FORMS,
+    text::FORMS,
+    time::FORMS,
+];
 
 /// Adds Spark's functions to a session's registry; a name that is there already gets Spark's meaning.
 ///
 /// # Errors
 /// If the registry refuses one.
-pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
-    for udf in scalar_functions() {
-        registry.register_udf(udf)?;
+pub fn register(registry: &mut dyn FunctionRegistry, conf: &SparkConf) -> Result<()> {
+    for function in FUNCTIONS.iter().copied().flatten() {
+        registry.register_udf(function.udf())?;
     }
+    let conf = Arc::new(conf.clone());
+    for form in FORMS.iter().copied().flatten() {
+        registry.register_udf(form.udf(&conf))?;
+    }
+    for (name, spark) in [("array_transform", "transform"), ("array_filter", "filter"), ("array_any_match", "exists")] {
+        let function = registry.higher_order_function(name)?;
+        registry.register_higher_order_function(Arc::new(function.as_ref().clone().with_aliases([spark])))?;
+    }
+    rank::register(registry)?;
     aggregate::register(registry)
-}
-
-fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
-    let families: &[&[udf::Function]] =
-        &[datetime::FUNCTIONS, json::FUNCTIONS, math::FUNCTIONS, &[math::ROUND], string::FUNCTIONS];
-    families.iter().flat_map(|family| family.iter().map(|f| f.udf())).collect()
 }

@@ -20,7 +20,6 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function(&["rlike", "regexp", "regexp_like"], (2, 2), BOOLEAN, rlike),
     function(&["split"], (2, 3), Returns::Type(|| array(DataType::Utf8)), split),
     function(&["instr"], (2, 2), INT, |c| positions(&c.text(0)?, &c.text(1)?)),
-    function(&["locate", "position"], (2, 2), INT, |c| positions(&c.text(1)?, &c.text(0)?)),
     function(&["string"], (1, 1), TEXT, by_name),
     function(&["int"], (1, 1), INT, by_name),
     function(&["bigint"], (1, 1), LONG, by_name),
@@ -51,7 +50,7 @@ fn initcap(text: &str) -> String {
 }
 
 /// The pattern of argument 1; `None` if it is NULL.
-fn regex(call: &Call<'_>) -> Result<Option<Regex>> {
+pub(super) fn regex(call: &Call<'_>) -> Result<Option<Regex>> {
     match call.constant_text(1) {
         Some(None) => Ok(None),
         Some(Some(pattern)) => Regex::new(&pattern).map(Some).map_err(|error| {
@@ -152,7 +151,7 @@ fn split(call: &Call<'_>) -> Result<ArrayRef> {
     Ok(Arc::new(builder.finish()))
 }
 
-fn positions(text: &StringArray, wanted: &StringArray) -> Result<ArrayRef> {
+pub(super) fn positions(text: &StringArray, wanted: &StringArray) -> Result<ArrayRef> {
     let at = |(text, wanted): (Option<&str>, Option<&str>)| {
         let (text, wanted) = (text?, wanted?);
         Some(text.find(wanted).map_or(0, |at| text[..at].chars().count() as i32 + 1))

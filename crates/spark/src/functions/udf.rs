@@ -139,7 +139,22 @@ pub(crate) const fn function(
     Function { names, arity, returns, eval, volatility: Volatility::Immutable }
 }
 
+/// A function whose result may differ from row to row.
+pub(crate) const fn volatile(
+    names: &'static [&'static str],
+    arity: (usize, usize),
+    returns: Returns,
+    eval: fn(&Call<'_>) -> Result<ArrayRef>,
+) -> Function {
+    Function { names, arity, returns, eval, volatility: Volatility::Volatile }
+}
+
 impl Function {
+    /// A call of the function.
+    pub(crate) fn call(self, args: Vec<Expr>) -> Expr {
+        Expr::ScalarFunction(datafusion::logical_expr::expr::ScalarFunction::new_udf(self.udf(), args))
+    }
+
     /// The function for DataFusion's registry.
     pub(crate) fn udf(self) -> Arc<ScalarUDF> {
         let aliases = self.names.iter().skip(1).map(|name| (*name).to_owned()).collect();
@@ -176,22 +191,8 @@ impl Hash for SparkFunction {
 }
 
 impl SparkFunction {
-    fn check_arity(&self, count: usize) -> Result<()> {
-        let (least, most) = self.function.arity;
-        if (least..=most).contains(&count) {
-            return Ok(());
-        }
-        let expected = match (least, most) {
-            (least, ANY) => format!("at least {least}"),
-            (least, most) if least == most => least.to_string(),
-            (least, most) => format!("{least} to {most}"),
-        };
-        Err(Error::user(format!("`{}` takes {expected} arguments, but got {count}", self.function.names[0]))
-            .with_condition("WRONG_NUM_ARGS.WITHOUT_SUGGESTION"))
-    }
-
     fn result_type(&self, types: &[DataType], values: &[Option<&ScalarValue>]) -> Result<DataType> {
-        self.check_arity(types.len())?;
+        check_arity(self.function.names[0], self.function.arity, types.len())?;
         match self.function.returns {
             Returns::Type(data_type) => Ok(data_type()),
             Returns::Types(from) => from(types),
@@ -219,7 +220,7 @@ impl ScalarUDFImpl for SparkFunction {
     }
 
     fn coerce_types(&self, types: &[DataType]) -> DataFusionResult<Vec<DataType>> {
-        self.check_arity(types.len())?;
+        check_arity(self.function.names[0], self.function.arity, types.len())?;
         Ok(types.to_vec())
     }
 
@@ -253,6 +254,20 @@ impl ScalarUDFImpl for SparkFunction {
         }
         Ok(ColumnarValue::Array(result))
     }
+}
+
+/// The error of a call with too few or too many arguments.
+pub(crate) fn check_arity(name: &str, (least, most): (usize, usize), count: usize) -> Result<()> {
+    if (least..=most).contains(&count) {
+        return Ok(());
+    }
+    let expected = match (least, most) {
+        (least, ANY) => format!("at least {least}"),
+        (least, most) if least == most => least.to_string(),
+        (least, most) => format!("{least} to {most}"),
+    };
+    Err(Error::user(format!("`{name}` takes {expected} arguments, but got {count}"))
+        .with_condition("WRONG_NUM_ARGS.WITHOUT_SUGGESTION"))
 }
 
 /// A text for every row from one text.

@@ -3,6 +3,8 @@
 mod column;
 mod decode;
 mod infer;
+mod write;
 
 pub use decode::{Decoded, Decoder, DecoderOptions};
 pub use infer::{InferOptions, infer};
+pub use write::Writer;
