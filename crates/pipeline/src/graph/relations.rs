@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
@@ -140,11 +141,14 @@ impl<'a> FlowRelations<'a> {
         &self,
         format: Option<&str>,
         paths: &[String],
-        schema: Option<arrow::datatypes::SchemaRef>,
+        schema: Option<SchemaRef>,
         options: &ReadOptions,
         streaming: bool,
     ) -> Result<LogicalPlan> {
         let context = self.resolver.environment.source_context(self.schema_store.clone());
+        let (declared, options) = declared_schema(options)?;
+        let schema = schema.or(declared);
+        let options = &options;
         if streaming {
             let source =
                 deltaworks_sources::stream_relation(format, paths, schema, options, &context).await?;
@@ -208,6 +212,13 @@ async fn delta_stream(
     environment: &super::Environment,
 ) -> Result<Arc<dyn StreamSource>> {
     deltaworks_sources::delta_stream(location, options, &environment.source_context(None)).await
+}
+
+/// `read_files(…, schema => 'id INT')` gives the schema among the options.
+fn declared_schema(options: &ReadOptions) -> Result<(Option<SchemaRef>, ReadOptions)> {
+    let schema = options.get("schema").map(deltaworks_spark::types::parse_schema).transpose()?.map(Arc::new);
+    let others = options.iter().filter(|(key, _)| !key.eq_ignore_ascii_case("schema")).collect();
+    Ok((schema, others))
 }
 
 fn not_a_stream(name: &str, why: &str) -> Error {

@@ -291,14 +291,14 @@ impl<'a> Resolver<'a> {
     fn lint(&self, flows: &[ResolvedFlow]) {
         for flow in flows.iter().filter(|flow| !flow.conf.ansi) {
             for cast in deltaworks_spark::coercion::lenient_casts(&flow.plan) {
+                let cast = match &flow.flow.query {
+                    FlowQuery::Sql(query) => cast.located_in(query.location.clone()),
+                    _ => cast,
+                };
                 self.diagnostics.lock().push(
-                    Diagnostic::warning(format!(
-                        "`{}` is text and is compared as {}: '0.5' becomes 0, and what is no number becomes NULL",
-                        cast.expression,
-                        cast.to
-                    ))
-                    .at(flow.flow.location.clone())
-                    .with_help(format!("Write the cast that is meant: {}.", cast.suggestion)),
+                    Diagnostic::warning(cast.to_string())
+                        .at(cast.location().unwrap_or_else(|| flow.flow.location.clone()))
+                        .with_help(cast.help()),
                 );
             }
         }
