@@ -5,6 +5,8 @@ export DELTAWORKS_VENV ?= $(HOME)/.cache/deltaworks/venv
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/deltaworks/target
 export PATH := $(DELTAWORKS_VENV)/bin:$(HOME)/.cargo/bin:$(PATH)
 export PYTHONPATH := $(CURDIR)/python
+# The interpreter that tests evaluate pipelines with.
+export DELTAWORKS_TEST_PYTHON ?= $(DELTAWORKS_VENV)/bin/python
 
 DEMO := $(CARGO_TARGET_DIR)/demo/deltaworks
 DIST := $(CARGO_TARGET_DIR)/dist/deltaworks
@@ -30,7 +32,6 @@ lint: setup
 	mypy
 
 test: lint
-	cargo build --locked --package deltaworks
 	cargo test --locked --workspace
 	DELTAWORKS_BIN=$(CARGO_TARGET_DIR)/debug/deltaworks python -m pytest
 

@@ -14,8 +14,8 @@ use deltaworks_pipeline::graph::Graph;
 use deltaworks_pipeline::name::Namespace;
 use deltaworks_pipeline::spec::{self, PipelineSpec};
 use deltaworks_pipeline::{EngineOptions, Pipeline};
-use deltaworks_spark::diagnostic::Diagnostic;
 use deltaworks_spark::Result;
+use deltaworks_spark::diagnostic::Diagnostic;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{InitLanguage, PipelineArgs, SettingsArgs};

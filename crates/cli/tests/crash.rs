@@ -61,7 +61,8 @@ fn rows(folder: &Path) -> Vec<String> {
     QUERIES
         .iter()
         .map(|query| {
-            let output = deltaworks(folder).args(["sql", query, "--format", "csv"]).stdout(Stdio::piped()).output().unwrap();
+            let output =
+                deltaworks(folder).args(["sql", query, "--format", "csv"]).stdout(Stdio::piped()).output().unwrap();
             assert!(output.status.success(), "{query}");
             String::from_utf8(output.stdout).unwrap()
         })

@@ -12,7 +12,10 @@ use uuid::Uuid;
 
 use crate::definitions::{Definitions, load};
 use crate::event::log::EventLogWriter;
-use crate::event::{BusContext, CreateUpdate, Details, EventBus, EventEmitter, EventSink, Origin, UpdateCause, UpdateProgress, UpdateState};
+use crate::event::{
+    BusContext, CreateUpdate, Details, EventBus, EventEmitter, EventSink, Origin, UpdateCause, UpdateProgress,
+    UpdateState,
+};
 use crate::graph::{Environment, Graph, resolve};
 use crate::name::Namespace;
 use crate::session::{EngineOptions, Sessions};
@@ -184,8 +187,11 @@ impl Pipeline {
             request.refresh.append(&mut request.full_refresh);
             request.full_refresh_all = false;
         }
-        Err(Error::new(Kind::Data, format!("the schemas of sources changed more than {MAX_SCHEMA_CHANGES} times in one update"))
-            .with_help("Run the update again, or give the sources a schema."))
+        Err(Error::new(
+            Kind::Data,
+            format!("the schemas of sources changed more than {MAX_SCHEMA_CHANGES} times in one update"),
+        )
+        .with_help("Run the update again, or give the sources a schema."))
     }
 
     async fn resolve(&self, definitions: &Definitions, emitter: &EventEmitter) -> Validation {
@@ -263,7 +269,12 @@ fn invalid(update_id: &str, diagnostics: Vec<Diagnostic>, emitter: &EventEmitter
     UpdateOutcome { definitions_valid: false, ..UpdateOutcome::new(update_id, UpdateState::Failed, diagnostics) }
 }
 
-fn conclude(update_id: &str, outcome: PassOutcome, emitter: &EventEmitter, cancel: &CancellationToken) -> UpdateOutcome {
+fn conclude(
+    update_id: &str,
+    outcome: PassOutcome,
+    emitter: &EventEmitter,
+    cancel: &CancellationToken,
+) -> UpdateOutcome {
     let state = match (outcome.is_complete(), cancel.is_cancelled()) {
         (_, true) => UpdateState::Canceled,
         (true, _) => UpdateState::Completed,

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use deltaworks_spark::connect::proto;
 use arrow::datatypes::SchemaRef;
+use deltaworks_spark::connect::proto;
 use deltaworks_spark::diagnostic::{Diagnostic, SourceLocation};
 use deltaworks_spark::sql::SqlQuery;
 

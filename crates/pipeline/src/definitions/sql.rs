@@ -7,15 +7,13 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use deltaworks_spark::diagnostic::SourceLocation;
 use deltaworks_spark::sql::statement::{
-    ClusterBy, ColumnDefinition, CreateDataset, CreateFlow, DatasetKind, ExpectationDefinition, FlowDetails, FlowSource,
-    OnViolation, PipelineStatement,
+    ClusterBy, ColumnDefinition, CreateDataset, CreateFlow, DatasetKind, ExpectationDefinition, FlowDetails,
+    FlowSource, OnViolation, PipelineStatement,
 };
 use deltaworks_spark::sql::{script, statement, substitute};
 use deltaworks_spark::{Error, Result};
 
-use super::{
-    Condition, Definitions, Expectation, ExpectationAction, Flow, FlowQuery, Language, Output, OutputKind,
-};
+use super::{Condition, Definitions, Expectation, ExpectationAction, Flow, FlowQuery, Language, Output, OutputKind};
 use crate::name::{DatasetName, Namespace};
 
 /// Adds what one SQL file declares to `definitions`; a problem of one statement does not hide the others.
@@ -180,7 +178,8 @@ fn declared_schema(columns: &[ColumnDefinition]) -> Result<Option<SchemaRef>> {
 }
 
 fn field(column: &ColumnDefinition) -> Result<Field> {
-    let unsupported = |what: &str| Err(Error::unsupported(format!("{what} (column `{}`)", column.name)).at(column.location.clone()));
+    let unsupported =
+        |what: &str| Err(Error::unsupported(format!("{what} (column `{}`)", column.name)).at(column.location.clone()));
     if column.identity.is_some() {
         return unsupported("GENERATED AS IDENTITY");
     }

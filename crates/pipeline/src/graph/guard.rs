@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
+use async_trait::async_trait;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 use datafusion::prelude::SessionContext;
-use deltaworks_spark::types::type_name;
 use deltaworks_spark::relation::{RelationRequest, RelationResolver};
+use deltaworks_spark::types::type_name;
 use deltaworks_spark::{Error, Result, connect, sql};
-use async_trait::async_trait;
 
 use crate::definitions::{Condition, Expectation, Output};
 use crate::expectation::{BoundExpectation, ExpectationMetrics, Expectations};
@@ -30,7 +30,9 @@ pub fn guard(plan: LogicalPlan, output: &Output, dataset: &str, ctx: &SessionCon
                 .at(expectation.location.clone()));
         }
         let predicate = bind(expectation, &plan, ctx).map_err(|error| {
-            error.context(format!("in expectation `{}` of `{dataset}`", expectation.name)).at(expectation.location.clone())
+            error
+                .context(format!("in expectation `{}` of `{dataset}`", expectation.name))
+                .at(expectation.location.clone())
         })?;
         bound.push(BoundExpectation { name: expectation.name.clone(), predicate, action: expectation.action });
     }
@@ -49,9 +51,12 @@ fn bind(expectation: &Expectation, plan: &LogicalPlan, ctx: &SessionContext) -> 
     refuse_non_row_constructs(&predicate)?;
     let data_type = predicate.get_type(schema)?;
     if data_type != DataType::Boolean {
-        return Err(Error::user(format!("an expectation must be a condition, not a value of type {}", type_name(&data_type)))
-            .with_condition("DATATYPE_MISMATCH.FILTER_NOT_BOOLEAN")
-            .with_help("Write a comparison, such as `amount > 0`."));
+        return Err(Error::user(format!(
+            "an expectation must be a condition, not a value of type {}",
+            type_name(&data_type)
+        ))
+        .with_condition("DATATYPE_MISMATCH.FILTER_NOT_BOOLEAN")
+        .with_help("Write a comparison, such as `amount > 0`."));
     }
     Ok(predicate)
 }
@@ -80,8 +85,10 @@ fn refuse_non_row_constructs(predicate: &Expr) -> Result<()> {
     })?;
     match refused {
         None => Ok(()),
-        Some(construct) => Err(Error::user(format!("an expectation is a condition on one row and cannot contain {construct}"))
-            .with_condition("INVALID_EXPECTATION")
-            .with_help("Compute it in a materialized view of its own and put the expectation there.")),
+        Some(construct) => {
+            Err(Error::user(format!("an expectation is a condition on one row and cannot contain {construct}"))
+                .with_condition("INVALID_EXPECTATION")
+                .with_help("Compute it in a materialized view of its own and put the expectation there."))
+        }
     }
 }

@@ -3,7 +3,6 @@
 //! Start at [`resolve`]. Dependencies come from resolved plans, never from the text of a query: a flow
 //! depends on what its plan reads.
 
-
 use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::LogicalPlan;
 use deltaworks_spark::conf::SparkConf;
@@ -23,9 +22,9 @@ mod stored;
 mod suggest;
 
 pub use dataset::DatasetRead;
-pub(crate) use suggest::nearest;
 pub use resolve::{Environment, resolve};
 pub use stored::{plan_partial, plan_stored};
+pub(crate) use suggest::nearest;
 
 /// Everything a pipeline computes, ready to be run.
 #[derive(Debug, Default)]
@@ -83,4 +82,3 @@ impl Graph {
         upstream
     }
 }
-

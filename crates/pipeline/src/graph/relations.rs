@@ -6,7 +6,9 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
-use deltaworks_spark::relation::{ObjectName, ReadOptions, RelationRequest, RelationResolver, TimeTravel, UnresolvedRelation};
+use deltaworks_spark::relation::{
+    ObjectName, ReadOptions, RelationRequest, RelationResolver, TimeTravel, UnresolvedRelation,
+};
 use deltaworks_spark::streaming::{StreamSource, StreamingTable};
 use deltaworks_spark::{Error, Result};
 use parking_lot::Mutex;
@@ -33,7 +35,12 @@ pub struct FlowRelations<'a> {
 
 impl<'a> FlowRelations<'a> {
     /// The relations of `flow`.
-    pub(super) fn of_flow(resolver: &'a Resolver<'a>, flow: &'a Flow, ctx: SessionContext, trail: Trail) -> Result<Self> {
+    pub(super) fn of_flow(
+        resolver: &'a Resolver<'a>,
+        flow: &'a Flow,
+        ctx: SessionContext,
+        trail: Trail,
+    ) -> Result<Self> {
         let folder = resolver.environment.storage.schemas(&flow.name, &flow.target)?;
         let schema_store = crate::storage::directory_url(&folder)?;
         Ok(Self {
@@ -94,10 +101,9 @@ impl<'a> FlowRelations<'a> {
                     options: options.clone(),
                 }),
             }),
-            _ if streaming => Err(not_a_stream(
-                &name.name,
-                "is a materialized view: its rows may be rewritten by every update",
-            )),
+            _ if streaming => {
+                Err(not_a_stream(&name.name, "is a materialized view: its rows may be rewritten by every update"))
+            }
             _ => dataset::batch_scan(DatasetTable {
                 name: name.clone(),
                 schema: Arc::clone(&dataset.schema),
@@ -150,8 +156,7 @@ impl<'a> FlowRelations<'a> {
         let schema = schema.or(declared);
         let options = &options;
         if streaming {
-            let source =
-                deltaworks_sources::stream_relation(format, paths, schema, options, &context).await?;
+            let source = deltaworks_sources::stream_relation(format, paths, schema, options, &context).await?;
             let name = format.unwrap_or("files").to_owned();
             return dataset::scan(name, Arc::new(StreamingTable::new(source)));
         }
@@ -228,5 +233,7 @@ fn not_a_stream(name: &str, why: &str) -> Error {
 }
 
 fn is_path_format(format: &str) -> bool {
-    ["delta", "parquet", "json", "csv", "text", "avro", "binaryfile"].iter().any(|known| known.eq_ignore_ascii_case(format))
+    ["delta", "parquet", "json", "csv", "text", "avro", "binaryfile"]
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(format))
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::logical_expr::LogicalPlan;
+use deltaworks_sources::SourceContext;
 use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::diagnostic::{Diagnostic, SourceLocation};
 use deltaworks_spark::streaming::is_streaming;
 use deltaworks_spark::{Error, Result, connect, sql};
-use deltaworks_sources::SourceContext;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use indexmap::IndexMap;
@@ -397,8 +397,12 @@ fn check_flows(output: &Output, kind: OutputKind, flows: &[ResolvedFlow]) -> Res
             .with_help("Give it a query (AS SELECT …), or a flow (CREATE FLOW … AS INSERT INTO, @dlt.append_flow)."));
     }
     if kind != OutputKind::StreamingTable && flows.len() > 1 {
-        return Err(Error::user(format!("{} `{name}` has {} queries; only streaming tables can have several", kind.noun(), flows.len()))
-            .with_condition("PIPELINE_DUPLICATE_IDENTIFIERS.FLOW"));
+        return Err(Error::user(format!(
+            "{} `{name}` has {} queries; only streaming tables can have several",
+            kind.noun(),
+            flows.len()
+        ))
+        .with_condition("PIPELINE_DUPLICATE_IDENTIFIERS.FLOW"));
     }
     for flow in flows {
         check_flow_type(name, kind, flow)?;
@@ -438,7 +442,13 @@ fn check_flow_type(name: &str, kind: OutputKind, flow: &ResolvedFlow) -> Result<
     }
 }
 
-fn duplicate(noun: &str, class: &str, name: &DatasetName, first: &SourceLocation, second: &SourceLocation) -> Diagnostic {
+fn duplicate(
+    noun: &str,
+    class: &str,
+    name: &DatasetName,
+    first: &SourceLocation,
+    second: &SourceLocation,
+) -> Diagnostic {
     Diagnostic::error(format!("{noun} `{}` is defined twice; first at {first}", name.name))
         .with_condition(format!("PIPELINE_DUPLICATE_IDENTIFIERS.{class}"))
         .with_help("Rename one of them; names compare without regard to case.")
@@ -472,4 +482,3 @@ fn from_diagnostic(diagnostic: Diagnostic) -> Error {
         None => error,
     }
 }
-

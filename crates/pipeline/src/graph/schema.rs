@@ -65,8 +65,12 @@ fn check_columns(output: &Output, query: &SchemaRef) -> Result<()> {
                 .with_help("Give one of them another name with AS (alias)."));
         }
         if field.data_type() == &DataType::Null {
-            return Err(Error::user(format!("column `{}` of `{}` has no type: it is always NULL", field.name(), output.name.name))
-                .with_help(format!("Cast it: CAST(NULL AS STRING) AS {} (lit(None).cast(\"string\")).", field.name())));
+            return Err(Error::user(format!(
+                "column `{}` of `{}` has no type: it is always NULL",
+                field.name(),
+                output.name.name
+            ))
+            .with_help(format!("Cast it: CAST(NULL AS STRING) AS {} (lit(None).cast(\"string\")).", field.name())));
         }
     }
     Ok(())
@@ -98,7 +102,9 @@ fn union(output: &Output, queries: &[SchemaRef]) -> Result<SchemaRef> {
     for query in queries {
         for field in query.fields() {
             match fields.iter().find(|known| known.name().eq_ignore_ascii_case(field.name())) {
-                None => fields.push(Field::new(field.name(), field.data_type().clone(), true).with_metadata(kept(field))),
+                None => {
+                    fields.push(Field::new(field.name(), field.data_type().clone(), true).with_metadata(kept(field)))
+                }
                 Some(known) if known.data_type() == field.data_type() => {}
                 Some(known) => {
                     return Err(Error::user(format!(

@@ -17,7 +17,11 @@ use crate::definitions::Definitions;
 ///
 /// # Errors
 /// `TABLE_OR_VIEW_NOT_FOUND` for names that are not stored; those of SQL analysis.
-pub async fn plan_stored(ctx: &SessionContext, query: &SqlQuery, environment: &Arc<Environment>) -> Result<LogicalPlan> {
+pub async fn plan_stored(
+    ctx: &SessionContext,
+    query: &SqlQuery,
+    environment: &Arc<Environment>,
+) -> Result<LogicalPlan> {
     let definitions = Definitions::default();
     let resolver = Resolver::new(&definitions, Arc::clone(environment), &mut Vec::new());
     let relations = FlowRelations {

@@ -119,9 +119,12 @@ impl Checkpoint {
         let Some(batch) = table.transaction_version(&self.app_id).await? else { return Ok(None) };
         let path = self.progress_file(batch);
         let text = tokio::fs::read(&path).await.map_err(|error| {
-            Error::new(Kind::Data, format!("progress file `{}` of committed batch {batch} cannot be read", path.display()))
-                .with_help("Restore the file, or run a full refresh of the table.")
-                .with_source(error)
+            Error::new(
+                Kind::Data,
+                format!("progress file `{}` of committed batch {batch} cannot be read", path.display()),
+            )
+            .with_help("Restore the file, or run a full refresh of the table.")
+            .with_source(error)
         })?;
         let progress: Progress = serde_json::from_slice(&text).map_err(|error| {
             Error::new(Kind::Data, format!("progress file `{}` is not valid: {error}", path.display()))

@@ -27,10 +27,8 @@ pub async fn run(run: &FlowRun) -> Result<()> {
     let output = run.output()?;
     let definition = target::definition(output, &run.environment.pipeline_id);
     let snapshots = run.snapshots(&flow.plan).await?;
-    let computed_from = ComputedFrom {
-        definition: fingerprint(&flow.plan, &definition, &flow.conf.all),
-        inputs: versions(&snapshots),
-    };
+    let computed_from =
+        ComputedFrom { definition: fingerprint(&flow.plan, &definition, &flow.conf.all), inputs: versions(&snapshots) };
     let reason = why(run, &flow.plan, committed.as_ref(), &computed_from)?;
     report::planned(&run.emitter, &reason);
     if reason == Recompute::NothingChanged {

@@ -7,19 +7,22 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::{TableProvider, view::ViewTable};
+use datafusion::common::Column;
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{LogicalPlanBuilder, cast, lit};
 use datafusion::prelude::Expr;
-use datafusion::common::Column;
 use datafusion::scalar::ScalarValue;
 use deltaworks_spark::Result;
 
 /// `provider` in the columns of `schema`, by name; columns it lacks are NULL.
 pub fn to_schema(provider: Arc<dyn TableProvider>, schema: &SchemaRef) -> Result<Arc<dyn TableProvider>> {
     let same = provider.schema().fields().len() == schema.fields().len()
-        && provider.schema().fields().iter().zip(schema.fields()).all(|(stored, wanted)| {
-            stored.name() == wanted.name() && stored.data_type() == wanted.data_type()
-        });
+        && provider
+            .schema()
+            .fields()
+            .iter()
+            .zip(schema.fields())
+            .all(|(stored, wanted)| stored.name() == wanted.name() && stored.data_type() == wanted.data_type());
     if same {
         return Ok(provider);
     }

@@ -44,7 +44,10 @@ pub struct Snapshot {
 impl FlowRun {
     /// The resolved flow.
     pub fn flow(&self) -> Result<&ResolvedFlow> {
-        self.graph.flows.get(&self.name).ok_or_else(|| Error::internal(format!("flow `{}` is not in the graph", self.name)))
+        self.graph
+            .flows
+            .get(&self.name)
+            .ok_or_else(|| Error::internal(format!("flow `{}` is not in the graph", self.name)))
     }
 
     /// The output the flow writes.

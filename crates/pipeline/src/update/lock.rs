@@ -20,9 +20,12 @@ impl UpdateLock {
     pub fn acquire(path: &Path, update_id: &str) -> Result<Self> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(|error| {
-                Error::new(Kind::Unavailable, format!("storage folder `{}` cannot be created: {error}", folder.display()))
-                    .with_help("Check that `storage` names a folder that can be written.")
-                    .with_source(error)
+                Error::new(
+                    Kind::Unavailable,
+                    format!("storage folder `{}` cannot be created: {error}", folder.display()),
+                )
+                .with_help("Check that `storage` names a folder that can be written.")
+                .with_source(error)
             })?;
         }
         let mut file = File::options().create(true).read(true).write(true).truncate(false).open(path)?;

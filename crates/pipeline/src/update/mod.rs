@@ -161,9 +161,8 @@ async fn prepare_tables(pass: &Pass, errors: &parking_lot::Mutex<Vec<(DatasetNam
 
 /// The selected flows; each waits for the flows that write what it reads, and for once-flows into its target.
 fn nodes(graph: &Graph, selection: &IndexMap<DatasetName, Refresh>) -> Vec<scheduler::Node> {
-    let selected = |flow: &ResolvedFlow| {
-        selection.get(&flow.flow.target).is_some_and(|refresh| *refresh != Refresh::Excluded)
-    };
+    let selected =
+        |flow: &ResolvedFlow| selection.get(&flow.flow.target).is_some_and(|refresh| *refresh != Refresh::Excluded);
     graph
         .flows
         .iter()
@@ -235,4 +234,3 @@ fn failed(emitter: &EventEmitter, error: &Error) {
     let level = if deltaworks_sources::is_schema_evolved(error) { Level::Warn } else { Level::Error };
     emitter.event(Details::FlowProgress(FlowProgress::new(FlowStatus::Failed))).level(level).error(error).emit();
 }
-

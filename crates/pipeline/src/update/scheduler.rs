@@ -83,7 +83,9 @@ fn skip_downstream_of_failures(
 ) {
     loop {
         let blocked = waiting.iter().position(|node| {
-            node.waits_for.iter().any(|input| outcomes.get(input).is_some_and(|outcome| *outcome != FlowOutcome::Completed))
+            node.waits_for
+                .iter()
+                .any(|input| outcomes.get(input).is_some_and(|outcome| *outcome != FlowOutcome::Completed))
         });
         let Some(position) = blocked else { return };
         let node = waiting.remove(position);
@@ -126,7 +128,8 @@ mod tests {
 
     #[tokio::test]
     async fn flows_run_after_what_they_wait_for() {
-        let nodes = vec![node("gold", &["silver", "dim"]), node("silver", &["bronze"]), node("bronze", &[]), node("dim", &[])];
+        let nodes =
+            vec![node("gold", &["silver", "dim"]), node("silver", &["bronze"]), node("bronze", &[]), node("dim", &[])];
         let (order, outcomes) = check(nodes, "").await;
         let at = |flow: &str| order.iter().position(|seen| seen == flow).unwrap();
         assert!(at("bronze") < at("silver") && at("silver") < at("gold") && at("dim") < at("gold"));
@@ -135,7 +138,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_skips_everything_downstream_and_nothing_else() {
-        let nodes = vec![node("bronze", &[]), node("silver", &["bronze"]), node("gold", &["silver"]), node("other", &[])];
+        let nodes =
+            vec![node("bronze", &[]), node("silver", &["bronze"]), node("gold", &["silver"]), node("other", &[])];
         let (order, outcomes) = check(nodes, "bronze").await;
         assert!(!order.contains(&"silver".to_owned()) && !order.contains(&"gold".to_owned()));
         assert_eq!(outcomes[&name("gold")], FlowOutcome::Skipped);

@@ -39,11 +39,7 @@ pub enum Refresh {
 /// # Errors
 /// `INVALID_REFRESH_SELECTION` if a selected name is not a stored dataset of the pipeline;
 /// `CONFLICTING_PIPELINE_REFRESH_OPTIONS` if everything and a selection are asked for.
-pub fn select(
-    graph: &Graph,
-    request: &UpdateRequest,
-    namespace: &Namespace,
-) -> Result<IndexMap<DatasetName, Refresh>> {
+pub fn select(graph: &Graph, request: &UpdateRequest, namespace: &Namespace) -> Result<IndexMap<DatasetName, Refresh>> {
     if request.full_refresh_all && !(request.refresh.is_empty() && request.full_refresh.is_empty()) {
         return Err(Error::user("a full refresh of everything cannot be combined with a selection")
             .with_condition("CONFLICTING_PIPELINE_REFRESH_OPTIONS")
@@ -90,9 +86,11 @@ fn find(graph: &Graph, written: &str, namespace: &Namespace) -> Result<DatasetNa
     let name = DatasetName::resolve(&parts, namespace)?;
     match graph.outputs.get_key_value(&name) {
         Some((name, output)) if output.location.is_some() => Ok(name.clone()),
-        Some((_, output)) => Err(Error::user(format!("{} `{written}` is not stored and cannot be refreshed", output.kind.noun()))
-            .with_condition("INVALID_REFRESH_SELECTION.FLOW_WRITES_TO_VIEW_NOT_SUPPORTED")
-            .with_help("Select the tables that read it.")),
+        Some((_, output)) => {
+            Err(Error::user(format!("{} `{written}` is not stored and cannot be refreshed", output.kind.noun()))
+                .with_condition("INVALID_REFRESH_SELECTION.FLOW_WRITES_TO_VIEW_NOT_SUPPORTED")
+                .with_help("Select the tables that read it."))
+        }
         None => {
             let error = Error::user(format!("the pipeline has no dataset `{written}`"))
                 .with_condition("INVALID_REFRESH_SELECTION.FLOW_NOT_FOUND");

@@ -148,9 +148,8 @@ impl FlowStream {
             cancel: &run.cancel,
         };
         let (sources, operators, checkpoint) = (&mut self.sources, &mut self.operators, &self.checkpoint);
-        let report = ready
-            .run(table, async || remember(sources, operators, checkpoint, slices, &states, batch).await)
-            .await?;
+        let report =
+            ready.run(table, async || remember(sources, operators, checkpoint, slices, &states, batch).await).await?;
         self.next_batch += 1;
         Ok((report, backlog))
     }

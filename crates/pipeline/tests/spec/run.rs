@@ -246,8 +246,11 @@ async fn compare(folder: &Path, query: &str, expected: &[Vec<String>]) -> Outcom
 
 fn rows(batch: &RecordBatch) -> Vec<Vec<String>> {
     let options = FormatOptions::default().with_null("NULL");
-    let columns: Vec<ArrayFormatter> =
-        batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).expect("a printable type")).collect();
+    let columns: Vec<ArrayFormatter> = batch
+        .columns()
+        .iter()
+        .map(|column| ArrayFormatter::try_new(column, &options).expect("a printable type"))
+        .collect();
     (0..batch.num_rows())
         .map(|row| columns.iter().map(|column| column.value(row).to_string().trim().to_owned()).collect())
         .collect()

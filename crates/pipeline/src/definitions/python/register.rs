@@ -43,8 +43,12 @@ pub fn output(command: &DefineOutput, namespace: &Namespace) -> Result<Output> {
             output.partition_columns = table.partition_cols.clone();
             output.clustering_columns = table.clustering_columns.clone();
             output.schema = match &table.schema {
-                Some(DeclaredSchema::SchemaString(text)) => Some(deltaworks_spark::types::parse_schema(text).map(Arc::new)?),
-                Some(DeclaredSchema::SchemaDataType(data_type)) => Some(types::to_arrow_schema(data_type).map(Arc::new)?),
+                Some(DeclaredSchema::SchemaString(text)) => {
+                    Some(deltaworks_spark::types::parse_schema(text).map(Arc::new)?)
+                }
+                Some(DeclaredSchema::SchemaDataType(data_type)) => {
+                    Some(types::to_arrow_schema(data_type).map(Arc::new)?)
+                }
                 None => None,
             };
         }
