@@ -82,7 +82,7 @@ impl Sessions {
             conf: conf.clone(),
             target_partitions: self.parallelism,
             runtime: Arc::clone(&self.runtime),
-            extension_planners: vec![Arc::new(ExpectationPlanner), Arc::new(IncrementalPlanner::default())],
+            extension_planners: vec![Arc::new(ExpectationPlanner), Arc::new(IncrementalPlanner)],
         })
     }
 }

@@ -70,8 +70,9 @@ impl ConnectSession for Memory {
 
 const SCRIPT: &str = r#"
 from pyspark.errors import AnalysisException
-from pyspark.sql import SparkSession, Window, functions as F
-spark = SparkSession.builder.remote("sc://localhost:PORT/;token=secret").getOrCreate()
+from pyspark.sql import Window, functions as F
+from pyspark.sql.connect.session import SparkSession
+spark = SparkSession.builder.remote("sc://localhost:PORT").getOrCreate()
 df = spark.createDataFrame([(1, "a", 2.0), (2, "b", 3.0), (2, "c", None)], "id int, name string, x double")
 assert df.columns == ["id", "name", "x"], df.columns
 assert [r.n for r in df.groupBy("id").agg(F.count("*").alias("n")).orderBy("id").collect()] == [1, 2]
@@ -86,7 +87,7 @@ assert sorted(r.col for r in df.groupBy().agg(F.collect_list("id").alias("l")).s
 assert df.selectExpr("id * 2 as d", "upper(name)").orderBy("d").first()[0] == 2
 w = Window.partitionBy("id").orderBy("name")
 assert [r.n for r in df.withColumn("n", F.row_number().over(w)).orderBy("name").collect()] == [1, 1, 2]
-assert df.unionByName(df).distinct().select("id").count() == 6 or True
+assert df.unionByName(df).distinct().count() == 3
 df.createOrReplaceTempView("v")
 assert spark.sql("SELECT count(*) AS c FROM v").collect()[0].c == 3
 assert spark.range(10).limit(3).count() == 3
@@ -110,6 +111,8 @@ async fn stock_client_runs_dataframe_code() {
     let server = tokio::spawn(service::serve(host, listener, "secret".to_owned(), std::future::pending()));
     let output = tokio::process::Command::new(&python)
         .args(["-c", &SCRIPT.replace("PORT", &port.to_string())])
+        .env("SPARK_CONNECT_MODE_ENABLED", "1")
+        .env("SPARK_CONNECT_AUTHENTICATE_TOKEN", "secret")
         .output()
         .await
         .expect("DELTAWORKS_TEST_PYTHON must name a Python with pyspark-client");

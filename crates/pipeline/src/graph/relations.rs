@@ -5,7 +5,6 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::prelude::SessionContext;
 use deltaworks_spark::relation::{
     ObjectName, ReadOptions, RelationRequest, RelationResolver, TimeTravel, UnresolvedRelation,
 };
@@ -23,7 +22,6 @@ use crate::name::{DatasetName, Namespace};
 /// Resolves the reads of one flow.
 pub struct FlowRelations<'a> {
     pub(super) resolver: &'a Resolver<'a>,
-    pub(super) ctx: SessionContext,
     pub(super) namespace: &'a Namespace,
     /// Where the flow's inferred schemas are kept; `None` for queries that are not flows.
     pub(super) schema_store: Option<Url>,
@@ -35,17 +33,11 @@ pub struct FlowRelations<'a> {
 
 impl<'a> FlowRelations<'a> {
     /// The relations of `flow`.
-    pub(super) fn of_flow(
-        resolver: &'a Resolver<'a>,
-        flow: &'a Flow,
-        ctx: SessionContext,
-        trail: Trail,
-    ) -> Result<Self> {
+    pub(super) fn of_flow(resolver: &'a Resolver<'a>, flow: &'a Flow, trail: Trail) -> Result<Self> {
         let folder = resolver.environment.storage.schemas(&flow.name, &flow.target)?;
         let schema_store = crate::storage::directory_url(&folder)?;
         Ok(Self {
             resolver,
-            ctx,
             namespace: &flow.namespace,
             schema_store: Some(schema_store),
             trail,

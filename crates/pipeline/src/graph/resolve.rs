@@ -225,7 +225,7 @@ impl<'a> Resolver<'a> {
     async fn resolve_flow(&self, flow: &'a Flow, trail: &Trail) -> Result<ResolvedFlow> {
         let conf = self.flow_conf(flow)?;
         let ctx = self.environment.sessions.context(&conf)?;
-        let relations = FlowRelations::of_flow(self, flow, ctx.clone(), trail.clone())?;
+        let relations = FlowRelations::of_flow(self, flow, trail.clone())?;
         let plan = match &flow.query {
             FlowQuery::Sql(query) => sql::plan_query(&ctx, query, &relations).await?,
             FlowQuery::Relation(relation) => connect::plan::plan_relation(&ctx, relation, &relations).await?,

@@ -26,7 +26,6 @@ pub async fn plan_stored(
     let resolver = Resolver::new(&definitions, Arc::clone(environment), &mut Vec::new());
     let relations = FlowRelations {
         resolver: &resolver,
-        ctx: ctx.clone(),
         namespace: &environment.namespace,
         schema_store: None,
         trail: Trail::default(),
@@ -40,7 +39,6 @@ pub async fn plan_stored(
 /// # Errors
 /// The condition `DELTAWORKS_DATASET_NOT_READY` if it depends on a dataset whose flow is not defined yet.
 pub async fn plan_partial(
-    ctx: &SessionContext,
     request: &RelationRequest,
     definitions: &Definitions,
     environment: &Arc<Environment>,
@@ -49,7 +47,6 @@ pub async fn plan_partial(
     let resolver = Resolver::new(definitions, Arc::clone(environment), &mut problems);
     let relations = FlowRelations {
         resolver: &resolver,
-        ctx: ctx.clone(),
         namespace: &environment.namespace,
         schema_store: None,
         trail: Trail::default(),

@@ -49,7 +49,6 @@ pub fn planned(emitter: &EventEmitter, reason: &Recompute) {
     let issues = reason.issue().map(IncrementalizationIssue::preventing).into_iter().collect();
     emitter.emit(Details::PlanningInformation(PlanningInformation {
         technique_information: vec![Technique { incrementalization_issues: issues, ..Technique::chosen(chosen) }],
-        ..PlanningInformation::default()
     }));
 }
 
@@ -76,6 +75,6 @@ pub fn batch(emitter: &EventEmitter, number: i64, report: &BatchReport, backlog:
         })
         .collect();
     let quality =
-        (!expectations.is_empty()).then(|| DataQuality { dropped_records: report.dropped_rows, expectations });
+        (!expectations.is_empty()).then_some(DataQuality { dropped_records: report.dropped_rows, expectations });
     emitter.for_batch(number).emit(Details::FlowProgress(FlowProgress::batch(metrics, quality)));
 }

@@ -98,11 +98,6 @@ impl Step {
         step.barrier = !step.full_refresh.is_empty() || title.contains("(alone)");
         step
     }
-
-    /// Whether what the step expects depends on it being an update of its own.
-    pub fn needs_own_update(&self) -> bool {
-        self.barrier || self.expected.iter().any(|expected| !matches!(expected, Expected::Rows { .. }))
-    }
 }
 
 fn attribute(info: &str, key: &str) -> Option<String> {

@@ -95,7 +95,7 @@ fn open(folder: &Path, mode: Mode) -> Result<Pipeline, deltaworks_spark::Error> 
     if let Some(python) = std::env::var_os("DELTAWORKS_TEST_PYTHON") {
         loaded.python = Some(python.into());
     }
-    let parallelism = (mode == Mode::OneThread).then(|| std::num::NonZeroUsize::MIN);
+    let parallelism = (mode == Mode::OneThread).then_some(std::num::NonZeroUsize::MIN);
     Pipeline::open(loaded, &EngineOptions { parallelism, ..EngineOptions::default() })
 }
 

@@ -24,6 +24,9 @@ use crate::types::{array, canonical};
 /// Makes the result of the gathered columns and the constant arguments.
 type Finish = fn(&[ArrayRef], &[Option<ScalarValue>], &DataType) -> Result<ScalarValue>;
 
+/// Picks the row to keep of a batch of argument columns.
+type Keep = fn(&[ArrayRef]) -> Result<Option<usize>>;
+
 /// An aggregate over gathered values.
 #[derive(Clone, Copy)]
 struct Gathered {
@@ -35,7 +38,7 @@ struct Gathered {
     doubles: bool,
     returns: fn(&[DataType]) -> DataType,
     /// The row that is enough to go on with, if one is.
-    keep: Option<fn(&[ArrayRef]) -> Result<Option<usize>>>,
+    keep: Option<Keep>,
     finish: Finish,
 }
 

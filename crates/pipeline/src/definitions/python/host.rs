@@ -94,7 +94,6 @@ impl ConnectSession for DefinitionSession {
         Arc::new(PartialRelations {
             environment: Arc::clone(&self.environment),
             definitions: Arc::clone(&self.definitions.lock()),
-            context: self.context(),
             purpose,
         })
     }
@@ -177,7 +176,6 @@ fn identifier(name: &DatasetName) -> proto::ResolvedIdentifier {
 struct PartialRelations {
     environment: Arc<Environment>,
     definitions: Arc<Definitions>,
-    context: SessionContext,
     purpose: Purpose,
 }
 
@@ -195,6 +193,6 @@ impl RelationResolver for PartialRelations {
                 return Err(dataset_not_ready(&name.name));
             }
         }
-        plan_partial(&self.context, request, &self.definitions, &self.environment).await
+        plan_partial(request, &self.definitions, &self.environment).await
     }
 }
