@@ -109,8 +109,12 @@ async fn stock_client_runs_dataframe_code() {
     let port = listener.local_addr().unwrap().port();
     let host = Arc::new(Memory(Mutex::new(SparkConf::pipeline_defaults())));
     let server = tokio::spawn(service::serve(host, listener, "secret".to_owned(), std::future::pending()));
+    // A file, because the client takes `python -c` for a doctest.
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("client.py");
+    std::fs::write(&script, SCRIPT.replace("PORT", &port.to_string())).unwrap();
     let output = tokio::process::Command::new(&python)
-        .args(["-c", &SCRIPT.replace("PORT", &port.to_string())])
+        .arg(&script)
         .env("SPARK_CONNECT_MODE_ENABLED", "1")
         .env("SPARK_CONNECT_AUTHENTICATE_TOKEN", "secret")
         .output()
