@@ -212,19 +212,20 @@ impl Scope {
         if as_it_is {
             return Ok(self.plan);
         }
-        let mut taken: Vec<&str> = Vec::new();
-        let mut exprs = Vec::new();
-        for column in self.columns.iter().filter(|column| !column.hidden) {
-            let expr = column.expr();
-            exprs.push(if taken.contains(&column.name.as_str()) {
-                expr.alias_qualified(Some(TableReference::bare(format!("duplicate_{}", taken.len()))), &column.name)
-            } else if column.column.name == column.name {
-                expr
-            } else {
-                expr.alias(&column.name)
-            });
-            taken.push(&column.name);
-        }
+        let visible: Vec<&ScopeColumn> = self.columns.iter().filter(|column| !column.hidden).collect();
+        // DataFusion refuses a qualified column beside an unqualified one of the same name: all of them get a qualifier.
+        let is_repeated = |name: &str| visible.iter().filter(|other| other.name == name).count() > 1;
+        let exprs: Vec<Expr> = visible
+            .iter()
+            .enumerate()
+            .map(|(i, column)| match column.expr() {
+                expr if is_repeated(&column.name) => {
+                    expr.alias_qualified(Some(TableReference::bare(format!("duplicate_{i}"))), &column.name)
+                }
+                expr if column.column.name == column.name => expr,
+                expr => expr.alias(&column.name),
+            })
+            .collect();
         Ok(LogicalPlanBuilder::from(self.plan).project(exprs)?.build()?)
     }
 
