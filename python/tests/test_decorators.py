@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-
 from deltaworks import api as dlt
 from deltaworks import graph
 from deltaworks.graph import Graph
@@ -66,8 +66,7 @@ def test_locations_are_the_users_lines(declared: Graph) -> None:
     def t() -> None: ...
 
     assert declared.outputs[0].location.file == __file__
-    with open(__file__, encoding="utf-8") as file:
-        line = file.read().splitlines()[declared.outputs[0].location.line - 1]
+    line = Path(__file__).read_text(encoding="utf-8").splitlines()[declared.outputs[0].location.line - 1]
     assert 'name="here"' in line
 
 

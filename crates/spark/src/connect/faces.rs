@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, FieldRef, Schema};
+use datafusion::catalog::TableFunctionArgs;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, ExprSchema, ScalarValue, TableReference};
 use datafusion::execution::FunctionRegistry;
@@ -172,10 +173,10 @@ pub(super) fn random(planner: &Planner<'_>, seed: Option<i64>) -> Result<Expr> {
 
 /// The numbers from `start` up to, not including, `end`, in a column of the given name.
 pub(super) fn range_plan(planner: &Planner<'_>, start: i64, end: i64, step: i64, name: &str) -> Result<LogicalPlan> {
+    let state = planner.ctx.state();
     let function = planner.ctx.table_function("range")?;
     let arguments = [lit(start), lit(end), lit(step)];
-    #[allow(deprecated, reason = "the arguments of the newer form need a session and offer nothing here")]
-    let provider = function.create_table_provider(&arguments)?;
+    let provider = function.create_table_provider_with_args(TableFunctionArgs::new(&arguments, &state))?;
     let source = datafusion::datasource::provider_as_source(provider);
     let plan = LogicalPlanBuilder::scan("range", source, None)?;
     let column =
