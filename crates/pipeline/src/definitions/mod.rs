@@ -22,6 +22,8 @@ pub struct Definitions {
     pub flows: Vec<Flow>,
     /// Problems of single statements or files; the rest is still usable for finding more.
     pub diagnostics: Vec<Diagnostic>,
+    /// Datasets whose function raised: why they have no query is among the diagnostics.
+    pub failed: Vec<DatasetName>,
 }
 
 /// The language a definition is written in.

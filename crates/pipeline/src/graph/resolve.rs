@@ -127,6 +127,8 @@ pub(super) struct Resolver<'a> {
     pub(super) environment: Arc<Environment>,
     outputs: IndexMap<DatasetName, &'a Output>,
     flows: HashMap<DatasetName, Vec<&'a Flow>>,
+    /// Outputs without a flow because of a problem that has been reported.
+    failed: &'a [DatasetName],
     resolved: Mutex<HashMap<DatasetName, Outcome>>,
     diagnostics: Mutex<Vec<Diagnostic>>,
 }
@@ -162,7 +164,14 @@ impl<'a> Resolver<'a> {
             }
             flows.entry(flow.target.clone()).or_default().push(flow);
         }
-        Self { environment, outputs, flows, resolved: Mutex::default(), diagnostics: Mutex::default() }
+        Self {
+            environment,
+            outputs,
+            flows,
+            failed: &definitions.failed,
+            resolved: Mutex::default(),
+            diagnostics: Mutex::default(),
+        }
     }
 
     /// The names of the pipeline's datasets, as people write them.
@@ -216,7 +225,7 @@ impl<'a> Resolver<'a> {
                 }
             }
         }
-        if failed {
+        if failed || (flows.is_empty() && self.failed.contains(&output.name)) {
             return Err(());
         }
         self.assemble(output, flows).map(Arc::new).map_err(|error| self.report(error, &output.location))

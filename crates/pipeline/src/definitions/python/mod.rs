@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use deltaworks_spark::connect::service;
 use deltaworks_spark::diagnostic::{Diagnostic, SourceLocation};
-use deltaworks_spark::{Error, Kind, Result};
+use deltaworks_spark::{Error, Kind, Result, sql};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Definitions;
 use crate::graph::Environment;
+use crate::name::DatasetName;
 use crate::spec::{PipelineSpec, SourceFile};
 
 mod host;
@@ -50,6 +51,10 @@ pub async fn define(
     let problems = outcome?;
     served??;
     *definitions = host.definitions().as_ref().clone();
+    for problem in &problems {
+        let Some(name) = &problem.dataset else { continue };
+        definitions.failed.push(DatasetName::resolve(&sql::parse_name(name)?, &environment.namespace)?);
+    }
     definitions.diagnostics.extend(problems.into_iter().map(diagnostic));
     Ok(())
 }

@@ -77,6 +77,9 @@ pub struct Problem {
     /// The line in it.
     #[serde(default)]
     pub line: Option<u32>,
+    /// The dataset whose function raised.
+    #[serde(default)]
+    pub dataset: Option<String>,
     /// The user's own frames.
     #[serde(default)]
     pub traceback: Option<String>,

@@ -88,12 +88,16 @@ impl Visitor for Collector<'_> {
 
 /// The base relation that `factor` is; `None` for joins, subqueries and functions that read nothing.
 pub(super) fn read_of(factor: &TableFactor, source: &Source<'_>) -> Result<Option<Read>> {
-    let TableFactor::Table { name, args, version, sample, .. } = factor else { return Ok(None) };
+    let TableFactor::Table { name, args, version, sample, with_hints, .. } = factor else { return Ok(None) };
     let idents: Vec<&Ident> = name.0.iter().filter_map(|part| part.as_ident()).collect();
     let [first, ..] = idents.as_slice() else { return Ok(None) };
     let place = source.place(first.span.start);
     if sample.is_some() {
         return Err(Error::unsupported("`TABLESAMPLE`").at(place));
+    }
+    // `STREAM t WITH (…)` has become a call by now: what is left are options of a batch read.
+    if !with_hints.is_empty() {
+        return Err(Error::unsupported("`WITH (…)` options on a table that is not read as a stream").at(place));
     }
     let at = |error: Error| error.at(place.clone());
     let time_travel = version.as_ref().map(time_travel).transpose().map_err(at)?;

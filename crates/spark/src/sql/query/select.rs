@@ -199,10 +199,15 @@ impl Planner<'_> {
     fn group_by(&self, select: &mut Select, list: &List, names: Names<'_>) -> Result<()> {
         let place = self.place(select.span().start);
         let GroupByExpr::Expressions(exprs, modifiers) = &mut select.group_by else { return Ok(()) };
-        if let [sqlparser::ast::GroupByWithModifier::Rollup] = modifiers.as_slice() {
-            *exprs = vec![Expr::Rollup(exprs.drain(..).map(|expr| vec![expr]).collect())];
-        } else if let [sqlparser::ast::GroupByWithModifier::Cube] = modifiers.as_slice() {
-            *exprs = vec![Expr::Cube(exprs.drain(..).map(|expr| vec![expr]).collect())];
+        match modifiers.as_slice() {
+            [] => {}
+            [sqlparser::ast::GroupByWithModifier::Rollup] => {
+                *exprs = vec![Expr::Rollup(exprs.drain(..).map(|expr| vec![expr]).collect())];
+            }
+            [sqlparser::ast::GroupByWithModifier::Cube] => {
+                *exprs = vec![Expr::Cube(exprs.drain(..).map(|expr| vec![expr]).collect())];
+            }
+            [other, ..] => return Err(Error::unsupported(format!("`GROUP BY … {other}`")).at(place)),
         }
         modifiers.clear();
         for expr in exprs {
