@@ -92,6 +92,10 @@ impl FileReader<'_> {
 
     fn dataset(&mut self, dataset: CreateDataset) -> Result<()> {
         let name = DatasetName::resolve(&dataset.name, &self.namespace)?;
+        if dataset.row_filter.is_some() {
+            // Left out, it would show rows that must not be seen.
+            return Err(Error::unsupported("ROW FILTER").at(dataset.location));
+        }
         let kind = match dataset.kind {
             DatasetKind::StreamingTable => OutputKind::StreamingTable,
             DatasetKind::MaterializedView => OutputKind::MaterializedView,

@@ -292,12 +292,18 @@ impl<'a> Resolver<'a> {
                 flow.plan = schema::conform(guarded, &schema)?;
             }
         }
-        self.lint(&flows);
+        self.lint(output, &flows);
         Ok(ResolvedDataset { name: output.name.clone(), kind, schema, output: output.clone(), flows, ctx })
     }
 
     /// Warnings that do not stop the update.
-    fn lint(&self, flows: &[ResolvedFlow]) {
+    fn lint(&self, output: &Output, flows: &[ResolvedFlow]) {
+        if let Some(path) = &output.path {
+            let warning = format!("`{}` is stored in the pipeline's storage, not at `{path}`", output.name.name);
+            self.diagnostics.lock().push(Diagnostic::warning(warning).at(output.location.clone()).with_help(
+                "Custom locations are not supported yet: remove `path` (LOCATION), or read the table by name.",
+            ));
+        }
         for flow in flows.iter().filter(|flow| !flow.conf.ansi) {
             for cast in deltaworks_spark::coercion::lenient_casts(&flow.plan) {
                 let cast = match &flow.flow.query {

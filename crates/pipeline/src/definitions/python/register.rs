@@ -25,6 +25,10 @@ pub fn output(command: &DefineOutput, namespace: &Namespace) -> Result<Output> {
     let location = location(command.source_code_location.as_ref());
     let name = resolve(command.output_name.as_deref(), namespace)?;
     let additions = extension::output_extension(command)?;
+    if additions.row_filter.is_some() {
+        // Left out, it would show rows that must not be seen.
+        return Err(Error::unsupported("`row_filter`").at(location));
+    }
     let kind = match command.output_type() {
         _ if additions.kind_by_query => OutputKind::Table,
         proto::OutputType::Table => OutputKind::StreamingTable,
