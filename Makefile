@@ -9,7 +9,7 @@ export PYTHONPATH := $(CURDIR)/python
 export DELTAWORKS_TEST_PYTHON ?= $(DELTAWORKS_VENV)/bin/python
 
 DEMO := $(CARGO_TARGET_DIR)/demo/deltaworks
-DIST := $(CARGO_TARGET_DIR)/dist/deltaworks
+SPARK_VENV ?= $(HOME)/.cache/deltaworks/spark-venv
 ORDERS ?= 2000000
 
 .PHONY: build setup demo lint test bench wheel generate
@@ -38,9 +38,11 @@ test: lint
 generate: setup
 	UPDATE=1 cargo test --locked --package deltaworks-pipeline settings_page
 
+# DuckDB is the peer. `make bench SPARK=yes` installs Apache Spark, too (300 MB, needs Java 17), and takes minutes longer.
 bench: setup
-	cargo build --locked --profile dist --package deltaworks
-	python bench/medallion/run.py --binary $(DIST) --orders $(ORDERS)
+	cargo build --locked --release --package deltaworks
+	@if [ -n "$(SPARK)" ]; then tools/setup_spark.sh $(SPARK_VENV); fi
+	python bench/medallion/run.py --binary $(CARGO_TARGET_DIR)/release/deltaworks --orders $(ORDERS) $(if $(SPARK),--spark $(SPARK_VENV))
 
 wheel: setup
 	maturin build --locked --profile dist --out dist

@@ -80,32 +80,35 @@ def measure(what: str, command: list[str], cwd: Path) -> Measured:
     return Measured(what, wall, cpu, peak / 1024)
 
 
-def run_deltaworks(binary: Path, example: str, work: Path, data: Path, orders: int) -> list[Measured]:
-    """First run, 1 % new, nothing new, of one example over its own copy of the data."""
-    shutil.copytree(EXAMPLES / example, work, ignore=shutil.ignore_patterns("data", ".deltaworks"))
+def three_runs(what: str, command: list[str], work: Path, data: Path, orders: int) -> list[Measured]:
+    """The same command over its own copy of the data: at first, with 1 % new orders, with nothing new."""
     own = work / "data"
     shutil.copytree(data, own)
-    command = [str(binary), "run", "--set", f"path_mappings./data/={own}"]
-    first = measure(f"{example}: first run", command, work)
+    command = [part.replace("{data}", str(own)) for part in command]
+    first = measure(f"{what}: first run", command, work)
     new, rng = max(orders // 100, 1), np.random.default_rng(orders)
     write_orders(own / "orders" / "later.json", new, orders + 1, max(orders // 20, 1), rng)
-    return [
-        first,
-        measure(f"{example}: 1 % new", command, work),
-        measure(f"{example}: nothing new", command, work),
-    ]
+    return [first, measure(f"{what}: 1 % new", command, work), measure(f"{what}: nothing new", command, work)]
 
 
-def run_peers(work: Path, data: Path, spark_python: str | None) -> list[Measured]:
-    """DuckDB first, then Spark if there is an interpreter that has it."""
+def run_deltaworks(binary: Path, example: str, work: Path, data: Path, orders: int) -> list[Measured]:
+    """One of the examples."""
+    shutil.copytree(EXAMPLES / example, work, ignore=shutil.ignore_patterns("data", ".deltaworks"))
+    command = [str(binary), "run", "--set", "path_mappings./data/={data}"]
+    return three_runs(f"Deltaworks, {example}", command, work, data, orders)
 
-    def peer(name: str, script: str, python: str = sys.executable) -> Measured:
-        return measure(name, [python, str(HERE / script), str(data), str(work / name)], work)
 
-    measured = [peer("DuckDB", "duckdb_peer.py")]
-    if spark_python:
-        measured.append(peer("Spark", "spark_peer.py", spark_python))
-    return measured
+def run_spark(venv: Path, work: Path, data: Path, orders: int) -> list[Measured]:
+    """`spark-pipelines` of the Python environment `venv`, in a process group of its own JVM."""
+    shutil.copytree(HERE / "spark", work)
+    spec = work / "spark-pipeline.yml"
+    spec.write_text(spec.read_text().replace("storage: storage", f"storage: file://{work}/storage"))
+    os.environ |= {"PATH": f"{venv}/bin:{os.environ['PATH']}", "PYSPARK_PYTHON": f"{venv}/bin/python"}
+    os.environ.pop("PYTHONPATH", None)
+    # Without a Hive metastore the tables are forgotten with the process. Spark prints a warning and obeys.
+    hive = "spark.sql.catalogImplementation=hive"
+    command = ["env", "MEDALLION_DATA={data}", f"{venv}/bin/spark-pipelines", "run", "--conf", hive]
+    return three_runs("Spark", command, work, data, orders)
 
 
 def print_table(measured: list[Measured], baseline: float) -> None:
@@ -123,20 +126,20 @@ def main() -> None:
     parser.add_argument("--orders", type=int, default=2_000_000)
     parser.add_argument("--examples", nargs="+", default=["medallion", "medallion_sql"])
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--spark-python", help="an interpreter with the full pyspark; Spark is left out without it")
+    parser.add_argument("--spark", type=Path, help="a Python environment that has `pyspark[pipelines]`")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="deltaworks-bench-") as folder:
         work, data = Path(folder), Path(folder) / "data"
         generate(data, arguments.orders, arguments.seed)
         size = sum(file.stat().st_size for file in data.rglob("*.*")) / 1e6
         print(f"{arguments.orders:,} orders, {size:.0f} MB, {os.cpu_count()} cores\n")
-        peers = run_peers(work, data, arguments.spark_python)
-        own = [
-            run
-            for example in arguments.examples
-            for run in run_deltaworks(arguments.binary.resolve(), example, work / example, data, arguments.orders)
-        ]
-        print_table(peers + own, peers[0].wall)
+        duckdb = [sys.executable, str(HERE / "duckdb_peer.py"), str(data), str(work / "duckdb")]
+        measured = [measure("DuckDB, from scratch", duckdb, work)]
+        for example in arguments.examples:
+            measured += run_deltaworks(arguments.binary.resolve(), example, work / example, data, arguments.orders)
+        if arguments.spark:
+            measured += run_spark(arguments.spark.resolve(), work / "spark", data, arguments.orders)
+        print_table(measured, measured[0].wall)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use deltaworks_pipeline::event::log::{EventFilter, read_events};
+use deltaworks_pipeline::event::log::EventFilter;
 use deltaworks_pipeline::event::{Event, EventSink, UpdateState};
 use deltaworks_pipeline::graph::Graph;
 use deltaworks_pipeline::name::Namespace;
@@ -229,7 +229,7 @@ impl Engine for Local {
     }
 
     async fn events(&self, filter: &EventFilter) -> Result<Vec<Event>> {
-        read_events(&self.spec.storage, filter).await
+        self.pipeline()?.events(filter).await
     }
 }
 

@@ -10,7 +10,7 @@ use crate::test_support::{Folder, people, people_schema, people_table, rows, wri
 use crate::{Commit, Table};
 
 async fn reopened(table: &Table) -> Table {
-    Table::open(table.location(), None).await.unwrap().unwrap()
+    table.at(None).await.unwrap().unwrap()
 }
 
 #[tokio::test]

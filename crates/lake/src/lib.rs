@@ -1,6 +1,6 @@
 //! Delta tables: snapshots, transactional writes, what changed between versions, tables of operator state.
 //!
-//! Start at [`Table`]. Rows go into files through a [`Writer`], files into the table through one
+//! Start at [`Lake`], which opens and creates each [`Table`]. Rows go into files through a [`Writer`], files into the table through one
 //! atomic [`Commit`]. Nothing here knows what a flow or a query is.
 //!
 //! # Invariants
@@ -14,6 +14,7 @@ mod check;
 pub mod commit;
 pub mod definition;
 mod error;
+pub mod lake;
 pub mod location;
 mod log_checkpoint;
 pub mod maintenance;
@@ -27,6 +28,7 @@ pub mod writer;
 pub use changes::{CommitChanges, DataFile};
 pub use commit::Commit;
 pub use definition::TableDefinition;
+pub use lake::Lake;
 pub use state::StateTable;
 pub use table::Table;
 pub use writer::{Writer, WriterOptions, WrittenFiles};

@@ -51,15 +51,6 @@ pub(crate) fn create_folder(location: &Url) -> Result<()> {
     }
 }
 
-/// Refuses stores that are not built in.
-pub(crate) fn check_supported(location: &Url) -> Result<()> {
-    match location.scheme() {
-        "file" | "memory" => Ok(()),
-        other => Err(Error::unsupported(format!("a table in a store of scheme `{other}`"))
-            .with_help("Use a path on the local file system.")),
-    }
-}
-
 fn normalize(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for component in path.components() {

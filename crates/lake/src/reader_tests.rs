@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema};
 
 use crate::test_support::{Folder, people, people_schema, write};
-use crate::{Commit, Table, TableDefinition, location};
+use crate::{Commit, Lake, TableDefinition, location};
 
 const READ: &str = "
 import sys, deltalake
@@ -33,7 +33,7 @@ async fn python_reads_what_was_written() {
     let mut definition = TableDefinition::new(people_schema());
     definition.partition_columns = vec!["name".to_owned()];
     definition.comment = Some("people we know".to_owned());
-    let mut table = Table::create(&folder.url("people"), &definition).await.unwrap();
+    let mut table = Lake::default().create(&folder.url("people"), &definition).await.unwrap();
     for id in 0..10 {
         let files = write(&table, people(&[(id, "gone")])).await;
         Commit::append(files).transaction("flow", id).commit(&mut table).await.unwrap();

@@ -23,6 +23,7 @@ use crate::changes::DataFile;
 use crate::commit::Commit;
 use crate::definition::TableDefinition;
 use crate::error::from_delta;
+use crate::lake::Lake;
 use crate::table::Table;
 use crate::writer::{FileCompression, Writer, WriterOptions, WrittenFiles};
 
@@ -32,14 +33,15 @@ const FILES_PER_LEVEL: usize = 8;
 /// A Delta table owned by one flow.
 #[derive(Debug, Clone)]
 pub struct StateTable {
+    lake: Lake,
     location: Url,
     latest: Option<Table>,
 }
 
 impl StateTable {
-    /// The state table at `location`, which need not be there yet.
-    pub async fn open(location: &Url) -> Result<Self> {
-        Ok(Self { location: location.clone(), latest: Table::open(location, None).await? })
+    pub(crate) async fn open(lake: &Lake, location: &Url) -> Result<Self> {
+        let latest = lake.open(location, None).await?;
+        Ok(Self { lake: lake.clone(), location: location.clone(), latest })
     }
 
     /// The latest version, if the table is there. The truth is the version the checkpoint names.
@@ -77,7 +79,7 @@ impl StateTable {
     ) -> Result<u64> {
         let mut table = match self.latest.take() {
             Some(table) => table,
-            None => Table::create(&self.location, &TableDefinition::new(Arc::clone(schema))).await?,
+            None => self.lake.create(&self.location, &TableDefinition::new(Arc::clone(schema))).await?,
         };
         let result = self.replace(&mut table, base, batches, app_id, batch).await;
         self.latest = Some(table);
@@ -120,7 +122,7 @@ impl StateTable {
         {
             return Ok(latest.clone());
         }
-        Table::open(&self.location, Some(TimeTravel::Version(version))).await?.ok_or_else(|| {
+        self.lake.open(&self.location, Some(TimeTravel::Version(version))).await?.ok_or_else(|| {
             Error::data(format!("the state table at `{}` is gone", self.location))
                 .with_help("Refresh the table that the state belongs to fully.")
         })

@@ -1,6 +1,6 @@
 //! State tables through crashes.
 
-use crate::StateTable;
+use crate::{Lake, StateTable};
 use crate::test_support::{Folder, people, people_schema, rows};
 
 async fn append(state: &mut StateTable, base: Option<u64>, keys: &[(i64, &str)], batch: i64) -> u64 {
@@ -11,7 +11,7 @@ async fn append(state: &mut StateTable, base: Option<u64>, keys: &[(i64, &str)],
 #[tokio::test]
 async fn state_grows_batch_by_batch() {
     let folder = Folder::new();
-    let mut state = StateTable::open(&folder.url("state")).await.unwrap();
+    let mut state = Lake::default().state_table(&folder.url("state")).await.unwrap();
     assert_eq!(state.latest_version(), None);
     let first = append(&mut state, None, &[(1, "a")], 0).await;
     let second = append(&mut state, Some(first), &[(2, "b")], 1).await;
@@ -23,11 +23,11 @@ async fn state_grows_batch_by_batch() {
 #[tokio::test]
 async fn rows_of_an_attempt_that_died_leave_with_the_next_one() {
     let folder = Folder::new();
-    let mut state = StateTable::open(&folder.url("state")).await.unwrap();
+    let mut state = Lake::default().state_table(&folder.url("state")).await.unwrap();
     let base = append(&mut state, None, &[(1, "a")], 0).await;
     append(&mut state, Some(base), &[(2, "dead")], 1).await;
 
-    let mut state = StateTable::open(&folder.url("state")).await.unwrap();
+    let mut state = Lake::default().state_table(&folder.url("state")).await.unwrap();
     let retried = append(&mut state, Some(base), &[(3, "c")], 1).await;
     assert_eq!(rows(state.provider_at(retried).await.unwrap()).await, ["1|a", "3|c"]);
     let emptied = append(&mut state, Some(base), &[], 1).await;
@@ -39,13 +39,13 @@ async fn rows_of_an_attempt_that_died_leave_with_the_next_one() {
 #[tokio::test]
 async fn small_files_are_merged_and_a_dead_merge_is_undone() {
     let folder = Folder::new();
-    let mut state = StateTable::open(&folder.url("state")).await.unwrap();
+    let mut state = Lake::default().state_table(&folder.url("state")).await.unwrap();
     let mut version = None;
     for id in 0..8 {
         version = Some(append(&mut state, version, &[(id, "x")], id).await);
     }
     let merged = append(&mut state, version, &[(8, "x")], 8).await;
-    let table = crate::Table::open(&folder.url("state"), None).await.unwrap().unwrap();
+    let table = crate::Lake::default().open(&folder.url("state"), None).await.unwrap().unwrap();
     assert_eq!(table.size().unwrap().0, 1);
     assert_eq!(rows(state.provider_at(merged).await.unwrap()).await.len(), 9);
     // The merge never became true: the batch runs again from the version before it.

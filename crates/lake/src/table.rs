@@ -7,7 +7,6 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use deltalake::kernel::Action;
 use deltalake::kernel::transaction::CommitProperties;
-use deltalake::logstore::{LogStoreRef, StorageConfig, logstore_for};
 use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::SaveMode;
 use deltalake::table::state::DeltaTableState;
@@ -19,28 +18,25 @@ use url::Url;
 
 use crate::definition::{CLUSTERING_PROPERTY, TableDefinition};
 use crate::error::from_delta;
+use crate::lake::Lake;
 use crate::{location, metadata, schema};
 
 /// A Delta table at the version it was opened at or last committed.
 #[derive(Clone)]
 pub struct Table {
     inner: DeltaTable,
+    lake: Lake,
     location: Url,
     schema: SchemaRef,
 }
 
 impl Table {
-    /// Opens the table at `location`, or returns `None` if there is none.
-    ///
-    /// # Errors
-    /// `User` if the table has no such version or was not there at that time; `Unsupported` for a
-    /// store that is not built in; `Data` if the log cannot be read.
-    pub async fn open(location: &Url, at: Option<TimeTravel>) -> Result<Option<Self>> {
-        location::check_supported(location)?;
+    pub(crate) async fn open(lake: &Lake, location: &Url, at: Option<TimeTravel>) -> Result<Option<Self>> {
+        let log_store = lake.log_store(location)?;
         if location::to_path(location).is_some_and(|path| !path.join("_delta_log").is_dir()) {
             return Ok(None);
         }
-        let mut inner = DeltaTable::new(log_store(location)?);
+        let mut inner = DeltaTable::new(log_store);
         let loaded = match at {
             None => inner.load().await,
             Some(TimeTravel::Version(version)) => match inner.load_version(version).await {
@@ -55,24 +51,20 @@ impl Table {
             }
         };
         match loaded {
-            Ok(()) => Self::new(inner, location.clone()).map(Some),
+            Ok(()) => Self::new(inner, lake, location).map(Some),
             Err(_) if !inner.verify_deltatable_existence().await.map_err(from_delta)? => Ok(None),
             Err(error) => Err(from_delta(error).context(format!("while opening the table at `{location}`"))),
         }
     }
 
-    /// Creates an empty table at `location`, parent folders included.
-    ///
-    /// # Errors
-    /// `DELTA_PATH_EXISTS` (`User`) if there is one already; `Unsupported` for types Delta does not have.
-    pub async fn create(location: &Url, definition: &TableDefinition) -> Result<Self> {
-        location::check_supported(location)?;
+    pub(crate) async fn create(lake: &Lake, location: &Url, definition: &TableDefinition) -> Result<Self> {
+        let log_store = lake.log_store(location)?;
         check_columns(definition)?;
         location::create_folder(location)?;
         let schema = schema::to_delta(&definition.schema)?;
         let properties = definition.stored_properties();
         let mut create = CreateBuilder::new()
-            .with_log_store(log_store(location)?)
+            .with_log_store(log_store)
             .with_save_mode(SaveMode::ErrorIfExists)
             .with_raise_if_key_not_exists(false)
             .with_columns(metadata::to_kernel(&schema)?.fields().cloned())
@@ -87,12 +79,20 @@ impl Table {
             create = create.with_table_name(name);
         }
         let inner = create.await.map_err(|error| creation_failed(error, location))?;
-        Self::new(inner, location.clone())
+        Self::new(inner, lake, location)
     }
 
-    fn new(inner: DeltaTable, location: Url) -> Result<Self> {
+    fn new(inner: DeltaTable, lake: &Lake, location: &Url) -> Result<Self> {
         let schema = inner.snapshot().map_err(from_delta)?.snapshot().arrow_schema();
-        Ok(Self { inner, location, schema })
+        Ok(Self { inner, lake: lake.clone(), location: location.clone(), schema })
+    }
+
+    /// The same table at another version; `None` if it is gone.
+    ///
+    /// # Errors
+    /// Those of [`Lake::open`].
+    pub async fn at(&self, at: Option<TimeTravel>) -> Result<Option<Self>> {
+        Self::open(&self.lake, &self.location, at).await
     }
 
     /// The version this is a view of.
@@ -198,11 +198,6 @@ impl fmt::Debug for Table {
             .field("version", &self.version())
             .finish_non_exhaustive()
     }
-}
-
-fn log_store(location: &Url) -> Result<LogStoreRef> {
-    let config = StorageConfig::parse_options(Vec::<(String, String)>::new()).map_err(from_delta)?;
-    logstore_for(location, config).map_err(from_delta)
 }
 
 fn check_columns(definition: &TableDefinition) -> Result<()> {

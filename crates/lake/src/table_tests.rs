@@ -9,12 +9,12 @@ use deltaworks_spark::error::Kind;
 use deltaworks_spark::relation::TimeTravel;
 
 use crate::test_support::{Folder, people, people_schema, people_table, rows, write};
-use crate::{Commit, Table, TableDefinition, Writer, WriterOptions, schema};
+use crate::{Commit, Lake, TableDefinition, Writer, WriterOptions, schema};
 
 #[tokio::test]
 async fn missing_table_is_none() {
     let folder = Folder::new();
-    assert!(Table::open(&folder.url("nothing/here"), None).await.unwrap().is_none());
+    assert!(Lake::default().open(&folder.url("nothing/here"), None).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -29,9 +29,9 @@ async fn appended_rows_are_read_back_at_every_version() {
 
     assert_eq!(rows(table.provider().unwrap()).await, ["1|a", "2|b", "3|c"]);
     assert_eq!(table.row_count_from_stats().unwrap(), Some(3));
-    let old = Table::open(table.location(), Some(TimeTravel::Version(1))).await.unwrap().unwrap();
+    let old = table.at(Some(TimeTravel::Version(1))).await.unwrap().unwrap();
     assert_eq!(rows(old.provider().unwrap()).await, ["1|a", "2|b"]);
-    let future = Table::open(table.location(), Some(TimeTravel::Version(9))).await.unwrap_err();
+    let future = table.at(Some(TimeTravel::Version(9))).await.unwrap_err();
     assert_eq!(future.condition(), Some("DELTA_VERSION_NOT_FOUND"));
 }
 
@@ -71,12 +71,12 @@ async fn definition_survives_reopening() {
     definition.properties = BTreeMap::from([("quality".to_owned(), "gold".to_owned())]);
     definition.comment = Some("all orders".to_owned());
     definition.name = Some("orders".to_owned());
-    Table::create(&folder.url("t"), &definition).await.unwrap();
+    Lake::default().create(&folder.url("t"), &definition).await.unwrap();
 
-    let table = Table::open(&folder.url("t"), None).await.unwrap().unwrap();
+    let table = Lake::default().open(&folder.url("t"), None).await.unwrap().unwrap();
     definition.schema = schema::to_delta(&definition.schema).unwrap();
     assert_eq!(table.definition().unwrap(), definition);
-    let again = Table::create(&folder.url("t"), &definition).await.unwrap_err();
+    let again = Lake::default().create(&folder.url("t"), &definition).await.unwrap_err();
     assert_eq!((again.kind(), again.condition()), (Kind::User, Some("DELTA_PATH_EXISTS")));
 }
 
@@ -131,7 +131,7 @@ async fn generated_columns_are_filled_and_constraints_hold() {
     let mut definition =
         TableDefinition::new(Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true), generated])));
     definition.properties.insert("delta.constraints.positive".to_owned(), "id > 0".to_owned());
-    let mut table = Table::create(&folder.url("t"), &definition).await.unwrap();
+    let mut table = Lake::default().create(&folder.url("t"), &definition).await.unwrap();
     let ids = |ids: Vec<i64>| {
         let schema = Schema::new(vec![Field::new("id", DataType::Int64, true)]);
         RecordBatch::try_new(Arc::new(schema), vec![Arc::new(Int64Array::from(ids))]).unwrap()
@@ -160,11 +160,11 @@ async fn partitioned_table_keeps_rows_and_prunes() {
     let folder = Folder::new();
     let mut definition = TableDefinition::new(people_schema());
     definition.partition_columns = vec!["name".to_owned()];
-    let mut table = Table::create(&folder.url("t"), &definition).await.unwrap();
+    let mut table = Lake::default().create(&folder.url("t"), &definition).await.unwrap();
     let files = write(&table, people(&[(1, "a/ü"), (2, "b c"), (3, "a/ü")])).await;
     assert_eq!(files.adds.len(), 2);
     Commit::append(files).commit(&mut table).await.unwrap();
-    let table = Table::open(table.location(), None).await.unwrap().unwrap();
+    let table = table.at(None).await.unwrap().unwrap();
     assert_eq!(rows(table.provider().unwrap()).await, ["1|a/ü", "2|b c", "3|a/ü"]);
     assert_eq!(table.provider().unwrap().schema().field(1).data_type(), &DataType::Utf8);
     let files = table.files().unwrap();
@@ -201,7 +201,7 @@ async fn log_checkpoint_is_written_every_ten_commits() {
     }
     let log = crate::location::to_path(table.location()).unwrap().join("_delta_log");
     assert!(log.join("00000000000000000010.checkpoint.parquet").exists());
-    let table = Table::open(table.location(), None).await.unwrap().unwrap();
+    let table = table.at(None).await.unwrap().unwrap();
     assert_eq!(table.row_count_from_stats().unwrap(), Some(11));
     assert_eq!(table.transaction_version("app").await.unwrap(), Some(10));
 }

@@ -11,7 +11,7 @@ use datafusion::prelude::SessionContext;
 use tempfile::TempDir;
 use url::Url;
 
-use crate::{Table, TableDefinition, Writer, WriterOptions, WrittenFiles, location};
+use crate::{Lake, Table, TableDefinition, Writer, WriterOptions, WrittenFiles, location};
 
 pub(crate) struct Folder(TempDir);
 
@@ -36,7 +36,7 @@ pub(crate) fn people(rows: &[(i64, &str)]) -> RecordBatch {
 }
 
 pub(crate) async fn people_table(folder: &Folder) -> Table {
-    Table::create(&folder.url("people"), &TableDefinition::new(people_schema())).await.unwrap()
+    Lake::default().create(&folder.url("people"), &TableDefinition::new(people_schema())).await.unwrap()
 }
 
 pub(crate) async fn write(table: &Table, batch: RecordBatch) -> WrittenFiles {

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use deltaworks_lake::Lake;
 use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::diagnostic::{Diagnostic, Severity, SourceLocation};
 use deltaworks_spark::{Error, Kind, Result, sql};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::definitions::{Definitions, load};
-use crate::event::log::EventLogWriter;
+use crate::event::log::{EventFilter, EventLogWriter, read_events};
 use crate::event::{
-    BusContext, CreateUpdate, Details, EventBus, EventEmitter, EventSink, Origin, UpdateCause, UpdateProgress,
+    BusContext, CreateUpdate, Details, Event, EventBus, EventEmitter, EventSink, Origin, UpdateCause, UpdateProgress,
     UpdateState,
 };
 use crate::graph::{Environment, Graph, resolve};
@@ -91,6 +91,9 @@ impl Pipeline {
             pipeline_id: spec.id.clone(),
             storage: Storage::new(&spec.storage, namespace.clone())?,
             namespace,
+            lake: Lake::new(Arc::clone(&options.stores)),
+            clock: Arc::clone(&options.clock),
+            ids: Arc::clone(&options.ids),
             conf,
             sessions: Sessions::new(options)?,
             path_mappings: Arc::new(spec.path_mappings.clone()),
@@ -134,10 +137,10 @@ impl Pipeline {
         mut sinks: Vec<Box<dyn EventSink>>,
         cancel: CancellationToken,
     ) -> Result<UpdateOutcome> {
-        let update_id = Uuid::new_v4().to_string();
+        let update_id = self.environment.ids.next_id().to_string();
         let _lock = UpdateLock::acquire(&self.environment.storage.lock_file(), &update_id)?;
-        sinks.push(Box::new(EventLogWriter::new(&self.spec.storage)?));
-        let bus = EventBus::start(BusContext::new(self.origin(&update_id)), sinks);
+        sinks.push(Box::new(EventLogWriter::new(&self.environment.lake, &self.spec.storage)?));
+        let bus = EventBus::start(self.bus_context(&update_id), sinks);
         let emitter = bus.emitter();
         let outcome = self.run_update(&request, &update_id, &emitter, &cancel).await;
         if let Err(error) = &outcome {
@@ -158,6 +161,22 @@ impl Pipeline {
         let frame = ctx.execute_logical_plan(plan).await?;
         let schema = Arc::new(frame.schema().as_arrow().clone());
         Ok(QueryResult { schema, batches: frame.collect().await? })
+    }
+
+    /// Reads the event log, oldest event first.
+    ///
+    /// # Errors
+    /// `User` if there is no log yet, `Unavailable` if the storage does not answer, `Data` if a row is no event.
+    pub async fn events(&self, filter: &EventFilter) -> Result<Vec<Event>> {
+        read_events(&self.environment.lake, &self.spec.storage, filter).await
+    }
+
+    fn bus_context(&self, update_id: &str) -> BusContext {
+        BusContext {
+            clock: Arc::clone(&self.environment.clock),
+            ids: Arc::clone(&self.environment.ids),
+            ..BusContext::new(self.origin(update_id))
+        }
     }
 
     async fn run_update(

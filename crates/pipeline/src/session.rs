@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::object_store::{DefaultObjectStoreRegistry, ObjectStoreRegistry};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::prelude::SessionContext;
 use deltaworks_incremental::IncrementalPlanner;
@@ -13,11 +14,12 @@ use deltaworks_spark::Result;
 use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::session::{SessionOptions, session_context};
 
+use crate::event::{Clock, IdGenerator, RandomIds, SystemClock};
 use crate::expectation::ExpectationPlanner;
 use crate::spec::{MemoryLimit, PipelineSpec};
 
-/// How much of the machine an update may use.
-#[derive(Debug, Clone, Default)]
+/// What an update is given from outside: a share of the machine, and everything whose answers are not the same twice.
+#[derive(Debug, Clone)]
 pub struct EngineOptions {
     /// Memory for operators in bytes; beyond it they spill to disk. A share of the machine's if `None`.
     pub memory_limit_bytes: Option<usize>,
@@ -25,6 +27,26 @@ pub struct EngineOptions {
     pub parallelism: Option<NonZeroUsize>,
     /// Where operators spill; the system's temporary folder if `None`.
     pub spill_folder: Option<PathBuf>,
+    /// The time of events, of the discovery of files, of the source `rate`.
+    pub clock: Arc<dyn Clock>,
+    /// Ids of updates and events.
+    pub ids: Arc<dyn IdGenerator>,
+    /// Where tables and the files of sources lie, by URL.
+    pub stores: Arc<dyn ObjectStoreRegistry>,
+}
+
+/// All cores, a default share of memory, the machine's clock, random ids, the local file system.
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            memory_limit_bytes: None,
+            parallelism: None,
+            spill_folder: None,
+            clock: Arc::new(SystemClock),
+            ids: Arc::new(RandomIds),
+            stores: Arc::new(DefaultObjectStoreRegistry::new()),
+        }
+    }
 }
 
 impl EngineOptions {
@@ -34,7 +56,7 @@ impl EngineOptions {
             MemoryLimit::Bytes(bytes) => usize::try_from(bytes).ok(),
             MemoryLimit::Percent(percent) => machine_memory_bytes().map(|all| all / 100 * usize::from(percent)),
         });
-        Self { memory_limit_bytes, parallelism: spec.threads.and_then(NonZeroUsize::new), spill_folder: None }
+        Self { memory_limit_bytes, parallelism: spec.threads.and_then(NonZeroUsize::new), ..Self::default() }
     }
 }
 

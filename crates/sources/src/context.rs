@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use datafusion::execution::object_store::{DefaultObjectStoreRegistry, ObjectStoreRegistry};
+use deltaworks_lake::Lake;
 use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::{Error, Result};
 use object_store::ObjectStore;
@@ -50,6 +51,11 @@ impl SourceContext {
             clock: Arc::new(Utc::now),
             stores: Arc::new(DefaultObjectStoreRegistry::new()),
         }
+    }
+
+    /// The Delta tables of the same stores.
+    pub(crate) fn lake(&self) -> Lake {
+        Lake::new(Arc::clone(&self.stores))
     }
 
     /// Where `path`, as the user wrote it, lies.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
-use deltaworks_lake::Table;
 use deltaworks_spark::relation::{ReadOptions, TimeTravel};
 use deltaworks_spark::{Error, Result};
 use url::Url;
@@ -64,5 +63,5 @@ pub(crate) async fn provider(
         (None, Some(at_us)) => Some(TimeTravel::Timestamp(at_us)),
         (None, None) => None,
     };
-    Table::open(&location, time_travel).await?.ok_or_else(|| no_table(&paths.join(", ")))?.provider()
+    context.lake().open(&location, time_travel).await?.ok_or_else(|| no_table(&paths.join(", ")))?.provider()
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use datafusion::functions::core::expr_fn::get_field;
 use datafusion::logical_expr::{Expr, col, lit};
 use datafusion::prelude::SessionContext;
-use deltaworks_lake::{Commit, Table, TableDefinition, Writer, WriterOptions, location};
+use deltaworks_lake::{Commit, Lake, Table, TableDefinition, Writer, WriterOptions, location};
 use deltaworks_spark::{Error, Kind, Result};
 use url::Url;
 
@@ -38,6 +38,7 @@ pub fn event_log_location(storage: &Url) -> Result<Url> {
 /// flush, at the end of the update, reports it.
 #[derive(Debug)]
 pub struct EventLogWriter {
+    lake: Lake,
     location: Url,
     table: Option<Table>,
     buffer: Vec<Arc<Event>>,
@@ -49,8 +50,9 @@ impl EventLogWriter {
     ///
     /// # Errors
     /// `User` if `storage` cannot have anything below it.
-    pub fn new(storage: &Url) -> Result<Self> {
+    pub fn new(lake: &Lake, storage: &Url) -> Result<Self> {
         Ok(Self {
+            lake: lake.clone(),
             location: event_log_location(storage)?,
             table: None,
             buffer: Vec::new(),
@@ -65,7 +67,7 @@ impl EventLogWriter {
         let batch = to_record_batch(&self.buffer)?;
         let table = match &mut self.table {
             Some(table) => table,
-            unopened => unopened.insert(open_or_create(&self.location).await?),
+            unopened => unopened.insert(open_or_create(&self.lake, &self.location).await?),
         };
         let mut writer = Writer::new(table, WriterOptions::for_table(table)?)?;
         writer.write(batch).await?;
@@ -75,16 +77,16 @@ impl EventLogWriter {
     }
 }
 
-async fn open_or_create(location: &Url) -> Result<Table> {
-    if let Some(table) = Table::open(location, None).await? {
+async fn open_or_create(lake: &Lake, location: &Url) -> Result<Table> {
+    if let Some(table) = lake.open(location, None).await? {
         return Ok(table);
     }
     let mut definition = TableDefinition::new(schema());
     definition.comment = Some("What happened in the updates of this pipeline.".to_owned());
-    match Table::create(location, &definition).await {
+    match lake.create(location, &definition).await {
         Ok(table) => Ok(table),
         // Another update of the same pipeline may have created it meanwhile.
-        Err(error) => Table::open(location, None).await?.ok_or(error),
+        Err(error) => lake.open(location, None).await?.ok_or(error),
     }
 }
 
@@ -148,9 +150,9 @@ pub enum UpdateFilter {
 ///
 /// # Errors
 /// `User` if there is no log yet, `Unavailable` if the storage does not answer, `Data` if a row is no event.
-pub async fn read_events(storage: &Url, filter: &EventFilter) -> Result<Vec<Event>> {
+pub async fn read_events(lake: &Lake, storage: &Url, filter: &EventFilter) -> Result<Vec<Event>> {
     let location = event_log_location(storage)?;
-    let table = Table::open(&location, None).await?.ok_or_else(|| {
+    let table = lake.open(&location, None).await?.ok_or_else(|| {
         Error::user(format!("there is no event log at `{location}`"))
             .with_help("Run the pipeline once; every update writes to the log.")
     })?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
+use deltaworks_lake::Lake;
 use deltaworks_spark::diagnostic::SourceLocation;
 use deltaworks_spark::{Error, Result};
 use parking_lot::Mutex;
@@ -320,14 +321,15 @@ async fn event_log_keeps_events_and_reads_them_filtered() {
         let mut context = context();
         context.origin.update_id = Some(update.to_owned());
         context.clock = if update == "u-1" { context.clock } else { Arc::new(SteppingClock(AtomicU64::new(100))) };
-        let bus = EventBus::start(context, vec![Box::new(log::EventLogWriter::new(&storage).unwrap())]);
+        let bus =
+            EventBus::start(context, vec![Box::new(log::EventLogWriter::new(&Lake::default(), &storage).unwrap())]);
         for details in one_of_each() {
             bus.emitter().emit(details);
         }
         bus.close().await.unwrap();
     }
     let count = one_of_each().len();
-    let all = log::read_events(&storage, &log::EventFilter::default()).await.unwrap();
+    let all = log::read_events(&Lake::default(), &storage, &log::EventFilter::default()).await.unwrap();
     assert_eq!(all.len(), 2 * count);
     let filter = log::EventFilter {
         update: log::UpdateFilter::Latest,
@@ -335,7 +337,7 @@ async fn event_log_keeps_events_and_reads_them_filtered() {
         levels: vec![Level::Metrics, Level::Info],
         limit: Some(2),
     };
-    let some = log::read_events(&storage, &filter).await.unwrap();
+    let some = log::read_events(&Lake::default(), &storage, &filter).await.unwrap();
     let messages: Vec<&str> = some.iter().map(|event| event.message.as_str()).collect();
     assert_eq!(messages, ["Flow 'unknown' has COMPLETED.", "Flow 'unknown' has been STOPPED."]);
     assert!(some.iter().all(|event| event.origin.update_id.as_deref() == Some("u-2")));
@@ -345,6 +347,6 @@ async fn event_log_keeps_events_and_reads_them_filtered() {
 async fn missing_event_log_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let storage = url::Url::from_directory_path(folder.path()).unwrap();
-    let error = log::read_events(&storage, &log::EventFilter::default()).await.unwrap_err();
+    let error = log::read_events(&Lake::default(), &storage, &log::EventFilter::default()).await.unwrap_err();
     assert_eq!(error.help(), Some("Run the pipeline once; every update writes to the log."));
 }

@@ -114,7 +114,7 @@ impl<'a> FlowRelations<'a> {
         streaming: bool,
     ) -> Result<LogicalPlan> {
         let location = self.resolver.environment.storage.table(&name)?;
-        let Some(table) = deltaworks_lake::Table::open(&location, time_travel.cloned()).await? else {
+        let Some(table) = self.resolver.environment.lake.open(&location, time_travel.cloned()).await? else {
             return Err(self.not_found(written));
         };
         if streaming {
@@ -157,7 +157,7 @@ impl<'a> FlowRelations<'a> {
 
     async fn event_log(&self) -> Result<LogicalPlan> {
         let location = self.resolver.environment.storage.event_log()?;
-        let table = deltaworks_lake::Table::open(&location, None).await?.ok_or_else(|| {
+        let table = self.resolver.environment.lake.open(&location, None).await?.ok_or_else(|| {
             Error::user("there is no event log yet").with_help("Run the pipeline once: `deltaworks run`.")
         })?;
         dataset::scan("event_log".to_owned(), table.provider()?)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::logical_expr::LogicalPlan;
+use deltaworks_lake::Lake;
 use deltaworks_sources::SourceContext;
 use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::diagnostic::{Diagnostic, SourceLocation};
@@ -20,6 +21,7 @@ use super::relations::FlowRelations;
 use super::suggest::nearest;
 use super::{Graph, ResolvedFlow, ResolvedOutput, dataset, guard, order, schema};
 use crate::definitions::{Definitions, Flow, FlowQuery, Output, OutputKind};
+use crate::event::{Clock, IdGenerator};
 use crate::name::{DatasetName, Namespace};
 use crate::session::Sessions;
 use crate::spec::PathMappings;
@@ -38,6 +40,12 @@ pub struct Environment {
     pub sessions: Sessions,
     /// Where tables lie.
     pub storage: Storage,
+    /// The way to them.
+    pub lake: Lake,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids of updates and events.
+    pub ids: Arc<dyn IdGenerator>,
     /// How paths in source files become paths of this machine.
     pub path_mappings: Arc<PathMappings>,
 }
@@ -46,9 +54,12 @@ impl Environment {
     /// What sources need to know.
     pub fn source_context(&self, schema_store: Option<Url>) -> SourceContext {
         let mappings = Arc::clone(&self.path_mappings);
+        let clock = Arc::clone(&self.clock);
         SourceContext {
             path_mapper: Arc::new(move |path: &str| mappings.map(path)),
             schema_store,
+            clock: Arc::new(move || clock.now()),
+            stores: Arc::clone(self.lake.stores()),
             ..SourceContext::new(self.conf.clone())
         }
     }

@@ -15,7 +15,7 @@ use arrow::array::RecordBatch;
 use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
-use deltaworks_lake::{Commit, StateTable, Table, TableDefinition};
+use deltaworks_lake::{Commit, Lake, StateTable, Table, TableDefinition};
 use deltaworks_spark::{Error, Result};
 use tokio_util::sync::CancellationToken;
 
@@ -121,9 +121,9 @@ pub struct Remembered {
 
 impl Remembered {
     /// The table in `folder`, as of `version`.
-    pub async fn open(folder: &std::path::Path, version: Option<u64>) -> Result<Self> {
+    pub async fn open(lake: &Lake, folder: &std::path::Path, version: Option<u64>) -> Result<Self> {
         let location = crate::storage::directory_url(folder)?;
-        Ok(Self { table: StateTable::open(&location).await?, version })
+        Ok(Self { table: lake.state_table(&location).await?, version })
     }
 
     /// The version of the last batch; `None` before anything was remembered.

@@ -59,7 +59,9 @@ impl FlowRun {
     /// The target's table as it is now.
     pub async fn open_target(&self) -> Result<Table> {
         let location = self.output()?.location.as_ref().ok_or_else(|| Error::internal("a view has no table"))?;
-        Table::open(location, None)
+        self.environment
+            .lake
+            .open(location, None)
             .await?
             .ok_or_else(|| Error::internal(format!("table `{location}` vanished after it was prepared")))
     }
@@ -96,7 +98,7 @@ impl FlowRun {
 
     async fn snapshot(&self, read: &DatasetTable) -> Result<(InputVersion, Arc<dyn TableProvider>)> {
         let location = self.environment.storage.table(&read.name)?;
-        let table = Table::open(&location, read.time_travel.clone()).await?.ok_or_else(|| {
+        let table = self.environment.lake.open(&location, read.time_travel.clone()).await?.ok_or_else(|| {
             Error::user(format!("dataset `{}` has not been computed yet", read.name.name))
                 .with_condition("TABLE_OR_VIEW_NOT_FOUND")
                 .with_help("Refresh it together with the datasets that read it.")

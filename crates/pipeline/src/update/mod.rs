@@ -147,7 +147,9 @@ async fn prepare_tables(pass: &Pass, errors: &parking_lot::Mutex<Vec<(DatasetNam
     let mut unprepared = HashSet::new();
     for (name, refresh) in pass.selection.iter().filter(|(_, refresh)| **refresh != Refresh::Excluded) {
         let Some(output) = pass.graph.outputs.get(name) else { continue };
-        if let Err(error) = target::prepare(output, *refresh, &pass.environment.pipeline_id).await {
+        if let Err(error) =
+            target::prepare(&pass.environment.lake, output, *refresh, &pass.environment.pipeline_id).await
+        {
             let error = error.at(output.output.location.clone());
             for flow in &output.flows {
                 failed(&pass.flow_emitter(flow), &error);

@@ -7,7 +7,7 @@ use datafusion::datasource::empty::EmptyTable;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use deltaworks_incremental::{NewRows, OperatorState, StatefulOperator, bind_state, stateful_operators};
-use deltaworks_lake::Table;
+use deltaworks_lake::{Lake, Table};
 use deltaworks_spark::streaming::{
     Backlog, OpenContext, Slice, StreamReader, StreamSource, replace_streams, streaming_sources,
 };
@@ -94,13 +94,14 @@ impl FlowStream {
         let mut opened = Vec::with_capacity(sources.len());
         for (index, source) in sources.into_iter().enumerate() {
             let progress = committed.as_ref().and_then(|progress| progress.sources.get(index));
-            opened.push(open_source(source, index, progress, &checkpoint).await?);
+            opened.push(open_source(&run.environment.lake, source, index, progress, &checkpoint).await?);
         }
         let mut tables = Vec::with_capacity(operators.len());
         for (index, operator) in operators.into_iter().enumerate() {
             let progress = committed.as_ref().and_then(|progress| progress.operators.get(index));
             let version = progress.and_then(|progress| progress.state_version);
-            let table = Remembered::open(&checkpoint.state_folder("state", index), version).await?;
+            let table =
+                Remembered::open(&run.environment.lake, &checkpoint.state_folder("state", index), version).await?;
             tables.push(OperatorTable { operator, table });
         }
         Ok(Self {
@@ -156,13 +157,14 @@ impl FlowStream {
 }
 
 async fn open_source(
+    lake: &Lake,
     source: Arc<dyn StreamSource>,
     index: usize,
     progress: Option<&SourceProgress>,
     checkpoint: &Checkpoint,
 ) -> Result<SourceState> {
     let version = progress.and_then(|progress| progress.ledger_version);
-    let ledger = Remembered::open(&checkpoint.state_folder("ledger", index), version).await?;
+    let ledger = Remembered::open(lake, &checkpoint.state_folder("ledger", index), version).await?;
     let offset = progress.and_then(|progress| progress.offset.clone());
     let reader = source.open(OpenContext { start: offset.clone(), ledger: ledger.provider().await? }).await?;
     Ok(SourceState { source, reader, offset, ledger })

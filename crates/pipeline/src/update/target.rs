@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::prelude::SessionContext;
-use deltaworks_lake::{Commit, Table, TableDefinition, WriterOptions, WrittenFiles};
+use deltaworks_lake::{Commit, Lake, Table, TableDefinition, WriterOptions, WrittenFiles};
 use deltaworks_spark::diagnostic::SourceLocation;
 use deltaworks_spark::{Error, Result};
 
@@ -23,11 +23,11 @@ const PIPELINE_ID: &str = "pipelines.pipelineId";
 /// # Errors
 /// If the stored table cannot become what the definition says: another kind of dataset, other partition
 /// columns, columns of incompatible types.
-pub async fn prepare(output: &ResolvedOutput, refresh: Refresh, pipeline_id: &str) -> Result<Table> {
+pub async fn prepare(lake: &Lake, output: &ResolvedOutput, refresh: Refresh, pipeline_id: &str) -> Result<Table> {
     let location = output.location.as_ref().ok_or_else(|| Error::internal("a view has no table"))?;
     let wanted = definition(output, pipeline_id);
-    let Some(mut table) = Table::open(location, None).await? else {
-        return Table::create(location, &wanted).await;
+    let Some(mut table) = lake.open(location, None).await? else {
+        return lake.create(location, &wanted).await;
     };
     check_same_kind(output, &table)?;
     match (output.kind, refresh) {

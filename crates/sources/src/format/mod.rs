@@ -10,6 +10,7 @@ pub(crate) mod columnar;
 pub(crate) mod parquet;
 pub(crate) mod records;
 pub(crate) mod rescue;
+pub(crate) mod split;
 pub(crate) mod text;
 
 use std::fmt::Debug;

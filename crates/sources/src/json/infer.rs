@@ -1,13 +1,17 @@
 //! The schema of JSON files: fields in alphabetical order, types wide enough for all values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
-use deltaworks_spark::Result;
+use datafusion::common::runtime::SpawnedTask;
+use deltaworks_spark::{Error, Result};
 
 use super::JsonFormat;
 use super::scan::{Kind, Scanner, Span};
 use crate::format::blocks::{Blocks, next_line};
+use crate::format::split::split;
 use crate::format::{FileTask, Inference};
 use crate::listing::FileEntry;
 use crate::schema::evolution::widest;
@@ -22,33 +26,31 @@ enum Seen {
     Object(BTreeMap<String, Seen>),
 }
 
+/// The fields of the records in `files`, up to a limit of bytes. Parts of the files are looked at in parallel.
 pub(super) async fn infer(format: &JsonFormat, files: &[FileEntry], inference: Inference) -> Result<Schema> {
-    let mut seen = BTreeMap::new();
-    let mut corrupt = false;
     let mut bytes = 0;
-    for file in files {
-        let task = FileTask { file: file.clone().into(), start: 0, end: file.size };
-        let mut blocks = Blocks::open(task, &format.layout);
-        while let Some(block) = blocks.next().await? {
-            bytes += block.len() as u64;
-            let mut at = 0;
-            if format.multi_line {
-                corrupt |= !record(&block, format, inference.typed, &mut seen);
-            } else {
-                while let Some(line) = next_line(&block, &mut at, format.layout.separator.as_deref()) {
-                    corrupt |= !record(line, format, inference.typed, &mut seen);
-                }
-            }
-            if bytes >= inference.max_bytes {
-                break;
-            }
-        }
-        if bytes >= inference.max_bytes {
-            break;
-        }
-    }
-    let mut fields: Vec<Field> = seen
+    let looked_at = files.iter().take_while(|file| {
+        let within = bytes < inference.max_bytes;
+        bytes += file.size;
+        within
+    });
+    let looked_at: Vec<_> = looked_at.cloned().map(Arc::new).collect();
+    let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let parts: Vec<_> = split(&looked_at, format, threads)
         .into_iter()
+        .map(|tasks| {
+            let (format, max_bytes) = (format.clone(), inference.max_bytes);
+            SpawnedTask::spawn(observe_tasks(format, tasks, inference.typed, max_bytes))
+        })
+        .collect();
+    let mut all = Observed::new(inference.typed);
+    for part in parts {
+        let part = part.join().await.map_err(|error| Error::internal(format!("schema inference died: {error}")))?;
+        all.merge(part?);
+    }
+    let corrupt = all.corrupt;
+    let mut fields: Vec<Field> = all
+        .into_fields()
         .filter(|(_, seen)| !(format.drop_null_fields && *seen == Seen::Nothing))
         .map(|(name, seen)| Field::new(name, if inference.typed { seen.data_type() } else { DataType::Utf8 }, true))
         .collect();
@@ -58,52 +60,120 @@ pub(super) async fn infer(format: &JsonFormat, files: &[FileEntry], inference: I
     Ok(Schema::new(fields))
 }
 
-/// Notes the fields of a record; false if it is malformed.
-fn record(text: &str, format: &JsonFormat, typed: bool, seen: &mut BTreeMap<String, Seen>) -> bool {
-    let mut scanner = Scanner::new(text, format.dialect);
-    match scanner.peek() {
-        None => scanner.at_end(),
-        Some(b'{') => object(text, &mut scanner, format, typed, seen),
-        Some(b'[') => {
-            let mut spans = Vec::new();
-            scanner.array(&mut |span| spans.push(span)).is_some()
-                && spans.into_iter().all(|span| match span.kind {
-                    Kind::Object => {
-                        let mut inner = Scanner::at(text, span, format.dialect);
-                        object(text, &mut inner, format, typed, seen)
-                    }
-                    kind => kind == Kind::Null,
-                })
-        }
-        _ => false,
-    }
-}
-
-fn object(
-    text: &str,
-    scanner: &mut Scanner<'_>,
-    format: &JsonFormat,
-    typed: bool,
-    seen: &mut BTreeMap<String, Seen>,
-) -> bool {
-    // Collected first: a record that turns out to be broken must leave no trace.
-    let mut fields = Vec::new();
-    let well_formed = scanner.object(&mut |name, value| fields.push((name, value))).is_some();
-    if well_formed {
-        for (name, value) in fields {
-            let name = name.string(text);
-            let known = match seen.get_mut(name.as_ref()) {
-                Some(known) => known,
-                None => seen.entry(name.into_owned()).or_insert(Seen::Nothing),
-            };
-            if typed {
-                observe(text, value, format, known);
-            } else if value.kind != Kind::Null {
-                *known = Seen::Scalar(DataType::Utf8);
+async fn observe_tasks(format: JsonFormat, tasks: Vec<FileTask>, typed: bool, max_bytes: u64) -> Result<Observed> {
+    let mut observed = Observed::new(typed);
+    let mut bytes = 0;
+    for task in tasks {
+        let mut blocks = Blocks::open(task, &format.layout);
+        while let Some(block) = blocks.next().await? {
+            bytes += block.len() as u64;
+            let mut at = 0;
+            if format.multi_line {
+                observed.record(&block, &format);
+            } else {
+                while let Some(line) = next_line(&block, &mut at, format.layout.separator.as_deref()) {
+                    observed.record(line, &format);
+                }
+            }
+            // What was compressed may be larger than its file.
+            if bytes >= max_bytes {
+                return Ok(observed);
             }
         }
     }
-    well_formed
+    Ok(observed)
+}
+
+/// What is known of the fields of all records.
+struct Observed {
+    typed: bool,
+    fields: Vec<(String, Seen)>,
+    index: HashMap<String, usize>,
+    /// The fields of the last record in their order: the next one most likely has the same.
+    order: Vec<usize>,
+    /// Whether a record was malformed.
+    corrupt: bool,
+}
+
+impl Observed {
+    fn new(typed: bool) -> Self {
+        Self { typed, fields: Vec::new(), index: HashMap::new(), order: Vec::new(), corrupt: false }
+    }
+
+    /// The fields by name.
+    fn into_fields(mut self) -> impl Iterator<Item = (String, Seen)> {
+        self.fields.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        self.fields.into_iter()
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.corrupt |= other.corrupt;
+        for (name, seen) in other.fields {
+            let slot = self.slot(&name);
+            self.fields[slot].1.merge(seen);
+        }
+    }
+
+    fn slot(&mut self, name: &str) -> usize {
+        match self.index.get(name) {
+            Some(slot) => *slot,
+            None => {
+                self.index.insert(name.to_owned(), self.fields.len());
+                self.fields.push((name.to_owned(), Seen::Nothing));
+                self.fields.len() - 1
+            }
+        }
+    }
+
+    /// Notes the fields of a record, unless it is malformed.
+    fn record(&mut self, text: &str, format: &JsonFormat) {
+        let mut scanner = Scanner::new(text, format.dialect);
+        let well_formed = match scanner.peek() {
+            None => scanner.at_end(),
+            Some(b'{') => self.object(text, &mut scanner, format),
+            Some(b'[') => {
+                let mut spans = Vec::new();
+                scanner.array(&mut |span| spans.push(span)).is_some()
+                    && spans.into_iter().all(|span| match span.kind {
+                        Kind::Object => self.object(text, &mut Scanner::at(text, span, format.dialect), format),
+                        kind => kind == Kind::Null,
+                    })
+            }
+            _ => false,
+        };
+        self.corrupt |= !well_formed;
+    }
+
+    fn object(&mut self, text: &str, scanner: &mut Scanner<'_>, format: &JsonFormat) -> bool {
+        // Collected first: a record that turns out to be broken must leave no trace.
+        let mut found = Vec::with_capacity(self.order.len());
+        let well_formed = scanner.object(&mut |name, value| found.push((name, value))).is_some();
+        if well_formed {
+            for (nth, (name, value)) in found.into_iter().enumerate() {
+                let slot = self.nth_slot(nth, text, name);
+                let known = &mut self.fields[slot].1;
+                if self.typed {
+                    observe(text, value, format, known);
+                } else if value.kind != Kind::Null {
+                    *known = Seen::Scalar(DataType::Utf8);
+                }
+            }
+        }
+        well_formed
+    }
+
+    fn nth_slot(&mut self, nth: usize, text: &str, name: Span) -> usize {
+        if let Some(slot) = self.order.get(nth)
+            && self.fields[*slot].0 == name.of(text)
+            && name.kind == (Kind::String { escaped: false })
+        {
+            return *slot;
+        }
+        let slot = self.slot(&name.string(text));
+        self.order.truncate(nth);
+        self.order.push(slot);
+        slot
+    }
 }
 
 fn observe(text: &str, span: Span, format: &JsonFormat, known: &mut Seen) {
@@ -161,6 +231,26 @@ fn scalar(text: &str, span: Span, format: &JsonFormat) -> DataType {
 }
 
 impl Seen {
+    /// What is known when both have been seen.
+    fn merge(&mut self, other: Self) {
+        let merged = match (std::mem::replace(self, Self::Nothing), other) {
+            (Self::Nothing, seen) | (seen, Self::Nothing) => seen,
+            (Self::Scalar(a), Self::Scalar(b)) => Self::Scalar(widest(&a, &b)),
+            (Self::List(mut a), Self::List(b)) => {
+                a.merge(*b);
+                Self::List(a)
+            }
+            (Self::Object(mut a), Self::Object(b)) => {
+                for (name, seen) in b {
+                    a.entry(name).or_insert(Self::Nothing).merge(seen);
+                }
+                Self::Object(a)
+            }
+            _ => Self::Scalar(DataType::Utf8),
+        };
+        *self = merged;
+    }
+
     fn data_type(self) -> DataType {
         match self {
             Self::Nothing => DataType::Null,

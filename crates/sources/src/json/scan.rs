@@ -204,6 +204,7 @@ impl<'a> Scanner<'a> {
         let start = self.position;
         let mut escaped = false;
         loop {
+            self.position += plain_length(&self.bytes[self.position..], quote);
             let byte = *self.bytes.get(self.position)?;
             if byte == quote {
                 let end = self.position;
@@ -213,10 +214,10 @@ impl<'a> Scanner<'a> {
             if byte == b'\\' {
                 escaped = true;
                 self.escape(quote)?;
-            } else if byte < 0x20 && !self.dialect.control_chars {
-                return None;
-            } else {
+            } else if self.dialect.control_chars {
                 self.position += 1;
+            } else {
+                return None;
             }
         }
     }
@@ -299,6 +300,27 @@ impl<'a> Scanner<'a> {
         self.position += 1;
         Some(())
     }
+}
+
+/// The number of bytes before the first that ends a string or needs a closer look: a quote, a backslash, a
+/// control character. Strings are most of what there is in JSON, so eight bytes are looked at in one go.
+fn plain_length(bytes: &[u8], quote: u8) -> usize {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH_BITS: u64 = ONES << 7;
+    // The high bit of the lowest byte that is below `limit` is set; bits above that one may be wrong.
+    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & HIGH_BITS;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let quotes = below(word ^ (ONES * u64::from(quote)), 1);
+        let backslashes = below(word ^ (ONES * u64::from(b'\\')), 1);
+        let found = quotes | backslashes | below(word, 0x20);
+        if found != 0 {
+            return index * 8 + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let plain = |byte: &u8| *byte != quote && *byte != b'\\' && *byte >= 0x20;
+    words.len() * 8 + rest.iter().take_while(|byte| plain(byte)).count()
 }
 
 fn unescaped(raw: &str) -> String {
@@ -388,4 +410,22 @@ fn write_string(text: &str, out: &mut String) {
         }
     }
     out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::plain_length;
+
+    proptest! {
+        #[test]
+        fn plain_length_is_that_of_a_plain_loop(bytes in proptest::collection::vec(any::<u8>(), 0..40), plain in 0..40usize) {
+            let mut bytes: Vec<u8> = bytes;
+            // Long stretches without a special byte are rare among random ones.
+            bytes.iter_mut().take(plain).for_each(|byte| *byte |= 0x80);
+            let expected = bytes.iter().take_while(|byte| !matches!(byte, 0..0x20 | b'"' | b'\\')).count();
+            prop_assert_eq!(plain_length(&bytes, b'"'), expected);
+        }
+    }
 }

@@ -2,7 +2,6 @@
 
 mod exec;
 mod metadata;
-mod split;
 mod table;
 
 use std::sync::Arc;

@@ -11,8 +11,8 @@ use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::exec::FileScanExec;
-use super::split::split;
 use super::{Evolution, ScanSpec};
+use crate::format::split::split;
 use crate::listing::FileEntry;
 
 /// Files that were listed, read as `spec` says.

@@ -21,6 +21,9 @@ pub(crate) fn widest(a: &DataType, b: &DataType) -> DataType {
             }
             _ => DataType::Utf8,
         },
+        (DataType::Decimal128(..), DataType::Float64) | (DataType::Float64, DataType::Decimal128(..)) => {
+            DataType::Float64
+        }
         (DataType::Date32, DataType::Timestamp(..)) | (DataType::Timestamp(..), DataType::Date32) => types::timestamp(),
         _ => widened(a, b).or_else(|| widened(b, a)).unwrap_or(DataType::Utf8),
     }

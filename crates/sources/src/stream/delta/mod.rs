@@ -38,7 +38,7 @@ pub async fn delta_stream(
     context: &SourceContext,
 ) -> Result<Arc<dyn StreamSource>> {
     let options = DeltaOptions::parse(options, context.conf.time_zone)?;
-    let table = Table::open(location, None).await?.ok_or_else(|| no_table(location.as_str()))?;
+    let table = context.lake().open(location, None).await?.ok_or_else(|| no_table(location.as_str()))?;
     Ok(Arc::new(DeltaStreamSource { table, options }))
 }
 
@@ -88,7 +88,7 @@ impl DeltaStreamSource {
             return Ok(self.table.clone());
         }
         let location = self.table.location();
-        let table = Table::open(location, None).await?.ok_or_else(|| no_table(location.as_str()))?;
+        let table = self.table.at(None).await?.ok_or_else(|| no_table(location.as_str()))?;
         if !same_columns(table.schema(), self.table.schema()) {
             return Err(Error::new(Kind::Conflict, format!("the columns of the table at `{location}` have changed"))
                 .with_condition("DELTA_SCHEMA_CHANGED")
@@ -145,7 +145,7 @@ async fn snapshot_of(table: &Table, version: u64) -> Result<Table> {
     if version == table.version() {
         return Ok(table.clone());
     }
-    let opened = Table::open(table.location(), Some(TimeTravel::Version(version))).await;
+    let opened = table.at(Some(TimeTravel::Version(version))).await;
     opened.map_err(needs_full_refresh)?.ok_or_else(|| no_table(table.location().as_str()))
 }
 

@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::util::pretty::pretty_format_batches;
 use datafusion::catalog::TableProvider;
 use datafusion::prelude::SessionContext;
-use deltaworks_lake::{Commit, Table, TableDefinition, Writer, WriterOptions, WrittenFiles, location};
+use deltaworks_lake::{Commit, Lake, Table, TableDefinition, Writer, WriterOptions, WrittenFiles, location};
 use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::relation::ReadOptions;
 use deltaworks_spark::streaming::{Offset, OpenContext, Slice, StreamSource};
@@ -42,7 +42,7 @@ impl Fixture {
     async fn create(dir: &TempDir) -> Table {
         let mut definition = TableDefinition::new(schema());
         definition.partition_columns = vec!["name".to_owned()];
-        Table::create(&location::from_path(&dir.path().join("t")).unwrap(), &definition).await.unwrap()
+        Lake::default().create(&location::from_path(&dir.path().join("t")).unwrap(), &definition).await.unwrap()
     }
 
     async fn files(&self, rows: &[(i64, &str)]) -> WrittenFiles {

@@ -1,15 +1,15 @@
-//! Divides files among partitions: by bytes, in order, large files by ranges.
+//! Divides files among threads: by bytes, in order, large files by ranges.
 
 use std::sync::Arc;
 
-use crate::format::{FileTask, Format};
+use super::{FileTask, Format};
 use crate::listing::FileEntry;
 
 /// Smaller ranges are not worth a task.
 const MIN_RANGE_BYTES: u64 = 1 << 20;
 
 /// Tasks for at most `partitions` partitions, each a contiguous part of the files in their order.
-pub(super) fn split(files: &[Arc<FileEntry>], format: &dyn Format, partitions: usize) -> Vec<Vec<FileTask>> {
+pub(crate) fn split(files: &[Arc<FileEntry>], format: &dyn Format, partitions: usize) -> Vec<Vec<FileTask>> {
     let total: u64 = files.iter().map(|file| file.size).sum();
     let share = (total.div_ceil(partitions.max(1) as u64)).max(MIN_RANGE_BYTES);
     let mut groups: Vec<Vec<FileTask>> = vec![Vec::new()];
