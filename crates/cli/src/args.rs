@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -64,6 +65,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Query the pipeline's tables
     Sql(SqlArgs),
+    /// Serve the pipeline's tables to Spark Connect clients
+    Connect(ConnectArgs),
     /// Show the event log
     Events(EventsArgs),
     /// Show the dataflow graph
@@ -207,6 +210,63 @@ pub(crate) enum RowFormat {
     Json,
 }
 
+/// The port of Spark's own Connect server.
+const CONNECT_PORT: u16 = 15_002;
+/// Where the token may be given instead of on the command line, which other users can see.
+const TOKEN_VARIABLE: &str = "DELTAWORKS_CONNECT_TOKEN";
+
+#[derive(Debug, Args)]
+pub(crate) struct ConnectArgs {
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineArgs,
+    /// The port; 0 takes a free one
+    #[arg(long, default_value_t = CONNECT_PORT)]
+    pub(crate) port: u16,
+    /// The address to listen on; one that other machines reach needs a token
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
+    pub(crate) host: IpAddr,
+    /// What clients must send as bearer token; better given in DELTAWORKS_CONNECT_TOKEN
+    #[arg(long)]
+    token: Option<Secret>,
+}
+
+impl ConnectArgs {
+    /// The token that clients must send, if any.
+    ///
+    /// # Errors
+    /// `User` if there is none and the address is not this machine's own.
+    pub(crate) fn token(&self) -> Result<Option<String>> {
+        self.token_or(std::env::var(TOKEN_VARIABLE).ok())
+    }
+
+    fn token_or(&self, variable: Option<String>) -> Result<Option<String>> {
+        let given = self.token.as_ref().map(|Secret(token)| token.clone()).or(variable);
+        match given.filter(|token| !token.is_empty()) {
+            None if !self.host.is_loopback() => {
+                Err(Error::user(format!("listening on {} needs a token: other machines can reach it", self.host))
+                    .with_help(format!("Set {TOKEN_VARIABLE}, or give --token.")))
+            }
+            token => Ok(token),
+        }
+    }
+}
+
+/// A text that is never shown.
+#[derive(Clone)]
+struct Secret(String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(...)")
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct EventsArgs {
     #[command(flatten)]
@@ -326,6 +386,26 @@ mod tests {
         };
         assert_eq!(parse(&["SELECT 1"]), (None, "SELECT 1".to_owned()));
         assert_eq!(parse(&["p", "SELECT 1"]), (Some(PathBuf::from("p")), "SELECT 1".to_owned()));
+    }
+
+    #[test]
+    fn only_the_own_machine_needs_no_token() {
+        let parse = |arguments: &[&str]| {
+            let all = ["deltaworks", "connect"].iter().chain(arguments);
+            match Cli::try_parse_from(all).unwrap().command {
+                Command::Connect(connect) => connect,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(parse(&[]).token_or(None).unwrap(), None);
+        assert_eq!(parse(&["--host", "::1"]).token_or(None).unwrap(), None);
+        let open = parse(&["--host", "0.0.0.0"]);
+        assert!(open.token_or(None).is_err());
+        assert!(open.token_or(Some(String::new())).is_err());
+        assert_eq!(open.token_or(Some("v".to_owned())).unwrap().as_deref(), Some("v"));
+        let given = parse(&["--host", "0.0.0.0", "--token", "t"]);
+        assert_eq!(given.token_or(Some("v".to_owned())).unwrap().as_deref(), Some("t"));
+        assert!(!format!("{given:?}").contains("\"t\""), "the token is in the debug text");
     }
 
     #[test]

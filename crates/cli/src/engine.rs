@@ -13,9 +13,11 @@ use deltaworks_pipeline::event::{Event, EventSink, UpdateState};
 use deltaworks_pipeline::graph::Graph;
 use deltaworks_pipeline::name::Namespace;
 use deltaworks_pipeline::spec::{self, PipelineSpec};
-use deltaworks_pipeline::{EngineOptions, Pipeline};
+use deltaworks_pipeline::{EngineOptions, Pipeline, connect};
 use deltaworks_spark::Result;
+use deltaworks_spark::connect::service::ServeOptions;
 use deltaworks_spark::diagnostic::Diagnostic;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{InitLanguage, PipelineArgs, SettingsArgs};
@@ -42,6 +44,9 @@ pub(crate) trait Engine: Send + Sync {
 
     /// Runs a query over the pipeline's tables.
     async fn query(&self, sql: &str) -> Result<(SchemaRef, Vec<RecordBatch>)>;
+
+    /// Serves the pipeline's catalog over Spark Connect until `stop` is cancelled.
+    async fn serve(&self, listener: TcpListener, options: ServeOptions, stop: CancellationToken) -> Result<()>;
 
     /// Reads the event log, oldest event first.
     async fn events(&self, filter: &EventFilter) -> Result<Vec<Event>>;
@@ -125,11 +130,13 @@ pub(crate) struct OpenOptions {
     pub(crate) settings: SettingsArgs,
     /// Overrides the settings' `development`.
     pub(crate) development: Option<bool>,
+    /// A folder without a pipeline is as good as a pipeline without sources.
+    pub(crate) or_empty: bool,
 }
 
 impl From<&PipelineArgs> for OpenOptions {
     fn from(args: &PipelineArgs) -> Self {
-        Self { path: args.path.clone(), settings: args.settings.clone(), development: None }
+        Self { path: args.path.clone(), settings: args.settings.clone(), ..Self::default() }
     }
 }
 
@@ -138,7 +145,8 @@ impl From<&PipelineArgs> for OpenOptions {
 /// # Errors
 /// `User` if there is none, or its settings are wrong.
 pub(crate) async fn open(options: &OpenOptions) -> Result<Opened> {
-    let source = spec::discover(options.path.as_deref())?;
+    let path = options.path.as_deref();
+    let source = if options.or_empty { spec::discover_or_empty(path)? } else { spec::discover(path)? };
     let load = spec::LoadOptions {
         target: options.settings.target.clone(),
         pipeline: options.settings.pipeline.clone(),
@@ -226,6 +234,10 @@ impl Engine for Local {
     async fn query(&self, sql: &str) -> Result<(SchemaRef, Vec<RecordBatch>)> {
         let result = self.pipeline()?.query(sql).await?;
         Ok((result.schema, result.batches))
+    }
+
+    async fn serve(&self, listener: TcpListener, options: ServeOptions, stop: CancellationToken) -> Result<()> {
+        connect::serve(&self.pipeline()?, listener, options, stop.cancelled()).await
     }
 
     async fn events(&self, filter: &EventFilter) -> Result<Vec<Event>> {

@@ -4,6 +4,7 @@
 //! [`graph`] (every flow a resolved plan, every problem found) → [`update`] (run along the graph, commit) →
 //! [`event`] (what happened). [`Pipeline`] is the face that the command line and servers use.
 
+pub mod connect;
 pub mod definitions;
 pub mod event;
 pub mod expectation;

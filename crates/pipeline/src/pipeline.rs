@@ -106,6 +106,11 @@ impl Pipeline {
         &self.spec
     }
 
+    /// What its sessions need to know.
+    pub(crate) fn environment(&self) -> Arc<Environment> {
+        Arc::clone(&self.environment)
+    }
+
     /// What unqualified names mean.
     pub fn namespace(&self) -> &Namespace {
         &self.environment.namespace

@@ -46,6 +46,23 @@ impl SparkConf {
         Ok(())
     }
 
+    /// Puts one key back to what it is in `defaults`.
+    ///
+    /// # Errors
+    /// As [`Self::set`].
+    pub fn reset(&mut self, key: &str, defaults: &Self) -> Result<()> {
+        match defaults.get(key) {
+            Some(value) => self.set(key, &value)?,
+            None => {
+                self.all.remove(key);
+            }
+        }
+        if !defaults.all.contains_key(key) {
+            self.all.remove(key);
+        }
+        Ok(())
+    }
+
     /// The value of `key` as given, or the default of the settings we act on.
     pub fn get(&self, key: &str) -> Option<String> {
         self.all.get(key).cloned().or_else(|| match key {

@@ -41,6 +41,7 @@ struct Inner {
     kind: Kind,
     condition: Option<String>,
     message: String,
+    parameters: Vec<(&'static str, String)>,
     help: Option<String>,
     location: Option<SourceLocation>,
     context: Vec<String>,
@@ -56,6 +57,7 @@ impl Error {
             kind,
             condition: None,
             message: message.into(),
+            parameters: Vec::new(),
             help: None,
             location: None,
             context: Vec::new(),
@@ -89,6 +91,13 @@ impl Error {
     #[must_use]
     pub fn with_condition(mut self, condition: impl Into<String>) -> Self {
         self.0.condition = Some(condition.into());
+        self
+    }
+
+    /// Keeps a value of the message under the name Spark has for it, for programs that catch the error.
+    #[must_use]
+    pub fn with_parameter(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.0.parameters.push((name, value.into()));
         self
     }
 
@@ -147,6 +156,11 @@ impl Error {
     /// What happened, in one line without position or advice.
     pub fn message(&self) -> &str {
         &self.0.message
+    }
+
+    /// The values in the message, under Spark's names.
+    pub fn parameters(&self) -> &[(&'static str, String)] {
+        &self.0.parameters
     }
 
     /// What to do about it.

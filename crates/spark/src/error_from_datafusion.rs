@@ -41,6 +41,9 @@ fn classify_shared(error: &DataFusionError) -> Error {
         if let Some(condition) = ours.condition() {
             copy = copy.with_condition(condition);
         }
+        for (name, value) in ours.parameters() {
+            copy = copy.with_parameter(name, value);
+        }
         if let Some(help) = ours.help() {
             copy = copy.with_help(help);
         }

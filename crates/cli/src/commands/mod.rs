@@ -1,5 +1,6 @@
 //! The commands: each asks the engine, shows what it says, and tells how it went.
 
+mod connect;
 mod events;
 mod graph;
 mod init;
@@ -31,6 +32,12 @@ pub(crate) async fn dispatch(cli: Cli, output: &Output) -> Exit {
         Command::Sql(args) => {
             OpenOptions { path: args.path_and_query().0, settings: args.settings.clone(), ..OpenOptions::default() }
         }
+        Command::Connect(args) => {
+            if let Err(error) = args.token() {
+                return fail(&error, output, Exit::Usage);
+            }
+            OpenOptions { or_empty: true, ..OpenOptions::from(&args.pipeline) }
+        }
         Command::Events(args) => OpenOptions::from(&args.pipeline),
         Command::Graph(args) => OpenOptions::from(&args.pipeline),
     };
@@ -45,6 +52,7 @@ pub(crate) async fn dispatch(cli: Cli, output: &Output) -> Exit {
         Command::Validate(_) => validate::run(engine, output).await,
         Command::Run(args) => run::run(engine, args, output).await,
         Command::Sql(args) => sql::run(engine, args, output).await,
+        Command::Connect(args) => connect::run(engine, args, output).await,
         Command::Events(args) => events::run(engine, args, output).await,
         Command::Graph(args) => graph::run(engine, args, output).await,
         Command::Status(_) => status::run(engine, output).await,

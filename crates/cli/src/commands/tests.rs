@@ -11,8 +11,10 @@ use deltaworks_pipeline::event::log::EventFilter;
 use deltaworks_pipeline::event::{
     BusContext, Details, Event, EventBus, EventSink, FlowProgress, FlowStatus, Origin, UpdateProgress, UpdateState,
 };
+use deltaworks_spark::connect::service::ServeOptions;
 use deltaworks_spark::diagnostic::Diagnostic;
 use deltaworks_spark::{Error, Result};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -61,6 +63,11 @@ impl Engine for Scripted {
             diagnostics: self.problems.clone(),
             definitions_valid: self.problems.is_empty(),
         })
+    }
+
+    async fn serve(&self, _: TcpListener, _: ServeOptions, stop: CancellationToken) -> Result<()> {
+        stop.cancelled().await;
+        Ok(())
     }
 
     async fn query(&self, sql: &str) -> Result<(SchemaRef, Vec<RecordBatch>)> {

@@ -49,6 +49,21 @@ const SETTINGS: &[&str] = &["pipeline.json", "pipeline-settings.json", "pipeline
 /// `User`: `PIPELINE_SPEC_FILE_DOES_NOT_EXIST`, `PIPELINE_SPEC_FILE_NOT_FOUND`,
 /// `MULTIPLE_PIPELINE_SPEC_FILES_FOUND`.
 pub fn discover(path: Option<&Path>) -> Result<SpecSource> {
+    discover_where(path, without_settings)
+}
+
+/// As [`discover`]; a folder with neither settings nor sources is taken as it is.
+///
+/// # Errors
+/// As [`discover`], but for a folder without a pipeline.
+pub fn discover_or_empty(path: Option<&Path>) -> Result<SpecSource> {
+    discover_where(path, |folder| Ok(bare(folder)))
+}
+
+fn discover_where(
+    path: Option<&Path>,
+    without_settings: impl FnOnce(PathBuf) -> Result<SpecSource>,
+) -> Result<SpecSource> {
     let Some(path) = path else {
         let folder =
             std::env::current_dir().map_err(|e| Error::user("the working folder cannot be read").with_source(e))?;
@@ -121,8 +136,12 @@ fn kind_of_contents(path: &Path) -> Result<SpecKind> {
     Ok(if bundle { SpecKind::Bundle } else { SpecKind::Deltaworks })
 }
 
+fn bare(folder: PathBuf) -> SpecSource {
+    SpecSource { kind: SpecKind::Folder, path: folder.clone(), root: folder, local: None }
+}
+
 fn without_settings(folder: PathBuf) -> Result<SpecSource> {
-    let source = SpecSource { kind: SpecKind::Folder, path: folder.clone(), root: folder, local: None };
+    let source = bare(folder);
     if source_files::below(&source.root, None)?.is_empty() {
         return Err(Error::user(format!("no pipeline in `{}`", source.root.display()))
             .with_condition("PIPELINE_SPEC_FILE_NOT_FOUND")

@@ -19,7 +19,7 @@ mod source_files;
 #[cfg(test)]
 mod tests;
 
-pub use discover::{SpecKind, SpecSource, discover};
+pub use discover::{SpecKind, SpecSource, discover, discover_or_empty};
 pub use init::{InitLanguage, init};
 pub use load::{LoadOptions, load};
 pub use model::{

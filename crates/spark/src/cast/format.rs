@@ -13,15 +13,24 @@ use chrono_tz::Tz;
 use super::calendar::{self, DAY, HOUR, MINUTE, SECOND};
 use crate::error::Result;
 
+/// What a text is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// A cast to `STRING`.
+    Cast,
+    /// A table of rows for people: bytes in hexadecimal digits, `NULL` in capitals inside values too.
+    Shown,
+}
+
 /// Every value as text; NULL stays NULL.
-pub(super) fn to_text(array: &ArrayRef, tz: Tz) -> Result<StringArray> {
+pub(crate) fn to_text(array: &ArrayRef, tz: Tz, style: Style) -> Result<StringArray> {
     let mut builder = StringBuilder::with_capacity(array.len(), array.len() * 12);
     let writer = Writer::new(array, tz)?;
     for row in 0..array.len() {
         if array.is_null(row) {
             builder.append_null();
         } else {
-            writer.write(row, &mut builder);
+            writer.write(row, style, &mut builder);
             builder.append_value("");
         }
     }
@@ -79,7 +88,7 @@ impl<'a> Writer<'a> {
     }
 
     // Writing into a string cannot fail.
-    fn write(&self, row: usize, out: &mut impl Write) {
+    fn write(&self, row: usize, style: Style, out: &mut impl Write) {
         let _ = match self {
             Self::Boolean(array) => out.write_str(if array.value(row) { "true" } else { "false" }),
             Self::Float(values) => java_float(out, values[row]),
@@ -89,24 +98,26 @@ impl<'a> Writer<'a> {
             Self::YearMonth(values) => write_year_month(out, values[row]),
             Self::DayTime(values) => write_day_time(out, values[row]),
             Self::Text(array) => out.write_str(array.value(row)),
+            Self::Binary(array) if style == Style::Shown => write_hex(out, array.value(row)),
             Self::Binary(array) => out.write_str(&String::from_utf8_lossy(array.value(row))),
             Self::List(list, writer) => {
                 let offsets = list.value_offsets();
-                write_sequence(out, list.values(), writer, offsets[row] as usize..offsets[row + 1] as usize)
+                let rows = offsets[row] as usize..offsets[row + 1] as usize;
+                write_sequence(out, list.values(), writer, rows, style)
             }
-            Self::Struct(columns) => write_struct(out, columns, row),
-            Self::Map(map, keys, values) => write_map(out, map, keys, values, row),
+            Self::Struct(columns) => write_struct(out, columns, row, style),
+            Self::Map(map, keys, values) => write_map(out, map, (keys, values), row, style),
             Self::Other(formatter) => write!(out, "{}", formatter.value(row)),
         };
     }
 
-    fn write_nullable(&self, array: &ArrayRef, row: usize, out: &mut impl Write) {
+    fn write_nullable(&self, array: &ArrayRef, row: usize, style: Style, out: &mut impl Write) {
         if array.is_null(row) {
-            let _ = out.write_str("null");
+            let _ = out.write_str(if style == Style::Shown { "NULL" } else { "null" });
         } else {
             // A trait object ends the recursion of types.
             let mut text = String::new();
-            self.write(row, &mut text);
+            self.write(row, style, &mut text);
             let _ = out.write_str(&text);
         }
     }
@@ -117,20 +128,26 @@ fn write_sequence(
     values: &ArrayRef,
     writer: &Writer<'_>,
     rows: std::ops::Range<usize>,
+    style: Style,
 ) -> std::fmt::Result {
     out.write_char('[')?;
     for (i, row) in rows.enumerate() {
         out.write_str(if i > 0 { ", " } else { "" })?;
-        writer.write_nullable(values, row, out);
+        writer.write_nullable(values, row, style, out);
     }
     out.write_char(']')
 }
 
-fn write_struct(out: &mut impl Write, columns: &[(&ArrayRef, Writer<'_>)], row: usize) -> std::fmt::Result {
+fn write_struct(
+    out: &mut impl Write,
+    columns: &[(&ArrayRef, Writer<'_>)],
+    row: usize,
+    style: Style,
+) -> std::fmt::Result {
     out.write_char('{')?;
     for (i, (column, writer)) in columns.iter().enumerate() {
         out.write_str(if i > 0 { ", " } else { "" })?;
-        writer.write_nullable(column, row, out);
+        writer.write_nullable(column, row, style, out);
     }
     out.write_char('}')
 }
@@ -138,19 +155,28 @@ fn write_struct(out: &mut impl Write, columns: &[(&ArrayRef, Writer<'_>)], row: 
 fn write_map(
     out: &mut impl Write,
     map: &arrow::array::MapArray,
-    keys: &Writer<'_>,
-    values: &Writer<'_>,
+    (keys, values): (&Writer<'_>, &Writer<'_>),
     row: usize,
+    style: Style,
 ) -> std::fmt::Result {
     let offsets = map.value_offsets();
     out.write_char('{')?;
     for (i, entry) in (offsets[row] as usize..offsets[row + 1] as usize).enumerate() {
         out.write_str(if i > 0 { ", " } else { "" })?;
-        keys.write_nullable(map.keys(), entry, out);
+        keys.write_nullable(map.keys(), entry, style, out);
         out.write_str(" -> ")?;
-        values.write_nullable(map.values(), entry, out);
+        values.write_nullable(map.values(), entry, style, out);
     }
     out.write_char('}')
+}
+
+/// Bytes as `[0A FF]`.
+fn write_hex(out: &mut impl Write, bytes: &[u8]) -> std::fmt::Result {
+    out.write_char('[')?;
+    for (i, byte) in bytes.iter().enumerate() {
+        write!(out, "{}{byte:02X}", if i > 0 { " " } else { "" })?;
+    }
+    out.write_char(']')
 }
 
 /// A date as `yyyy-MM-dd`.
@@ -242,7 +268,7 @@ fn scientific(out: &mut impl Write, text: &str) -> std::fmt::Result {
 pub(super) fn display(array: &ArrayRef, row: usize, tz: Tz) -> String {
     let mut text = String::new();
     if let Ok(writer) = Writer::new(array, tz) {
-        writer.write(row, &mut text);
+        writer.write(row, Style::Cast, &mut text);
     }
     text
 }

@@ -66,7 +66,7 @@ fn convert(array: &ArrayRef, from: &DataType, to: &DataType, mode: CastMode, tz:
     use DataType as T;
     match (from, to) {
         (T::Utf8, _) => text::from_text(array.as_string(), to, mode, tz),
-        (T::Binary, T::Utf8) => Ok(Arc::new(format::to_text(array, tz)?)),
+        (T::Binary, T::Utf8) => Ok(Arc::new(format::to_text(array, tz, format::Style::Cast)?)),
         (_, T::Utf8) => to_text(array, tz),
         (T::List(_), T::List(element)) => cast_list(array.as_list(), element, mode, tz),
         (T::Struct(a), T::Struct(b)) if a.len() == b.len() => cast_struct(array.as_struct(), b, mode, tz),
@@ -80,7 +80,7 @@ fn convert(array: &ArrayRef, from: &DataType, to: &DataType, mode: CastMode, tz:
 fn to_text(array: &ArrayRef, tz: Tz) -> Result<ArrayRef> {
     match format::integers_to_text(array) {
         Some(text) => Ok(Arc::new(text)),
-        None => Ok(Arc::new(format::to_text(array, tz)?)),
+        None => Ok(Arc::new(format::to_text(array, tz, format::Style::Cast)?)),
     }
 }
 

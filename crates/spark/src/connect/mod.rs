@@ -23,6 +23,8 @@ mod relation_join;
 mod relation_na;
 mod relation_rows;
 mod relation_source;
+mod relation_stat;
+mod relation_transpose;
 mod scope;
 pub mod service;
 pub mod status;

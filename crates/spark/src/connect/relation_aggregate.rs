@@ -18,6 +18,28 @@ use crate::streaming::is_streaming;
 /// The most values a pivot without a value list may find, as in Spark.
 const MAX_PIVOT_VALUES: usize = 10_000;
 
+/// Which combinations of the grouping columns are grouped by.
+pub(super) enum Sets {
+    Rollup,
+    Cube,
+    Listed(Vec<Vec<Expr>>),
+}
+
+impl Sets {
+    /// The combinations of `keys`; those of a list must be keys themselves.
+    fn over(self, keys: Vec<Expr>) -> Result<GroupingSet> {
+        match self {
+            Self::Rollup => Ok(GroupingSet::Rollup(keys)),
+            Self::Cube => Ok(GroupingSet::Cube(keys)),
+            Self::Listed(sets) if sets.iter().flatten().all(|expr| keys.contains(expr)) => {
+                Ok(GroupingSet::GroupingSets(sets))
+            }
+            Self::Listed(_) => Err(Error::unsupported("`groupingSets` over expressions")
+                .with_help("Compute the expressions with withColumn and group by the columns.")),
+        }
+    }
+}
+
 impl Planner<'_> {
     pub(super) async fn aggregate(&self, aggregate: &proto::Aggregate) -> Result<Scope> {
         let scope = self.input(&aggregate.input).await?;
@@ -25,14 +47,21 @@ impl Planner<'_> {
         let outputs = Expressions::new(self, &scope).outputs(&aggregate.aggregate_expressions)?;
         match aggregate.group_type() {
             GroupType::Groupby | GroupType::Unspecified => self.aggregated(scope, groups, None, outputs),
-            GroupType::Rollup => self.aggregated(scope, groups, Some(GroupingSet::Rollup), outputs),
-            GroupType::Cube => self.aggregated(scope, groups, Some(GroupingSet::Cube), outputs),
+            GroupType::Rollup => self.aggregated(scope, groups, Some(Sets::Rollup), outputs),
+            GroupType::Cube => self.aggregated(scope, groups, Some(Sets::Cube), outputs),
             GroupType::Pivot => {
                 let pivot = required(aggregate.pivot.as_ref())?;
                 let outputs = self.pivoted(&scope, pivot, outputs).await?;
                 self.aggregated(scope, groups, None, outputs)
             }
-            GroupType::GroupingSets => Err(Error::unsupported("`groupingSets`")),
+            GroupType::GroupingSets => {
+                let expressions = Expressions::new(self, &scope);
+                let mut sets = Vec::with_capacity(aggregate.grouping_sets.len());
+                for set in &aggregate.grouping_sets {
+                    sets.push(expressions.plan_all(&set.grouping_set)?.into_iter().map(Expr::unalias).collect());
+                }
+                self.aggregated(scope, groups, Some(Sets::Listed(sets)), outputs)
+            }
         }
     }
 
@@ -41,7 +70,7 @@ impl Planner<'_> {
         &self,
         scope: Scope,
         groups: Vec<Output>,
-        sets: Option<fn(Vec<Expr>) -> GroupingSet>,
+        sets: Option<Sets>,
         outputs: Vec<Output>,
     ) -> Result<Scope> {
         let (scope, groups) = self.with_group_columns(scope, groups)?;
@@ -49,7 +78,7 @@ impl Planner<'_> {
         let aggregates = find_aggregate_exprs(outputs.iter().map(|output| &output.expr));
         check_grouped(&outputs, &keys)?;
         let group_expr = match sets {
-            Some(sets) if !keys.is_empty() => vec![Expr::GroupingSet(sets(keys))],
+            Some(sets) if !keys.is_empty() => vec![Expr::GroupingSet(sets.over(keys)?)],
             _ => keys,
         };
         let plan = if aggregates.is_empty() && group_expr.is_empty() {
@@ -116,7 +145,7 @@ impl Planner<'_> {
     }
 
     /// The values of the pivot column, in order: Spark runs this query when `pivot` is called.
-    async fn distinct_values(&self, scope: &Scope, column: &Expr) -> Result<Vec<ScalarValue>> {
+    pub(super) async fn distinct_values(&self, scope: &Scope, column: &Expr) -> Result<Vec<ScalarValue>> {
         if is_streaming(&scope.plan) {
             return Err(Error::unsupported("`pivot` without values on a stream")
                 .with_help("Give the values: pivot(\"x\", [..])."));

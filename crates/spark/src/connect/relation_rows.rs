@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::common::Column;
-use datafusion::logical_expr::{LogicalPlanBuilder, lit};
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder, lit};
 
 use super::context::Planner;
 use super::expression::{Expressions, required};
@@ -53,25 +53,27 @@ impl Planner<'_> {
             return Err(Error::unsupported("`sample` with replacement"));
         }
         let scope = self.input(&sample.input).await?;
-        let random = faces::random(self, sample.seed)?;
-        let number = self.names.unique("sample");
+        let random = self.names.unique("sample");
+        let number = Expr::Column(Column::new_unqualified(random.as_str()));
+        let inside = number.clone().gt_eq(lit(sample.lower_bound)).and(number.lt(lit(sample.upper_bound)));
+        self.sampled(scope, sample.seed, &random, inside)
+    }
+
+    /// The rows for which `condition` holds, which may use a random number in the column `random`.
+    pub(super) fn sampled(&self, scope: Scope, seed: Option<i64>, random: &str, condition: Expr) -> Result<Scope> {
         let outputs: Vec<_> = scope
             .columns
             .iter()
             .map(|column| (Output::passed(column), column.hidden))
-            .chain([(Output::computed(random, number.as_str()), true)])
+            .chain([(Output::computed(faces::random(self, seed)?, random), true)])
             .collect();
         let scope = scope.project_exactly(outputs, &self.names)?;
-        let number = Column::new_unqualified(number);
-        let inside = datafusion::logical_expr::Expr::Column(number.clone())
-            .gt_eq(lit(sample.lower_bound))
-            .and(datafusion::logical_expr::Expr::Column(number.clone()).lt(lit(sample.upper_bound)));
-        let plan = LogicalPlanBuilder::from(scope.plan.clone()).filter(inside)?.build()?;
+        let plan = LogicalPlanBuilder::from(scope.plan.clone()).filter(condition)?.build()?;
         let scope = scope.with_plan(plan);
         let outputs = scope
             .columns
             .iter()
-            .filter(|column| column.column != number)
+            .filter(|column| column.column.name != random)
             .map(|column| (Output::passed(column), column.hidden))
             .collect();
         scope.project_exactly(outputs, &self.names)

@@ -12,11 +12,11 @@ use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder, lit};
 
 use super::context::Planner;
-use super::expression::Expressions;
-use super::faces;
+use super::expression::{Expressions, Item};
 use super::proto::{self, catalog, read};
 use super::scope::{Output, Scope, split_identifier};
 use super::types;
+use super::{faces, generator};
 use crate::error::{Error, Result};
 use crate::relation::{ObjectName, ReadOptions, RelationRequest, UnresolvedRelation};
 
@@ -176,6 +176,21 @@ impl Planner<'_> {
         scope.project(outputs, &self.names)
     }
 
+    /// `spark.tvf`: `range`, or a generator over one row without columns.
+    pub(super) fn table_function(&self, call: &proto::UnresolvedTableValuedFunction) -> Result<Scope> {
+        let nothing = Scope::new(LogicalPlanBuilder::empty(true).build()?, &[]);
+        let expressions = Expressions::new(self, &nothing);
+        if call.function_name.eq_ignore_ascii_case("range") {
+            return self.range(&range_of(expressions.plan_all(&call.arguments)?)?);
+        }
+        let message = expression_of_call(&call.function_name, &call.arguments);
+        match generator::of(&expressions, &message, &[])? {
+            Some(generator) => self.project_items(nothing.clone(), vec![Item::Generator(generator)]),
+            None => Err(Error::unsupported(format!("the table-valued function `{}`", call.function_name))
+                .with_condition("UNRESOLVABLE_TABLE_VALUED_FUNCTION")),
+        }
+    }
+
     pub(super) async fn sql(&self, sql: &proto::Sql) -> Result<Scope> {
         let arguments = self.sql_arguments(sql)?;
         let plan = faces::plan_query(self, &sql.query, arguments).await?;
@@ -237,6 +252,38 @@ impl Planner<'_> {
             Err(error) => Err(error),
         }
     }
+}
+
+/// `range(end)`, `range(start, end[, step[, partitions]])`
+fn range_of(arguments: Vec<Expr>) -> Result<proto::Range> {
+    let number = |expr: &Expr| match expr {
+        Expr::Literal(value, _) => match value.cast_to(&arrow::datatypes::DataType::Int64) {
+            Ok(ScalarValue::Int64(Some(number))) => Ok(number),
+            _ => Err(Error::user(format!("an argument of `range` is no integer: {value}"))),
+        },
+        _ => Err(Error::user("the arguments of `range` must be constants")),
+    };
+    let numbers = arguments.iter().map(number).collect::<Result<Vec<_>>>()?;
+    let (start, end, step) = match numbers.as_slice() {
+        [end] => (0, *end, 1),
+        [start, end] => (*start, *end, 1),
+        [start, end, step] | [start, end, step, _] => (*start, *end, *step),
+        _ => {
+            return Err(Error::user(format!("`range` takes one to four arguments, got {}", numbers.len()))
+                .with_condition("WRONG_NUM_ARGS.WITHOUT_SUGGESTION"));
+        }
+    };
+    Ok(proto::Range { start: Some(start), end, step, num_partitions: None })
+}
+
+fn expression_of_call(name: &str, arguments: &[proto::Expression]) -> proto::Expression {
+    use proto::expression::{ExprType, UnresolvedFunction};
+    let function = UnresolvedFunction {
+        function_name: name.to_owned(),
+        arguments: arguments.to_vec(),
+        ..UnresolvedFunction::default()
+    };
+    proto::Expression { common: None, expr_type: Some(ExprType::UnresolvedFunction(function)) }
 }
 
 /// Options in a fixed order: the protocol's map has none.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use prost::Message;
 use tonic::{Code, Status};
 
+use super::proto::fetch_error_details_response;
 use crate::error::{Error, Kind};
 
 /// `google.rpc.Status`.
@@ -34,6 +35,11 @@ const MAX_MESSAGE: usize = 2_048;
 
 /// The status of an error: its text, and Spark's class of exception as details.
 pub fn status(error: &Error) -> Status {
+    status_with_id(error, None)
+}
+
+/// As [`status`], for an error that the client may ask more about under `id`.
+pub(super) fn status_with_id(error: &Error, id: Option<&str>) -> Status {
     let message = cut(&error.to_string());
     let classes = classes(error);
     let mut metadata = HashMap::from([(
@@ -41,11 +47,14 @@ pub fn status(error: &Error) -> Status {
         serde_json::Value::from(classes.iter().map(|class| serde_json::Value::from(*class)).collect::<Vec<_>>())
             .to_string(),
     )]);
+    if let Some(id) = id {
+        metadata.insert("errorId".to_owned(), id.to_owned());
+    }
     if let Some(condition) = error.condition() {
         metadata.insert("errorClass".to_owned(), condition.to_owned());
         metadata.insert("sqlState".to_owned(), sql_state(condition).to_owned());
     }
-    metadata.insert("messageParameters".to_owned(), parameters(error));
+    metadata.insert("messageParameters".to_owned(), serde_json::json!(parameters(error)).to_string());
     let info = ErrorInfo {
         reason: classes.first().map_or("org.apache.spark.SparkException", |class| class).to_owned(),
         domain: "org.apache.spark".to_owned(),
@@ -60,16 +69,33 @@ pub fn status(error: &Error) -> Status {
     Status::with_details(code, message, rpc.encode_to_vec().into())
 }
 
-/// What a client can act on: the dataset that is not there yet.
-fn parameters(error: &Error) -> String {
-    let mut map = serde_json::Map::new();
+/// The whole of an error, as `FetchErrorDetails` tells it.
+pub(super) fn details(error: &Error) -> fetch_error_details_response::Error {
+    use fetch_error_details_response::SparkThrowable;
+    fetch_error_details_response::Error {
+        error_type_hierarchy: classes(error).into_iter().map(str::to_owned).collect(),
+        message: error.to_string(),
+        spark_throwable: Some(SparkThrowable {
+            error_class: error.condition().map(str::to_owned),
+            message_parameters: parameters(error),
+            sql_state: error.condition().map(|condition| sql_state(condition).to_owned()),
+            ..SparkThrowable::default()
+        }),
+        ..fetch_error_details_response::Error::default()
+    }
+}
+
+/// What a program can act on: the values in the message, or the dataset that is not there yet.
+fn parameters(error: &Error) -> HashMap<String, String> {
+    let mut parameters: HashMap<String, String> =
+        error.parameters().iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     if let Some(condition) = error.condition()
         && condition.starts_with("DELTAWORKS_")
         && let Some(dataset) = error.message().split('`').nth(1)
     {
-        map.insert("dataset".to_owned(), dataset.into());
+        parameters.insert("dataset".to_owned(), dataset.to_owned());
     }
-    serde_json::Value::Object(map).to_string()
+    parameters
 }
 
 fn cut(message: &str) -> String {

@@ -10,7 +10,6 @@ use crate::connect::host::{AnalysisContext, Purpose};
 use crate::connect::proto::analyze_plan_request::{Analyze, explain::ExplainMode};
 use crate::connect::proto::analyze_plan_response::{self as answer, Result as Answer};
 use crate::connect::proto::{self, plan};
-use crate::connect::status::status;
 use crate::connect::{faces, types};
 use crate::error::{Error, Result};
 use crate::streaming::is_streaming;
@@ -29,7 +28,7 @@ impl ConnectService {
         Ok(proto::AnalyzePlanResponse {
             session_id: session.id.clone(),
             server_side_session_id: session.server_id.clone(),
-            result: Some(result.map_err(|error| status(&error))?),
+            result: Some(result.map_err(|error| session.errors.status(&error))?),
         })
     }
 }

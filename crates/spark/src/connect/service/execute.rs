@@ -1,5 +1,6 @@
 //! ExecutePlan and what belongs to it: queries, commands, reattaching, releasing, interrupting.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::compute::cast;
@@ -14,7 +15,8 @@ use tonic::Status;
 use tonic::codegen::BoxStream;
 
 use super::operation::Operation;
-use super::{ConnectService, Session, analysis_context, relation_of, show};
+use super::show::{self, Shown};
+use super::{ConnectService, Session, analysis_context, relation_of};
 use crate::connect::host::{AnalysisContext, PipelineReply, Purpose};
 use crate::connect::proto::execute_plan_response::{ArrowBatch, ResponseType, SqlCommandResult};
 use crate::connect::proto::{self, ExecutePlanResponse, command::CommandType, plan, relation::RelType};
@@ -38,12 +40,12 @@ impl ConnectService {
             return Ok(operation.responses(None));
         }
         let analysis = analysis_context(request.user_context.as_ref());
-        let operation = Operation::new(&session, request.operation_id, request.tags);
-        session.operations.lock().insert(operation.id.clone(), Arc::clone(&operation));
         let reattachable = request.request_options.iter().any(|option| {
             use proto::execute_plan_request::request_option::RequestOption;
             matches!(&option.request_option, Some(RequestOption::ReattachOptions(options)) if options.reattachable)
         });
+        let operation = Operation::new(&session, request.operation_id, request.tags, reattachable);
+        session.operations.lock().insert(operation.id.clone(), Arc::clone(&operation));
         let (worker, of) = (Arc::clone(&operation), Arc::clone(&session));
         operation.start(async move {
             let result = of.execute(&worker, request.plan, analysis.as_ref()).await;
@@ -143,18 +145,32 @@ impl Session {
         match &relation.rel_type {
             Some(RelType::ShowString(message)) => {
                 let rows = self.shown(&message.input, message.num_rows, analysis).await?;
-                let text = show::text(&rows, message.num_rows, message.truncate, message.vertical)?;
-                send_text(operation, "show_string", text).await
+                let what = Shown { rows: message.num_rows, truncate: message.truncate, tz: self.host.conf().time_zone };
+                send_text(operation, "show_string", show::text(&rows, what, message.vertical)?).await
             }
             Some(RelType::HtmlString(message)) => {
                 let rows = self.shown(&message.input, message.num_rows, analysis).await?;
-                send_text(operation, "html_string", show::html(&rows, message.num_rows, message.truncate)?).await
+                let what = Shown { rows: message.num_rows, truncate: message.truncate, tz: self.host.conf().time_zone };
+                send_text(operation, "html_string", show::html(&rows, what)?).await
+            }
+            Some(RelType::Tail(message)) => {
+                let plan = self.input_plan(&message.input, analysis).await?;
+                self.run_tail(operation, plan, usize::try_from(message.limit).unwrap_or(0)).await
             }
             _ => {
                 let plan = self.plan(relation, Purpose::Execute, analysis).await?;
                 self.run(operation, plan).await
             }
         }
+    }
+
+    async fn input_plan(
+        &self,
+        input: &Option<Box<proto::Relation>>,
+        analysis: Option<&AnalysisContext>,
+    ) -> Result<LogicalPlan> {
+        let input = input.as_deref().ok_or_else(|| Error::internal("a relation without its input"))?;
+        self.plan(input, Purpose::Execute, analysis).await
     }
 
     /// The rows that `show` prints, and one more if there are more.
@@ -164,13 +180,15 @@ impl Session {
         rows: i32,
         analysis: Option<&AnalysisContext>,
     ) -> Result<RecordBatch> {
-        let input = input.as_deref().ok_or_else(|| Error::internal("`show` without a relation"))?;
-        let plan = self.plan(input, Purpose::Execute, analysis).await?;
+        let plan = self.input_plan(input, analysis).await?;
         refuse_streams(&plan)?;
         let limit = usize::try_from(rows).unwrap_or(0).saturating_add(1);
         let frame = DataFrame::new(self.host.context().state(), plan).limit(0, Some(limit))?;
-        let schema = Arc::new(frame.schema().as_arrow().clone());
-        Ok(arrow::compute::concat_batches(&schema, &frame.collect().await?)?)
+        let schema = plain_schema(frame.schema().as_arrow());
+        let batches = frame.collect().await?;
+        let plain = batches.iter().map(|batch| plain_batch(batch, &schema)).collect::<Result<Vec<_>>>()?;
+        let nullable = plain.first().map_or_else(|| Arc::clone(&schema), RecordBatch::schema);
+        Ok(arrow::compute::concat_batches(&nullable, &plain)?)
     }
 
     async fn run(&self, operation: &Operation, plan: LogicalPlan) -> Result<()> {
@@ -187,6 +205,39 @@ impl Session {
             }
         }
         if !sent {
+            send_batch(operation, &RecordBatch::new_empty(schema), 0).await?;
+        }
+        Ok(())
+    }
+
+    /// The last `count` rows; no more than these and the batch being read are held.
+    async fn run_tail(&self, operation: &Operation, plan: LogicalPlan, count: usize) -> Result<()> {
+        refuse_streams(&plan)?;
+        let schema = plain_schema(plan.schema().as_arrow());
+        operation.push_schema(types::from_arrow_schema(&schema)?).await;
+        let mut stream = DataFrame::new(self.host.context().state(), plan).execute_stream().await?;
+        let mut kept: VecDeque<RecordBatch> = VecDeque::new();
+        let mut rows = 0;
+        while let Some(batch) = stream.try_next().await? {
+            rows += batch.num_rows();
+            kept.push_back(plain_batch(&batch, &schema)?);
+            while let Some(first) = kept.front()
+                && rows - first.num_rows() >= count
+            {
+                rows -= first.num_rows();
+                kept.pop_front();
+            }
+        }
+        let mut surplus = rows.saturating_sub(count);
+        let mut offset = 0;
+        for batch in kept.iter().filter(|batch| batch.num_rows() > 0) {
+            let skipped = surplus.min(batch.num_rows());
+            surplus -= skipped;
+            for part in split(&batch.slice(skipped, batch.num_rows() - skipped)) {
+                offset = send_batch(operation, &part, offset).await?;
+            }
+        }
+        if offset == 0 {
             send_batch(operation, &RecordBatch::new_empty(schema), 0).await?;
         }
         Ok(())

@@ -2,7 +2,9 @@
 
 mod analyze;
 mod artifact;
+mod error_store;
 mod execute;
+mod lifetime;
 mod operation;
 mod settings;
 mod show;
@@ -10,10 +12,12 @@ mod tree;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::Status;
 use tonic::codegen::http::HeaderMap;
@@ -26,7 +30,18 @@ use super::plan::plan_relation_with;
 use super::proto::{self, relation::RelType};
 use super::status::status;
 use crate::error::{Error, Kind, Result};
+use error_store::ErrorStore;
+pub use lifetime::Lifetimes;
 use operation::Operation;
+
+/// How the service treats its clients.
+#[derive(Debug, Clone, Default)]
+pub struct ServeOptions {
+    /// The token every request must carry; `None`: whoever reaches the listener is served.
+    pub token: Option<String>,
+    /// How long clients may be silent.
+    pub lifetimes: Lifetimes,
+}
 
 /// Serves Spark Connect on `listener` until `shutdown` is done; requests in progress are finished.
 ///
@@ -41,20 +56,44 @@ pub async fn serve(
     token: String,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<()> {
-    let service = ConnectService { host, token, sessions: Mutex::default() };
-    tonic::transport::Server::builder()
-        .tcp_nodelay(true)
-        .add_service(ConnectServer(Arc::new(service)))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown)
-        .await
-        .map_err(|error| Error::new(Kind::Unavailable, "the Spark Connect service failed").with_source(error))
+    let options = ServeOptions { token: Some(token), ..ServeOptions::default() };
+    serve_with(host, listener, options, shutdown).await
 }
+
+/// As [`serve`], with all options. After `shutdown` executions are cancelled, not waited for.
+///
+/// # Errors
+/// `Unavailable` if the listener fails.
+pub async fn serve_with(
+    host: Arc<dyn ConnectHost>,
+    listener: TcpListener,
+    options: ServeOptions,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<()> {
+    let service = Arc::new(ConnectService { host, token: options.token, sessions: Mutex::default() });
+    let stop = async {
+        shutdown.await;
+        service.cancel_all();
+    };
+    let server = tonic::transport::Server::builder()
+        .tcp_nodelay(true)
+        .add_service(ConnectServer(Arc::clone(&service)))
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop);
+    tokio::select! {
+        served = server => served
+            .map_err(|error| Error::new(Kind::Unavailable, "the Spark Connect service failed").with_source(error)),
+        () = service.keep_clean(options.lifetimes) => Ok(()),
+    }
+}
+
+/// A client's name of a session: the user and the id the client chose.
+type SessionKey = (String, String);
 
 /// What the service keeps for all clients.
 pub(super) struct ConnectService {
     host: Arc<dyn ConnectHost>,
-    token: String,
-    sessions: Mutex<HashMap<(String, String), Arc<Session>>>,
+    token: Option<String>,
+    sessions: Mutex<HashMap<SessionKey, Arc<Session>>>,
 }
 
 /// What the service keeps for one client.
@@ -67,6 +106,8 @@ struct Session {
     artifacts: Artifacts,
     views: Mutex<HashMap<String, proto::Relation>>,
     operations: Mutex<HashMap<String, Arc<Operation>>>,
+    errors: Arc<ErrorStore>,
+    used: Mutex<Instant>,
 }
 
 impl ConnectService {
@@ -74,7 +115,8 @@ impl ConnectService {
     pub fn authorize(&self, headers: &HeaderMap) -> Result<(), Status> {
         let given = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
         let given = given.strip_prefix("Bearer ").unwrap_or_default().as_bytes();
-        let expected = self.token.as_bytes();
+        let Some(token) = &self.token else { return Ok(()) };
+        let expected = token.as_bytes();
         let differing =
             given.iter().zip(expected).fold(given.len() ^ expected.len(), |all, (a, b)| all | usize::from(a ^ b));
         if differing == 0 { Ok(()) } else { Err(Status::unauthenticated("the token is missing or wrong")) }
@@ -84,6 +126,7 @@ impl ConnectService {
         let user = user.map(|user| user.user_id.clone()).unwrap_or_default();
         let key = (user, session_id.to_owned());
         if let Some(session) = self.sessions.lock().get(&key) {
+            *session.used.lock() = Instant::now();
             return Ok(Arc::clone(session));
         }
         let host = self.host.session(&key.0, session_id).await.map_err(|error| status(&error))?;
@@ -94,6 +137,8 @@ impl ConnectService {
             artifacts: Artifacts::default(),
             views: Mutex::default(),
             operations: Mutex::default(),
+            errors: Arc::default(),
+            used: Mutex::new(Instant::now()),
         };
         Ok(Arc::clone(self.sessions.lock().entry(key).or_insert_with(|| Arc::new(session))))
     }
@@ -103,33 +148,51 @@ impl ConnectService {
         request: proto::ReleaseSessionRequest,
     ) -> Result<proto::ReleaseSessionResponse, Status> {
         let user = request.user_context.map(|user| user.user_id).unwrap_or_default();
-        let session = self.sessions.lock().remove(&(user.clone(), request.session_id.clone()));
-        if let Some(session) = &session {
-            for operation in session.operations.lock().values() {
-                operation.cancel();
-            }
-            self.host.release(&user, &request.session_id).await;
-        }
+        let session = self.end_session(&(user, request.session_id.clone())).await;
         let server_side_session_id = session.map(|session| session.server_id.clone()).unwrap_or_default();
         Ok(proto::ReleaseSessionResponse { session_id: request.session_id, server_side_session_id })
     }
 
-    /// All there is to say about an error is in its status.
+    /// Forgets a session and stops what it runs.
+    async fn end_session(&self, key: &SessionKey) -> Option<Arc<Session>> {
+        let session = self.sessions.lock().remove(key)?;
+        for operation in session.operations.lock().values() {
+            operation.cancel();
+        }
+        self.host.release(&key.0, &key.1).await;
+        Some(session)
+    }
+
+    /// Stops whatever runs, so that no connection waits for it.
+    fn cancel_all(&self) {
+        for session in self.sessions.lock().values() {
+            for operation in session.operations.lock().values() {
+                operation.cancel();
+            }
+        }
+    }
+
     pub async fn fetch_error_details(
         &self,
         request: proto::FetchErrorDetailsRequest,
     ) -> Result<proto::FetchErrorDetailsResponse, Status> {
         let session = self.session(request.user_context.as_ref(), &request.session_id).await?;
+        let error = session.errors.take(&request.error_id);
         Ok(proto::FetchErrorDetailsResponse {
             session_id: session.id.clone(),
             server_side_session_id: session.server_id.clone(),
-            root_error_idx: None,
-            errors: Vec::new(),
+            root_error_idx: error.as_ref().map(|_| 0),
+            errors: error.into_iter().collect(),
         })
     }
 }
 
 impl Session {
+    /// How long ago the client was last heard of.
+    fn idle_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(*self.used.lock())
+    }
+
     /// The plan of a relation, with the session's views and artifacts in reach.
     async fn plan(
         &self,

@@ -2,17 +2,19 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use tonic::Status;
 use tonic::codegen::BoxStream;
 use uuid::Uuid;
 
 use super::Session;
+use super::error_store::ErrorStore;
 use crate::connect::proto::{self, ExecutePlanResponse, execute_plan_response::ResponseType};
-use crate::connect::status::status;
 use crate::error::{Error, Kind, Result};
 
 /// How many responses may wait for the client before the execution pauses.
@@ -22,11 +24,14 @@ const MAX_WAITING: usize = 16;
 pub(super) struct Operation {
     pub id: String,
     pub tags: Vec<String>,
+    /// Whether the client may go away and come back.
+    reattachable: bool,
     session_id: String,
     server_id: String,
     state: Mutex<State>,
     changed: watch::Sender<u64>,
     task: Mutex<Option<AbortHandle>>,
+    errors: Arc<ErrorStore>,
 }
 
 #[derive(Default)]
@@ -36,19 +41,25 @@ struct State {
     kept: VecDeque<ExecutePlanResponse>,
     /// The number after the last response the client was given.
     taken: usize,
+    /// How many streams of responses are open.
+    listeners: usize,
+    /// When the last of them went away.
+    detached: Option<Instant>,
     end: Option<Result<(), Status>>,
 }
 
 impl Operation {
-    pub fn new(session: &Session, id: Option<String>, tags: Vec<String>) -> Arc<Self> {
+    pub fn new(session: &Session, id: Option<String>, tags: Vec<String>, reattachable: bool) -> Arc<Self> {
         Arc::new(Self {
             id: id.unwrap_or_else(|| Uuid::new_v4().to_string()),
             tags,
+            reattachable,
             session_id: session.id.clone(),
             server_id: session.server_id.clone(),
             state: Mutex::default(),
             changed: watch::Sender::new(0),
             task: Mutex::new(None),
+            errors: Arc::clone(&session.errors),
         })
     }
 
@@ -60,7 +71,7 @@ impl Operation {
             if result.is_ok() {
                 operation.push(ResponseType::ResultComplete(Default::default())).await;
             }
-            operation.finish(result.map_err(|error| status(&error)));
+            operation.finish(result.map_err(|error| operation.errors.status(&error)));
         });
         *self.task.lock() = Some(task.abort_handle());
     }
@@ -115,7 +126,12 @@ impl Operation {
             task.abort();
         }
         let error = Error::new(Kind::Cancelled, "the operation was cancelled").with_condition("OPERATION_CANCELED");
-        self.finish(Err(status(&error)));
+        self.finish(Err(self.errors.status(&error)));
+    }
+
+    /// How long nobody has listened; `None` while somebody does.
+    pub fn detached_for(&self, now: Instant) -> Option<Duration> {
+        self.state.lock().detached.map(|since| now.saturating_duration_since(since))
     }
 
     /// Whether the execution has come to an end.
@@ -141,17 +157,17 @@ impl Operation {
                 .map_or(0, |position| position + 1);
             state.first + after
         };
-        let start = (Arc::clone(self), next, self.changed.subscribe(), false);
-        Box::pin(futures::stream::unfold(start, |(operation, mut next, mut changes, ended)| async move {
+        let start = (Listener::new(self), next, self.changed.subscribe(), false);
+        Box::pin(futures::stream::unfold(start, |(listener, mut next, mut changes, ended)| async move {
             if ended {
                 return None;
             }
             loop {
-                let found = operation.take(&mut next);
+                let found = listener.0.take(&mut next);
                 match found {
-                    Some(Ok(Some(response))) => return Some((Ok(response), (operation, next, changes, false))),
+                    Some(Ok(Some(response))) => return Some((Ok(response), (listener, next, changes, false))),
                     Some(Ok(None)) => return None,
-                    Some(Err(status)) => return Some((Err(status), (operation, next, changes, true))),
+                    Some(Err(status)) => return Some((Err(status), (listener, next, changes, true))),
                     None => changes.changed().await.ok()?,
                 }
             }
@@ -173,5 +189,35 @@ impl Operation {
         };
         self.notify();
         response.map(|response| Ok(Some(response)))
+    }
+}
+
+/// One open stream of responses.
+struct Listener(Arc<Operation>);
+
+impl Listener {
+    fn new(operation: &Arc<Operation>) -> Self {
+        let mut state = operation.state.lock();
+        state.listeners += 1;
+        state.detached = None;
+        drop(state);
+        Self(Arc::clone(operation))
+    }
+}
+
+impl Drop for Listener {
+    /// A client that cannot come back has no use for the rest.
+    fn drop(&mut self) {
+        let alone = {
+            let mut state = self.0.state.lock();
+            state.listeners -= 1;
+            if state.listeners == 0 {
+                state.detached = Some(Instant::now());
+            }
+            state.listeners == 0 && state.end.is_none()
+        };
+        if alone && !self.0.reattachable {
+            self.0.cancel();
+        }
     }
 }

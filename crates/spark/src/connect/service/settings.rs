@@ -4,7 +4,6 @@ use tonic::Status;
 
 use super::{ConnectService, Session};
 use crate::connect::proto::{self, KeyValue, config_request::operation::OpType};
-use crate::connect::status::status;
 use crate::error::{Error, Result};
 
 /// What the stock client asks for: how it encodes local data, infers schemas and shows errors.
@@ -49,7 +48,7 @@ impl ConnectService {
         Ok(proto::ConfigResponse {
             session_id: session.id.clone(),
             server_side_session_id: session.server_id.clone(),
-            pairs: pairs.map_err(|error| status(&error))?,
+            pairs: pairs.map_err(|error| session.errors.status(&error))?,
             warnings: Vec::new(),
         })
     }

@@ -2,20 +2,32 @@
 
 use std::fmt::Write as _;
 
-use arrow::datatypes::{DataType, Schema};
+use arrow::array::Array as _;
+use arrow::datatypes::Schema;
 use arrow::record_batch::RecordBatch;
-use arrow::util::display::{ArrayFormatter, DurationFormat, FormatOptions};
+use chrono_tz::Tz;
 
+use crate::cast::format::{Style, to_text};
 use crate::error::Result;
 
 /// Spark's narrowest column.
 const MIN_WIDTH: usize = 3;
 
-/// The first `rows` rows as Spark prints them; cells longer than `truncate` are cut (0: never).
-pub(super) fn text(batch: &RecordBatch, rows: i32, truncate: i32, vertical: bool) -> Result<String> {
-    let (shown, more) = cells(batch, rows, truncate)?;
+/// What part of the rows is shown, and how.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shown {
+    pub rows: i32,
+    /// Cells longer than this are cut; 0: never.
+    pub truncate: i32,
+    /// The session's time zone.
+    pub tz: Tz,
+}
+
+/// The first rows as Spark prints them, as a table or as one record below the other.
+pub(super) fn text(batch: &RecordBatch, what: Shown, vertical: bool) -> Result<String> {
+    let (shown, more) = cells(batch, what)?;
     let schema = batch.schema();
-    let mut text = if vertical { records(&schema, &shown) } else { table(&schema, &shown, truncate > 0) };
+    let mut text = if vertical { records(&schema, &shown) } else { table(&schema, &shown, what.truncate > 0) };
     if more {
         let count = shown.len();
         let _ = writeln!(text, "only showing top {count} row{}", if count == 1 { "" } else { "s" });
@@ -23,9 +35,9 @@ pub(super) fn text(batch: &RecordBatch, rows: i32, truncate: i32, vertical: bool
     Ok(text)
 }
 
-/// The first `rows` rows as an HTML table.
-pub(super) fn html(batch: &RecordBatch, rows: i32, truncate: i32) -> Result<String> {
-    let (shown, more) = cells(batch, rows, truncate)?;
+/// The first rows as an HTML table.
+pub(super) fn html(batch: &RecordBatch, what: Shown) -> Result<String> {
+    let (shown, more) = cells(batch, what)?;
     let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let mut text = "<table border='1'>\n<tr>".to_owned();
     for field in batch.schema().fields() {
@@ -47,33 +59,20 @@ pub(super) fn html(batch: &RecordBatch, rows: i32, truncate: i32) -> Result<Stri
 }
 
 /// The cells of the rows to show, and whether there are more rows.
-fn cells(batch: &RecordBatch, rows: i32, truncate: i32) -> Result<(Vec<Vec<String>>, bool)> {
-    let count = usize::try_from(rows).unwrap_or(0).min(batch.num_rows());
-    let options = FormatOptions::new()
-        .with_null("NULL")
-        .with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"))
-        .with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S%.f"))
-        .with_duration_format(DurationFormat::Pretty);
-    let formatters = batch
-        .columns()
-        .iter()
-        .map(|column| ArrayFormatter::try_new(column, &options))
-        .collect::<Result<Vec<_>, _>>()?;
-    let limit = usize::try_from(truncate).unwrap_or(0);
+fn cells(batch: &RecordBatch, what: Shown) -> Result<(Vec<Vec<String>>, bool)> {
+    let count = usize::try_from(what.rows).unwrap_or(0).min(batch.num_rows());
+    let columns =
+        batch.columns().iter().map(|column| to_text(column, what.tz, Style::Shown)).collect::<Result<Vec<_>>>()?;
+    let limit = usize::try_from(what.truncate).unwrap_or(0);
     let mut shown = Vec::with_capacity(count);
     for row in 0..count {
-        let cells = formatters.iter().zip(batch.columns()).map(|(formatter, column)| {
-            let cell = nested(column.data_type(), formatter.value(row).to_string());
-            cut(cell.replace('\n', "\\n").replace('\t', "\\t"), limit)
+        let cells = columns.iter().map(|column| {
+            let cell = if column.is_null(row) { "NULL" } else { column.value(row) };
+            cut(cell.replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t"), limit)
         });
         shown.push(cells.collect());
     }
     Ok((shown, batch.num_rows() > count))
-}
-
-/// Spark writes structs and maps with braces and arrows.
-fn nested(data_type: &DataType, text: String) -> String {
-    if data_type.is_nested() { text.replace(": ", " -> ") } else { text }
 }
 
 fn cut(text: String, limit: usize) -> String {
@@ -144,7 +143,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{Int32Array, StringArray};
-    use arrow::datatypes::Field;
+    use arrow::datatypes::{DataType, Field};
 
     use super::*;
 
@@ -154,6 +153,10 @@ mod tests {
         let ids = Int32Array::from(vec![1, 2]);
         let names = StringArray::from(vec![Some("a rather long name of twenty"), None]);
         RecordBatch::try_new(Arc::new(schema), vec![Arc::new(ids), Arc::new(names)]).unwrap()
+    }
+
+    fn shown(rows: i32, truncate: i32) -> Shown {
+        Shown { rows, truncate, tz: Tz::UTC }
     }
 
     #[test]
@@ -166,16 +169,16 @@ mod tests {
 |  2|                NULL|
 +---+--------------------+
 ";
-        assert_eq!(text(&batch(), 20, 20, false).unwrap(), expected);
+        assert_eq!(text(&batch(), shown(20, 20), false).unwrap(), expected);
     }
 
     #[test]
     fn more_rows_are_mentioned() {
-        assert!(text(&batch(), 1, 20, false).unwrap().ends_with("only showing top 1 row\n"));
+        assert!(text(&batch(), shown(1, 20), false).unwrap().ends_with("only showing top 1 row\n"));
     }
 
     #[test]
     fn records_are_printed_one_below_the_other() {
-        assert!(text(&batch(), 1, 0, true).unwrap().starts_with("-RECORD 0"));
+        assert!(text(&batch(), shown(1, 0), true).unwrap().starts_with("-RECORD 0"));
     }
 }
