@@ -13,6 +13,7 @@ mod format;
 mod graph;
 mod logging;
 mod output;
+mod panics;
 mod signals;
 
 use std::process::ExitCode;
@@ -28,6 +29,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     logging::init();
+    panics::init();
     let output = Output::standard(cli.global.color, cli.global.verbosity());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("deltaworks").build() {
         Ok(runtime) => runtime,

@@ -7,6 +7,9 @@ use deltaworks_spark::error::{Error, Kind};
 
 /// Classifies an error of delta-rs.
 pub(crate) fn from_delta(error: DeltaTableError) -> Error {
+    if let Some(refused) = refused_by_storage(&error) {
+        return refused.with_source(error);
+    }
     match error {
         DeltaTableError::Transaction { source } => from_transaction(source),
         DeltaTableError::VersionAlreadyExists(version) => {
@@ -38,6 +41,40 @@ fn kind_of(error: &DeltaTableError) -> Kind {
         DeltaTableError::Io { .. } => Kind::Unavailable,
         _ => Kind::Internal,
     }
+}
+
+/// What the operating system said, where storage is full or closed: libraries wrap it under other names.
+fn refused_by_storage(error: &(dyn std::error::Error + 'static)) -> Option<Error> {
+    use std::io::ErrorKind;
+    let io = std::iter::successors(Some(error), |error| error.source())
+        .find_map(|error| error.downcast_ref::<std::io::Error>())?;
+    let (problem, help) = match io.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            ("storage is full", "Free space and run again: nothing of what was being written is visible.")
+        }
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            ("storage refuses access", "Check who owns the folder of the table and that it can be written.")
+        }
+        _ => return None,
+    };
+    Some(Error::new(Kind::Unavailable, format!("{problem}: {io}")).with_help(help))
+}
+
+/// The log of the table at `location` cannot be read.
+pub(crate) fn while_opening(error: DeltaTableError, location: &impl std::fmt::Display) -> Error {
+    let damaged = matches!(
+        error,
+        DeltaTableError::InvalidJsonLog { .. } | DeltaTableError::KernelError(_) | DeltaTableError::InvalidData { .. }
+    );
+    if !damaged || refused_by_storage(&error).is_some() {
+        return from_delta(error).context(format!("while opening the table at `{location}`"));
+    }
+    Error::data(format!("the Delta log of the table at `{location}` cannot be read: {}", one_line(&error)))
+        .with_condition("DELTA_STATE_RECOVER_ERROR")
+        .with_help(
+            "Restore the files of its `_delta_log`, or remove the table's folder to have the table computed anew.",
+        )
+        .with_source(error)
 }
 
 fn kind_of_store(error: &ObjectStoreError) -> Kind {

@@ -17,7 +17,7 @@ use futures::TryStreamExt as _;
 use url::Url;
 
 use crate::definition::{CLUSTERING_PROPERTY, TableDefinition};
-use crate::error::from_delta;
+use crate::error::{from_delta, while_opening};
 use crate::lake::Lake;
 use crate::{location, metadata, schema};
 
@@ -53,7 +53,7 @@ impl Table {
         match loaded {
             Ok(()) => Self::new(inner, lake, location).map(Some),
             Err(_) if !inner.verify_deltatable_existence().await.map_err(from_delta)? => Ok(None),
-            Err(error) => Err(from_delta(error).context(format!("while opening the table at `{location}`"))),
+            Err(error) => Err(while_opening(error, location)),
         }
     }
 

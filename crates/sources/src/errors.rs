@@ -67,11 +67,19 @@ pub(crate) fn malformed_record(file: &str, record: &str) -> Error {
         .with_help("Set `mode` to PERMISSIVE to keep such records as NULL.")
 }
 
-/// No files to infer a schema from.
-pub(crate) fn cannot_infer(format: &str, paths: &[String]) -> Error {
-    Error::user(format!("unable to infer a schema for {format}: no files in {}", names(paths)))
-        .with_condition("UNABLE_TO_INFER_SCHEMA")
-        .with_help("Specify the schema, or put at least one file there.")
+/// There is no data to infer a schema from.
+pub(crate) fn cannot_infer(format: &str, paths: &[String], auto_loader: bool) -> Error {
+    let condition = if auto_loader { "CF_EMPTY_DIR_FOR_SCHEMA_INFERENCE" } else { "UNABLE_TO_INFER_SCHEMA" };
+    let help = match (auto_loader, format) {
+        (true, "json" | "csv") => {
+            "Put a file with at least one record there, or give columns by `schemaHints` or `schema`."
+        }
+        (true, _) => "Put at least one file there, or give a schema.",
+        (false, _) => "Give the schema, or put a file with at least one record there.",
+    };
+    Error::user(format!("cannot infer a schema for {format}: there is no data in {}", names(paths)))
+        .with_condition(condition)
+        .with_help(help)
 }
 
 /// Whether storage says that an object does not exist.

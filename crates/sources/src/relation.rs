@@ -300,14 +300,15 @@ impl Resolver<'_> {
                 .with_help("Give it by `.schema(...)`, or read with format `cloudFiles`, which infers schemas."));
         }
         let paths = self.read.paths;
+        let auto_loader = self.read.reader != Reader::Plain;
         let files = self.listing().await?;
         let sample = &files[..files.len().min(sample_files)];
         if sample.is_empty() {
-            return Err(cannot_infer(format.name(), paths));
+            return Err(cannot_infer(format.name(), paths, auto_loader));
         }
         let data = built.infer(sample, inference).await?;
         if data.fields.is_empty() {
-            return Err(cannot_infer(format.name(), paths));
+            return Err(cannot_infer(format.name(), paths, auto_loader));
         }
         let partition = self.partition(inference.typed, parser).await?;
         Ok(StoredSchema { data: without_void(data), partition })

@@ -52,14 +52,33 @@ fn classify_shared(error: &DataFusionError) -> Error {
         }
         return copy;
     }
+    if let Some(known) = unreadable_file(&text(error)) {
+        return known;
+    }
     let (kind, condition) = classification(error);
     name(Error::new(kind, text(error)), condition)
 }
 
 fn classify(error: DataFusionError) -> Error {
-    let (kind, condition) = classification(&error);
     let message = text(&error);
+    if let Some(known) = unreadable_file(&message) {
+        return known.with_source(error);
+    }
+    let (kind, condition) = classification(&error);
     name(Error::new(kind, message).with_source(error), condition)
+}
+
+/// A data file that a table names and that cannot be read. The Parquet reader keeps the cause as text only.
+fn unreadable_file(message: &str) -> Option<Error> {
+    let (_, failure) = message.split_once("Failed to fetch metadata for file ")?;
+    let (file, why) = failure.split_once(": ")?;
+    let missing = why.contains(" not found");
+    let (condition, problem) = match missing {
+        true => ("FAILED_READ_FILE.FILE_NOT_EXIST", format!("data file `{file}` does not exist")),
+        false => ("FAILED_READ_FILE.NO_HINT", format!("data file `{file}` cannot be read: {why}")),
+    };
+    let help = "The table's log names it. Restore the file, or clear and recompute the table by a full refresh.";
+    Some(Error::data(problem).with_condition(condition).with_help(help))
 }
 
 fn name(error: Error, condition: Option<&str>) -> Error {

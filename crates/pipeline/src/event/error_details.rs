@@ -55,15 +55,21 @@ impl From<&Error> for ErrorDetails {
         exceptions.extend(error.diagnostics().iter().map(|each| Exception::from_parts(error.kind(), each)));
         let mut cause = error.source();
         while let Some(current) = cause {
-            exceptions.push(Exception {
-                class_name: "Cause".to_owned(),
-                message: current.to_string(),
-                stack: Vec::new(),
-            });
+            let message = without_backtrace(&current.to_string()).to_owned();
+            // Most errors of libraries repeat their cause: one that adds nothing is left out.
+            if !exceptions.iter().any(|known| known.message.contains(&message)) {
+                exceptions.push(Exception { class_name: "Cause".to_owned(), message, stack: Vec::new() });
+            }
             cause = current.source();
         }
         Self { fatal, exceptions }
     }
+}
+
+/// The text before a backtrace, which some libraries print along with their errors.
+fn without_backtrace(message: &str) -> &str {
+    let end = message.find("\n   0: ").unwrap_or(message.len());
+    message[..end].trim_end()
 }
 
 impl Exception {

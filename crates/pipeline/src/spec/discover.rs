@@ -105,9 +105,10 @@ fn in_folder(folder: &Path) -> Result<Option<SpecSource>> {
     }
 }
 
-/// Whether a JSON file of a common name is about a pipeline.
+/// Whether a JSON file is about a pipeline: its name says so, or, where it is a common one, its contents.
 fn looks_like_settings(path: &Path) -> bool {
-    std::fs::read_to_string(path).is_ok_and(|text| text.contains("\"libraries\""))
+    path.file_name().is_some_and(|name| name != "settings.json")
+        || std::fs::read_to_string(path).is_ok_and(|text| text.contains("\"libraries\""))
 }
 
 fn from_file(path: PathBuf) -> Result<SpecSource> {

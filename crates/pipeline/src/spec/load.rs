@@ -170,8 +170,12 @@ impl Draft {
         ];
         for (field, inner, kind) in fields {
             let Some(entry) = item.get(field) else { continue };
-            let path = entry.get(inner).or_else(|| Some(entry).filter(|e| e.text().is_some())).and_then(Node::text);
-            let path = path.ok_or_else(|| {
+            let path = entry.get(inner).or_else(|| Some(entry).filter(|e| e.text().is_some()));
+            if let Some(other) = path.filter(|path| path.text().is_none()) {
+                let problem = format!("`{inner}` of library `{field}` must be a text, but is {}", other.type_name());
+                return Err(Error::user(problem).with_condition("PIPELINE_SPEC_INVALID_FIELD").at(other.location()));
+            }
+            let path = path.and_then(Node::text).ok_or_else(|| {
                 Error::user(format!("library `{field}` lacks `{inner}`"))
                     .with_condition("PIPELINE_SPEC_MISSING_REQUIRED_FIELD")
                     .at(entry.location())

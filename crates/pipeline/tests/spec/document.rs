@@ -1,5 +1,7 @@
 //! A specification as data.
 
+use crate::input;
+
 /// One specification file.
 #[derive(Debug)]
 pub struct Document {
@@ -14,10 +16,10 @@ pub struct Document {
 /// A file to write below the pipeline's folder.
 #[derive(Debug, Clone)]
 pub struct File {
-    /// Relative path.
+    /// Relative path. One that ends with `/` is an empty folder.
     pub path: String,
-    /// Content.
-    pub text: String,
+    /// Content; `None` for a file to delete.
+    pub content: Option<Vec<u8>>,
 }
 
 /// New files, then an update, then what must hold.
@@ -66,9 +68,10 @@ impl Document {
     }
 
     fn block(&mut self, info: &str, body: &[&str]) {
-        let text = || body.iter().map(|line| format!("{line}\n")).collect::<String>();
         if let Some(path) = attribute(info, "file") {
-            let file = File { path, text: text() };
+            let text: String = body.iter().map(|line| format!("{line}\n")).collect();
+            let content = (text.trim() != "(deleted)").then(|| input::encode(info, &text));
+            let file = File { path, content };
             match self.steps.last_mut() {
                 Some(step) => step.files.push(file),
                 None => self.files.push(file),
@@ -100,7 +103,8 @@ impl Step {
     }
 }
 
-fn attribute(info: &str, key: &str) -> Option<String> {
+/// The value of `key=value` in an info string.
+pub fn attribute(info: &str, key: &str) -> Option<String> {
     info.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('=')).map(str::to_owned)
 }
 

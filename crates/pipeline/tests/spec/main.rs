@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 mod document;
+mod input;
 mod run;
 
 use std::path::{Path, PathBuf};

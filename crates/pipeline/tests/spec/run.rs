@@ -81,11 +81,13 @@ pub async fn run(document: &Document, mode: Mode) -> Outcome<()> {
 
 fn write(folder: &Path, file: &File) {
     let path = folder.join(&file.path);
+    if file.path.ends_with('/') {
+        return std::fs::create_dir_all(path).expect("a folder");
+    }
     std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
-    if file.text.trim() == "(deleted)" {
-        std::fs::remove_file(path).expect("the file to delete");
-    } else {
-        std::fs::write(path, &file.text).expect("a writable file");
+    match &file.content {
+        Some(content) => std::fs::write(path, content).expect("a writable file"),
+        None => std::fs::remove_file(path).expect("the file to delete"),
     }
 }
 

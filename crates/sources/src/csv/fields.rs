@@ -1,7 +1,8 @@
 //! Cuts CSV text into records and cells.
 //!
-//! A quote that is not closed properly ends at the next delimiter (`STOP_AT_DELIMITER`): the cell is then the
-//! text as it stands, quotes included.
+//! A quote inside a quoted cell that neither ends nor is escaped makes the cell an unquoted one
+//! (`STOP_AT_DELIMITER`): it is the text as it stands up to the next delimiter, quotes included. A quote that
+//! is never closed takes the rest of the record.
 
 use deltaworks_spark::Result;
 
@@ -98,11 +99,8 @@ impl Syntax {
                 first += 1;
             }
         }
-        if self.quote != 0
-            && bytes.get(first) == Some(&self.quote)
-            && let Some(end) = self.quoted(text, first + 1, lines, cells)
-        {
-            return end;
+        if self.quote != 0 && bytes.get(first) == Some(&self.quote) {
+            return self.quoted(text, first + 1, lines, cells);
         }
         let mut end = first;
         while !self.ends(bytes, end, lines) {
@@ -113,13 +111,16 @@ impl Syntax {
         end
     }
 
-    /// A cell after its opening quote. `None`: it is not closed before a delimiter.
-    fn quoted(&self, text: &str, start: usize, lines: bool, cells: &mut Cells) -> Option<usize> {
+    /// A cell after its opening quote.
+    fn quoted(&self, text: &str, start: usize, lines: bool, cells: &mut Cells) -> usize {
         let bytes = text.as_bytes();
         let mut value = Vec::new();
         let mut at = start;
         loop {
-            let byte = *bytes.get(at)?;
+            let Some(&byte) = bytes.get(at) else {
+                cells.push_quoted(&String::from_utf8_lossy(&value));
+                return at;
+            };
             let next = bytes.get(at + 1).copied();
             if byte == self.escape && self.escape != 0 && self.escape != self.quote && next == Some(self.quote) {
                 value.push(self.quote);
@@ -140,14 +141,24 @@ impl Syntax {
                     end += 1;
                 }
                 if self.ends(bytes, end, lines) {
-                    cells.push_quoted(std::str::from_utf8(&value).ok()?);
-                    return Some(end);
+                    cells.push_quoted(&String::from_utf8_lossy(&value));
+                    return end;
                 }
-                // A quote inside: it belongs to the value.
-                value.push(byte);
-                at += 1;
+                return self.unquoted_after_all(text, at, &value, lines, cells);
             }
         }
+    }
+
+    /// A cell whose quotes turn out to be part of its text: `value` was read after the opening one, and the one
+    /// at `at` does not end it.
+    fn unquoted_after_all(&self, text: &str, at: usize, value: &[u8], lines: bool, cells: &mut Cells) -> usize {
+        let mut end = at;
+        while !self.ends(text.as_bytes(), end, lines) {
+            end += 1;
+        }
+        let cell = format!("{}{}{}", char::from(self.quote), String::from_utf8_lossy(value), &text[at..end]);
+        cells.push(if self.trim_end { cell.trim_end_matches([' ', '\t']) } else { &cell });
+        end
     }
 }
 

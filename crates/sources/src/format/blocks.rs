@@ -119,6 +119,14 @@ impl Blocks {
         let first = self.at_file_start();
         let bytes =
             if self.layout.splittable(&self.task.file) { self.next_lines().await? } else { self.whole().await? };
+        if first
+            && self.layout.encoding == encoding_rs::UTF_8
+            && let Some((marked, _)) = bytes.as_deref().and_then(Encoding::for_bom)
+            && marked != encoding_rs::UTF_8
+        {
+            let why = format!("its byte order mark says {}, but it is read as UTF-8", marked.name());
+            return Err(corrupt_file(&self.task.file.url, why).with_help("Set option `encoding` to `UTF-16`."));
+        }
         Ok(bytes.map(|bytes| self.text(bytes, first)))
     }
 
