@@ -20,6 +20,8 @@ import warnings
 # The options of Spark's own build for its Connect client, and an end at the first difference.
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL | doctest.FAIL_FAST
 SHOWN = 3_000
+# What examples set and would have put back, had they come to their end.
+SETTINGS = ["spark.sql.session.timeZone", "spark.sql.ansi.enabled", "spark.sql.mapKeyDedupPolicy"]
 
 
 class TooSlow(BaseException):
@@ -96,6 +98,10 @@ def main() -> None:
             runner.cause = f"the example ends the process: {error}"
         finally:
             signal.alarm(0)
+        if runner.cause:
+            for setting in SETTINGS:
+                with contextlib.suppress(Exception):
+                    globs["spark"].conf.unset(setting)
         status = "failed" if runner.cause else "passed"
         tell(event="done", name=name, status=status, cause=runner.cause, detail=runner.detail)
     tell(event="end")

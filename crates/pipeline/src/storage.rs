@@ -49,6 +49,40 @@ impl Storage {
         directory_url(&path)
     }
 
+    /// The namespace whose tables lie in `tables`.
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// The folder of the catalogs.
+    pub fn catalogs(&self) -> PathBuf {
+        self.root.join("catalogs")
+    }
+
+    /// The folder of a catalog, whose folders are schemas.
+    pub fn catalog(&self, catalog: &str) -> Result<PathBuf> {
+        Ok(self.catalogs().join(component(catalog)?))
+    }
+
+    /// The folder of a schema, whose folders are tables.
+    pub fn schema(&self, catalog: &str, schema: &str) -> Result<PathBuf> {
+        let own = &self.namespace;
+        if own.catalog.eq_ignore_ascii_case(catalog) && own.schema.eq_ignore_ascii_case(schema) {
+            return Ok(self.root.join("tables"));
+        }
+        Ok(self.catalog(catalog)?.join(component(schema)?))
+    }
+
+    /// The folder of the views that clients have created in a schema.
+    pub fn views(&self, catalog: &str, schema: &str) -> Result<PathBuf> {
+        Ok(self.root.join("views").join(component(catalog)?).join(component(schema)?))
+    }
+
+    /// The file of such a view.
+    pub fn view(&self, name: &DatasetName) -> Result<PathBuf> {
+        Ok(self.views(&name.catalog, &name.schema)?.join(format!("{}.json", component(&name.name)?)))
+    }
+
     /// Where a flow keeps the progress of its batches, its state and its ledgers.
     pub fn checkpoint(&self, flow: &DatasetName, target: &DatasetName) -> Result<PathBuf> {
         let mut path = self.root.join("checkpoints");

@@ -46,6 +46,11 @@ impl SparkConf {
         Ok(())
     }
 
+    /// `spark.sql.mapKeyDedupPolicy`: whether of equal keys of a map the last one counts; an error otherwise.
+    pub fn last_map_key_wins(&self) -> bool {
+        self.all.get("spark.sql.mapKeyDedupPolicy").is_some_and(|policy| policy.eq_ignore_ascii_case("LAST_WIN"))
+    }
+
     /// Puts one key back to what it is in `defaults`.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! [`relation::RelationResolver`] that the caller passes in.
 
 pub mod cast;
+pub mod catalog;
 pub mod coercion;
 pub mod conf;
 pub mod connect;

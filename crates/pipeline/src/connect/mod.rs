@@ -3,7 +3,11 @@
 //! The service itself is `spark::connect::service`; this module says what sessions there are ([`CatalogHost`])
 //! and what their queries read.
 
+mod catalog;
+mod files;
+mod lines;
 mod session;
+mod views;
 
 use std::sync::Arc;
 

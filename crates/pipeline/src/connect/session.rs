@@ -5,19 +5,24 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
+use deltaworks_spark::catalog::Catalog;
 use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::connect::host::{AnalysisContext, ConnectSession, PipelineReply, Purpose};
 use deltaworks_spark::connect::proto;
-use deltaworks_spark::relation::{RelationRequest, RelationResolver};
-use deltaworks_spark::{Error, Result};
+use deltaworks_spark::diagnostic::SourceLocation;
+use deltaworks_spark::relation::{RelationRequest, RelationResolver, UnresolvedRelation};
+use deltaworks_spark::{Error, Result, sql};
 use parking_lot::Mutex;
 
+use super::catalog::StoredCatalog;
+use super::views::{self, StoredView};
 use crate::definitions::Definitions;
 use crate::graph::{Environment, plan_partial};
 
 /// A session over stored tables and files.
 pub(super) struct CatalogSession {
     environment: Arc<Environment>,
+    catalog: Arc<StoredCatalog>,
     defaults: SparkConf,
     state: Mutex<State>,
 }
@@ -33,7 +38,8 @@ impl CatalogSession {
     pub(super) fn new(environment: Arc<Environment>, defaults: SparkConf) -> Result<Self> {
         let context = environment.sessions.context(&defaults)?;
         let state = Mutex::new(State { conf: defaults.clone(), context });
-        Ok(Self { environment, defaults, state })
+        let catalog = Arc::new(StoredCatalog::new(Arc::clone(&environment)));
+        Ok(Self { environment, catalog, defaults, state })
     }
 
     fn change(&self, change: impl FnOnce(&mut SparkConf) -> Result<()>) -> Result<()> {
@@ -54,7 +60,11 @@ impl ConnectSession for CatalogSession {
     }
 
     fn resolver(&self, _purpose: Purpose, _analysis: Option<&AnalysisContext>) -> Arc<dyn RelationResolver> {
-        Arc::new(StoredRelations(Arc::clone(&self.environment)))
+        Arc::new(StoredRelations { environment: self.catalog.environment(), context: self.context(), depth: 0 })
+    }
+
+    fn catalog(&self) -> Option<Arc<dyn Catalog>> {
+        Some(Arc::clone(&self.catalog) as Arc<dyn Catalog>)
     }
 
     fn conf(&self) -> SparkConf {
@@ -75,12 +85,39 @@ impl ConnectSession for CatalogSession {
     }
 }
 
+/// How deep views may stand on views.
+const MAX_VIEW_DEPTH: usize = 100;
+
 /// What is stored in the pipeline's catalog now, and files.
-struct StoredRelations(Arc<Environment>);
+struct StoredRelations {
+    environment: Arc<Environment>,
+    context: SessionContext,
+    depth: usize,
+}
+
+impl StoredRelations {
+    /// The plan of a stored view's query, which means what it meant where the view was created.
+    async fn view(&self, view: &StoredView) -> Result<LogicalPlan> {
+        if self.depth == MAX_VIEW_DEPTH {
+            return Err(Error::user(format!("view `{}` stands on more than {MAX_VIEW_DEPTH} others", view.name))
+                .with_condition("VIEW_EXCEED_MAX_NESTED_DEPTH"));
+        }
+        let environment = Environment { namespace: view.namespace(), ..self.environment.as_ref().clone() };
+        let inner = Self { environment: Arc::new(environment), context: self.context.clone(), depth: self.depth + 1 };
+        let query = sql::parse_query(&view.query, &SourceLocation::new(view.name.as_str(), 1, 1))?;
+        sql::plan_query(&self.context, &query, &inner).await
+    }
+}
 
 #[async_trait]
 impl RelationResolver for StoredRelations {
     async fn resolve(&self, request: &RelationRequest) -> Result<LogicalPlan> {
-        plan_partial(request, &Definitions::default(), &self.0).await
+        if let UnresolvedRelation::Table { name, .. } = &request.relation
+            && let Some(name) = views::complete(name, &self.environment.namespace)
+            && let Some(view) = views::read(&self.environment.storage, &name)?
+        {
+            return self.view(&view).await;
+        }
+        plan_partial(request, &Definitions::default(), &self.environment).await
     }
 }

@@ -28,7 +28,7 @@ use crate::spec::PathMappings;
 use crate::storage::Storage;
 
 /// What resolution needs to know of the pipeline.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Environment {
     /// The pipeline's id.
     pub pipeline_id: String,

@@ -27,8 +27,8 @@ mod retry;
 mod scheduler;
 pub mod selection;
 mod streaming;
-mod target;
-mod write;
+pub(crate) mod target;
+pub(crate) mod write;
 
 pub use describe::describe;
 pub use flow::FlowRun;

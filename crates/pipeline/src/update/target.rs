@@ -16,7 +16,7 @@ use crate::graph::ResolvedOutput;
 /// The table property that says what a table is to its pipeline.
 const KIND: &str = "deltaworks.datasetType";
 /// The table property that says which pipeline owns a table.
-const PIPELINE_ID: &str = "pipelines.pipelineId";
+pub(crate) const PIPELINE_ID: &str = "pipelines.pipelineId";
 
 /// Opens the table of `output`, created or brought up to date with its definition.
 ///

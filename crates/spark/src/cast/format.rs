@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
 use arrow::datatypes::{
-    DataType, DurationMicrosecondType, Float32Type, Float64Type, Int32Type, Int64Type, IntervalUnit,
-    IntervalYearMonthType,
+    DataType, DurationMicrosecondType, Float32Type, Float64Type, Int32Type, Int64Type, IntervalMonthDayNano,
+    IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType,
 };
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono_tz::Tz;
@@ -27,7 +27,7 @@ pub(crate) fn to_text(array: &ArrayRef, tz: Tz, style: Style) -> Result<StringAr
     let mut builder = StringBuilder::with_capacity(array.len(), array.len() * 12);
     let writer = Writer::new(array, tz)?;
     for row in 0..array.len() {
-        if array.is_null(row) {
+        if array.is_null(row) || *array.data_type() == DataType::Null {
             builder.append_null();
         } else {
             writer.write(row, style, &mut builder);
@@ -46,6 +46,7 @@ enum Writer<'a> {
     Timestamp(&'a [i64], Tz),
     YearMonth(&'a [i32]),
     DayTime(&'a [i64]),
+    Calendar(&'a [IntervalMonthDayNano]),
     Text(&'a StringArray),
     Binary(&'a arrow::array::BinaryArray),
     List(&'a arrow::array::ListArray, Box<Writer<'a>>),
@@ -69,6 +70,9 @@ impl<'a> Writer<'a> {
                 Self::YearMonth(array.as_primitive::<IntervalYearMonthType>().values())
             }
             DataType::Duration(_) => Self::DayTime(array.as_primitive::<DurationMicrosecondType>().values()),
+            DataType::Interval(IntervalUnit::MonthDayNano) => {
+                Self::Calendar(array.as_primitive::<IntervalMonthDayNanoType>().values())
+            }
             DataType::Utf8 => Self::Text(array.as_string()),
             DataType::Binary => Self::Binary(array.as_binary()),
             DataType::List(_) => {
@@ -97,6 +101,7 @@ impl<'a> Writer<'a> {
             Self::Timestamp(values, tz) => write_timestamp(out, calendar::to_local(values[row], *tz)),
             Self::YearMonth(values) => write_year_month(out, values[row]),
             Self::DayTime(values) => write_day_time(out, values[row]),
+            Self::Calendar(values) => write_calendar(out, values[row]),
             Self::Text(array) => out.write_str(array.value(row)),
             Self::Binary(array) if style == Style::Shown => write_hex(out, array.value(row)),
             Self::Binary(array) => out.write_str(&String::from_utf8_lossy(array.value(row))),
@@ -222,6 +227,31 @@ fn write_day_time(out: &mut impl Write, micros: i64) -> std::fmt::Result {
     write!(out, "INTERVAL '{sign}{days} {:02}:{:02}:{:02}", time / HOUR, time / MINUTE % 60, time / SECOND % 60)?;
     write_fraction(out, time % SECOND)?;
     out.write_str("' DAY TO SECOND")
+}
+
+/// `1 years 2 months 3 days 4 hours 5 minutes 6.5 seconds`, without what is zero.
+fn write_calendar(out: &mut impl Write, interval: IntervalMonthDayNano) -> std::fmt::Result {
+    let micros = interval.nanoseconds / 1_000;
+    let (months, seconds) = (interval.months, micros % MINUTE);
+    let parts = [
+        (i64::from(months / 12), "years"),
+        (i64::from(months % 12), "months"),
+        (i64::from(interval.days), "days"),
+        (micros / HOUR, "hours"),
+        (micros % HOUR / MINUTE, "minutes"),
+    ];
+    let mut blank = "";
+    for (number, unit) in parts.into_iter().filter(|(number, _)| *number != 0) {
+        write!(out, "{blank}{number} {unit}")?;
+        blank = " ";
+    }
+    if seconds != 0 || blank.is_empty() {
+        let sign = if seconds < 0 { "-" } else { "" };
+        write!(out, "{blank}{sign}{}", seconds.abs() / SECOND)?;
+        write_fraction(out, seconds.abs() % SECOND)?;
+        out.write_str(" seconds")?;
+    }
+    Ok(())
 }
 
 /// A double as Java's `Double.toString` writes it.

@@ -239,6 +239,38 @@ impl Zone {
     }
 }
 
+/// The region of one of Java's three-letter ids.
+fn short_id(text: &str) -> Option<&'static str> {
+    const IDS: [(&str, &str); 25] = [
+        ("ACT", "Australia/Darwin"),
+        ("AET", "Australia/Sydney"),
+        ("AGT", "America/Argentina/Buenos_Aires"),
+        ("ART", "Africa/Cairo"),
+        ("AST", "America/Anchorage"),
+        ("BET", "America/Sao_Paulo"),
+        ("BST", "Asia/Dhaka"),
+        ("CAT", "Africa/Harare"),
+        ("CNT", "America/St_Johns"),
+        ("CST", "America/Chicago"),
+        ("CTT", "Asia/Shanghai"),
+        ("EAT", "Africa/Addis_Ababa"),
+        ("ECT", "Europe/Paris"),
+        ("IET", "America/Indiana/Indianapolis"),
+        ("IST", "Asia/Kolkata"),
+        ("JST", "Asia/Tokyo"),
+        ("MIT", "Pacific/Apia"),
+        ("NET", "Asia/Yerevan"),
+        ("NST", "Pacific/Auckland"),
+        ("PLT", "Asia/Karachi"),
+        ("PNT", "America/Phoenix"),
+        ("PRT", "America/Puerto_Rico"),
+        ("PST", "America/Los_Angeles"),
+        ("SST", "Pacific/Guadalcanal"),
+        ("VST", "Asia/Ho_Chi_Minh"),
+    ];
+    IDS.iter().find(|(id, _)| *id == text).map(|(_, region)| *region)
+}
+
 /// A zone: `Z`, `+1`, `+01:00`, `+0100`, `UTC+1`, `Europe/Berlin`.
 pub(crate) fn zone(text: &str) -> Option<Zone> {
     if text.eq_ignore_ascii_case("z") {
@@ -251,7 +283,7 @@ pub(crate) fn zone(text: &str) -> Option<Zone> {
     let sign = match rest.as_bytes()[0] {
         b'+' => 1,
         b'-' => -1,
-        _ => return text.parse().ok().map(Zone::Region),
+        _ => return short_id(text).unwrap_or(text).parse().ok().map(Zone::Region),
     };
     let body = &rest.as_bytes()[1..];
     let mut scanner = Scanner(body);

@@ -87,7 +87,6 @@ impl<'a> Planner<'a> {
             }
             RelType::Range(range) => self.range(range),
             RelType::Sql(sql) => self.sql(sql).await,
-            RelType::Catalog(catalog) => self.catalog(catalog).await,
             RelType::Project(project) => self.project(project).await,
             RelType::Filter(filter) => self.filter(filter).await,
             RelType::Sort(sort) => self.sort(sort).await,
@@ -135,7 +134,9 @@ impl<'a> Planner<'a> {
         for reference in &with.references {
             let plan = self.scope(reference).await?.finish()?;
             if let Some(RelType::SubqueryAlias(alias)) = &reference.rel_type {
-                views.insert(alias.alias.to_lowercase(), plan.clone());
+                let name: Vec<_> =
+                    alias.qualifier.iter().chain([&alias.alias]).map(|part| part.to_lowercase()).collect();
+                views.insert(name, plan.clone());
             }
             if let Some(plan_id) = reference.common.as_ref().and_then(|common| common.plan_id) {
                 subqueries.insert(plan_id, plan);
@@ -149,7 +150,7 @@ impl<'a> Planner<'a> {
 
 /// Names that mean a plan already made; all others are asked of the outer resolver.
 struct Views<'a> {
-    views: HashMap<String, LogicalPlan>,
+    views: HashMap<Vec<String>, LogicalPlan>,
     outer: &'a dyn RelationResolver,
 }
 
@@ -157,8 +158,7 @@ struct Views<'a> {
 impl RelationResolver for Views<'_> {
     async fn resolve(&self, request: &RelationRequest) -> Result<LogicalPlan> {
         if let UnresolvedRelation::Table { name, .. } = &request.relation
-            && let [name] = name.0.as_slice()
-            && let Some(plan) = self.views.get(&name.to_lowercase())
+            && let Some(plan) = self.views.get(&name.0.iter().map(|part| part.to_lowercase()).collect::<Vec<_>>())
         {
             return Ok(plan.clone());
         }
@@ -169,7 +169,8 @@ impl RelationResolver for Views<'_> {
 /// What the user called to get a relation of a kind that cannot be planned.
 fn unsupported_name(kind: &RelType) -> &'static str {
     match kind {
-        RelType::Tail(_) => "DataFrame.tail",
+        RelType::Tail(_) => "DataFrame.tail inside another relation",
+        RelType::Catalog(_) => "a call of spark.catalog inside another relation",
         RelType::MapPartitions(_) => "DataFrame.mapInPandas",
         RelType::GroupMap(_) => "GroupedData.applyInPandas",
         RelType::CoGroupMap(_) => "cogroup",

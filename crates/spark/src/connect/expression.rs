@@ -59,6 +59,8 @@ impl<'a> Expressions<'a> {
     }
 
     fn item(&self, expr: &Expression, items: &mut Vec<Item>) -> Result<()> {
+        let expanded = self.without_stars(expr);
+        let expr = expanded.as_ref().unwrap_or(expr);
         match kind(expr)? {
             ExprType::UnresolvedStar(star) => {
                 items.extend(self.star(star)?.into_iter().map(Item::Column));
@@ -98,10 +100,51 @@ impl<'a> Expressions<'a> {
             ExprType::ExpressionString(text) => self.sql_items(&text.expression, items)?,
             _ => match generator::of(self, expr, &[])? {
                 Some(generator) => items.push(Item::Generator(generator)),
-                None => items.push(Item::Column(Output::computed(self.plan(expr)?.unalias(), name::of_output(expr)))),
+                None => items.push(Item::Column(Output::computed(self.plan(expr)?.unalias(), self.name_of(expr)?))),
             },
         }
         Ok(())
+    }
+
+    /// The name of an output column. A value of a map is named by its key, in brackets; a field by its name.
+    fn name_of(&self, expr: &Expression) -> Result<String> {
+        if let Some(ExprType::UnresolvedExtractValue(extract)) = &expr.expr_type {
+            let child = required(extract.child.as_deref())?;
+            if let DataType::Map(..) = self.plan(child)?.get_type(self.scope.schema())? {
+                return Ok(format!(
+                    "{}[{}]",
+                    name::of(child),
+                    extract.extraction.as_deref().map(name::of).unwrap_or_default()
+                ));
+            }
+        }
+        Ok(name::of_output(expr))
+    }
+
+    /// A call whose arguments hold a `*`, with all columns in its place; `count(*)` and `struct(*)` have their own
+    /// meaning of it.
+    fn without_stars(&self, expr: &Expression) -> Option<Expression> {
+        let Some(ExprType::UnresolvedFunction(function)) = &expr.expr_type else { return None };
+        let own = ["count", "struct"].iter().any(|name| function.function_name.eq_ignore_ascii_case(name));
+        if own || !function.arguments.iter().any(name::is_star) {
+            return None;
+        }
+        let mut arguments = Vec::new();
+        for argument in &function.arguments {
+            if !name::is_star(argument) {
+                arguments.push(argument.clone());
+                continue;
+            }
+            arguments.extend(self.scope.visible().map(|column| {
+                let attribute = expression::UnresolvedAttribute {
+                    unparsed_identifier: format!("`{}`", column.name.replace('`', "``")),
+                    ..Default::default()
+                };
+                Expression { common: None, expr_type: Some(ExprType::UnresolvedAttribute(attribute)) }
+            }));
+        }
+        let function = expression::UnresolvedFunction { arguments, ..function.clone() };
+        Some(Expression { common: None, expr_type: Some(ExprType::UnresolvedFunction(function)) })
     }
 
     /// `selectExpr`: one item of a SQL select list.

@@ -22,7 +22,7 @@ use crate::conf::SparkConf;
 use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
 use crate::functions::FunctionCall;
-use crate::sql::query::parse_query;
+use crate::sql::query::{Parameters, parse_query};
 
 /// What a cast does with values that do not fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,13 +30,6 @@ pub(super) enum CastMode {
     Legacy,
     Ansi,
     Try,
-}
-
-/// The parameters of a SQL query.
-#[derive(Debug, Default)]
-pub(super) struct SqlArguments {
-    pub named: Vec<(String, Expr)>,
-    pub positional: Vec<Expr>,
 }
 
 /// The settings of a session.
@@ -185,13 +178,10 @@ pub(super) fn range_plan(planner: &Planner<'_>, start: i64, end: i64, step: i64,
 }
 
 /// A query in SQL text.
-pub(super) async fn plan_query(planner: &Planner<'_>, text: &str, arguments: SqlArguments) -> Result<LogicalPlan> {
-    let query = parse_query(text, &SourceLocation::new("<sql>", 1, 1))?;
-    let plan = crate::sql::query::plan_query(planner.ctx, &query, planner.resolver).await?;
-    if arguments.named.is_empty() && arguments.positional.is_empty() {
-        return Ok(plan);
-    }
-    Err(Error::unsupported("`spark.sql` with parameters").with_help("Put the values into the text."))
+pub(super) async fn plan_query(planner: &Planner<'_>, text: &str, parameters: Parameters) -> Result<LogicalPlan> {
+    let mut query = parse_query(text, &SourceLocation::new("<sql>", 1, 1))?;
+    parameters.bind(&mut query)?;
+    crate::sql::query::plan_query(planner.ctx, &query, planner.resolver).await
 }
 
 /// An expression in SQL text over the columns of a scope.

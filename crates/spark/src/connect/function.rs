@@ -106,6 +106,7 @@ impl Expressions<'_> {
             _ => return Err(Error::user(format!("`{name}` takes two or three arguments"))),
         };
         let [value, pattern] = self.exactly::<2>(name, &arguments)?;
+        let (pattern, escape) = backslashed(pattern, escape)?;
         let text = |expr: Expr| {
             faces::cast(expr, &DataType::Utf8, faces::CastMode::Legacy, self.scope.schema(), &self.planner.conf)
         };
@@ -124,7 +125,8 @@ impl Expressions<'_> {
 
     /// `count(*)`, `count(x)`, `count(DISTINCT a, b)`: rows with a NULL in any of several arguments do not count.
     fn count(&self, arguments: &[Expression], distinct: bool) -> Result<Expr> {
-        let star = |expr: &Expression| matches!(expr.expr_type, Some(ExprType::UnresolvedStar(_)));
+        let star =
+            |expr: &Expression| matches!(expr.expr_type, Some(ExprType::UnresolvedStar(_))) || name::is_star(expr);
         let planned = match arguments {
             [one] if star(one) && !distinct => vec![lit(1_i64)],
             [one] if star(one) => self.scope.visible().map(super::scope::ScopeColumn::expr).collect(),
@@ -233,13 +235,7 @@ impl Expressions<'_> {
 
     fn higher_order_function(&self, name: &str) -> Result<Arc<HigherOrderUDF>> {
         let functions = self.planner.state.higher_order_functions();
-        let alias = match name {
-            "transform" => "array_transform",
-            "filter" => "array_filter",
-            "exists" => "array_any_match",
-            other => other,
-        };
-        let found = functions.get(name).or_else(|| functions.get(alias));
+        let found = functions.get(name);
         found.cloned().ok_or_else(|| Error::unsupported(format!("function `{name}` with a lambda")))
     }
 
@@ -350,6 +346,33 @@ impl Expressions<'_> {
             }
         }
     }
+}
+
+/// A pattern with a backslash as its escape character, the only one the engine knows.
+fn backslashed(pattern: Expr, escape: char) -> Result<(Expr, char)> {
+    if escape == '\\' {
+        return Ok((pattern, escape));
+    }
+    let Expr::Literal(ScalarValue::Utf8(Some(text)), metadata) = &pattern else {
+        return Err(Error::unsupported("an escape character for a pattern that is not a constant"));
+    };
+    let mut rewritten = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            c if c == escape => match chars.next() {
+                Some(next @ ('%' | '_')) => rewritten.extend(['\\', next]),
+                Some(next) if next == escape => rewritten.push(next),
+                _ => {
+                    return Err(Error::user(format!("the escape character in `{text}` stands before no wildcard"))
+                        .with_condition("INVALID_FORMAT.ESC_IN_THE_MIDDLE"));
+                }
+            },
+            '\\' => rewritten.push_str("\\\\"),
+            c => rewritten.push(c),
+        }
+    }
+    Ok((Expr::Literal(ScalarValue::Utf8(Some(rewritten)), metadata.clone()), '\\'))
 }
 
 fn binary_operator(name: &str) -> Option<Operator> {

@@ -54,7 +54,14 @@ pub(super) fn of(expressions: &Expressions<'_>, expr: &Expression, names: &[Stri
             inlined(expressions, function, list, outer, names)?
         }
         ("stack", [rows, values @ ..]) if !outer => stacked(expressions, rows, values, names)?,
-        ("explode" | "posexplode" | "inline" | "stack", _) => {
+        ("json_tuple", [_, _, ..]) if !outer => {
+            let args = expressions.plan_all(arguments)?.into_iter().map(Expr::unalias).collect();
+            let schema = expressions.scope.schema();
+            let fields = faces::call(expressions.planner, "json_tuple", args, false, schema)?;
+            let list = faces::scalar_function(expressions.planner, "make_array", vec![fields])?;
+            inlined(expressions, function, list, false, names)?
+        }
+        ("explode" | "posexplode" | "inline" | "stack" | "json_tuple", _) => {
             return Err(Error::user(format!("`{function}` got {} arguments", arguments.len()))
                 .with_condition("WRONG_NUM_ARGS.WITHOUT_SUGGESTION"));
         }
@@ -129,21 +136,22 @@ fn stacked(
     };
     let count = count.ok_or_else(|| Error::user("the first argument of `stack` must be a positive literal"))?;
     let values: Vec<Expr> = expressions.plan_all(values)?.into_iter().map(Expr::unalias).collect();
-    let rows = rows_of(expressions, &values, values.len().div_ceil(count))?;
+    let rows = rows_of(expressions, &values, count)?;
     let list = faces::scalar_function(expressions.planner, "make_array", rows)?;
     inlined(expressions, "stack", list, false, names)
 }
 
-/// The values as structs of `width` columns `col0`, `col1`, ..., each column of one type.
-fn rows_of(expressions: &Expressions<'_>, values: &[Expr], width: usize) -> Result<Vec<Expr>> {
+/// The values as `count` structs of columns `col0`, `col1`, ..., each column of one type; what is missing is NULL.
+fn rows_of(expressions: &Expressions<'_>, values: &[Expr], count: usize) -> Result<Vec<Expr>> {
+    let width = values.len().div_ceil(count).max(1);
     let schema = expressions.scope.schema();
     let mut types = vec![DataType::Null; width];
     for (i, value) in values.iter().enumerate() {
         types[i % width] = faces::common_type(&types[i % width], &value.get_type(schema)?)?;
     }
-    values
-        .chunks(width)
+    (0..count)
         .map(|row| {
+            let row = values.get(row * width..).unwrap_or_default();
             let mut parts = Vec::with_capacity(width * 2);
             for (i, data_type) in types.iter().enumerate() {
                 let value = row.get(i).cloned().unwrap_or_else(|| lit(datafusion::common::ScalarValue::Null));

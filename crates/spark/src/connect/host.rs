@@ -7,6 +7,7 @@ use datafusion::execution::context::SessionContext;
 use futures::stream::BoxStream;
 
 use super::proto;
+use crate::catalog::Catalog;
 use crate::conf::SparkConf;
 use crate::error::{Error, Result};
 use crate::relation::RelationResolver;
@@ -112,13 +113,8 @@ pub trait ConnectSession: Send + Sync {
         analysis: Option<&AnalysisContext>,
     ) -> Result<PipelineReply>;
 
-    /// Runs a SQL statement that is no query (`CREATE ...`, `SET`, ...).
-    ///
-    /// # Errors
-    /// `Unsupported` unless the host runs statements.
-    async fn sql_command(&self, sql: &str) -> Result<()> {
-        let statement = sql.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
-        Err(Error::unsupported(format!("the SQL statement `{statement} ...` through spark.sql"))
-            .with_condition("UNSUPPORTED_PIPELINE_SPARK_SQL_COMMAND"))
+    /// The stored tables, for commands; `None` if the host lets no client change any.
+    fn catalog(&self) -> Option<Arc<dyn Catalog>> {
+        None
     }
 }

@@ -52,6 +52,38 @@ pub fn scalar(value: &Literal) -> Result<ScalarValue> {
     })
 }
 
+/// The literal of a value.
+///
+/// # Errors
+/// `Unsupported` for values of types that are sent as rows only.
+pub fn message(value: &ScalarValue) -> Result<Literal> {
+    use literal::LiteralType as L;
+    let kind = match value {
+        _ if value.is_null() => L::Null(types::from_arrow(&value.data_type())?),
+        ScalarValue::Boolean(Some(value)) => L::Boolean(*value),
+        ScalarValue::Int8(Some(value)) => L::Byte(i32::from(*value)),
+        ScalarValue::Int16(Some(value)) => L::Short(i32::from(*value)),
+        ScalarValue::Int32(Some(value)) => L::Integer(*value),
+        ScalarValue::Int64(Some(value)) => L::Long(*value),
+        ScalarValue::Float32(Some(value)) => L::Float(*value),
+        ScalarValue::Float64(Some(value)) => L::Double(*value),
+        ScalarValue::Utf8(Some(value)) | ScalarValue::LargeUtf8(Some(value)) | ScalarValue::Utf8View(Some(value)) => {
+            L::String(value.clone())
+        }
+        ScalarValue::Binary(Some(value)) => L::Binary(value.clone().into()),
+        ScalarValue::Date32(Some(days)) => L::Date(*days),
+        ScalarValue::TimestampMicrosecond(Some(micros), Some(_)) => L::Timestamp(*micros),
+        ScalarValue::TimestampMicrosecond(Some(micros), None) => L::TimestampNtz(*micros),
+        ScalarValue::Decimal128(Some(_), precision, scale) => L::Decimal(literal::Decimal {
+            value: arrow::util::display::array_value_to_string(&value.to_array()?, 0)?,
+            precision: Some(i32::from(*precision)),
+            scale: Some(i32::from(*scale)),
+        }),
+        other => return Err(Error::unsupported(format!("an observed value of type `{}`", other.data_type()))),
+    };
+    Ok(Literal { literal_type: Some(kind), ..Literal::default() })
+}
+
 fn null_of(data_type: DataType) -> Result<ScalarValue> {
     Ok(ScalarValue::try_from(&data_type)?)
 }

@@ -11,6 +11,7 @@ use super::proto::expression::{
 };
 use super::{literal, scope, types};
 use crate::connect::faces;
+use crate::naming::call_name;
 
 /// The name of a column, if it is not given by an alias.
 pub(super) fn of(expr: &Expression) -> String {
@@ -43,7 +44,7 @@ fn of_kind(kind: &ExprType) -> String {
         ExprType::UnresolvedAttribute(attribute) => scope::split_identifier(&attribute.unparsed_identifier)
             .map_or_else(|_| attribute.unparsed_identifier.clone(), |parts| parts.join(".")),
         ExprType::UnresolvedFunction(function) => of_function(function),
-        ExprType::CallFunction(call) => format!("{}({})", call.function_name, list(&call.arguments)),
+        ExprType::CallFunction(call) => call_name(&call.function_name, &shown(&call.arguments), false),
         ExprType::ExpressionString(text) => text.expression.clone(),
         ExprType::UnresolvedStar(star) => star.unparsed_target.clone().unwrap_or_else(|| "*".to_owned()),
         ExprType::Alias(alias) => {
@@ -84,6 +85,10 @@ fn of_kind(kind: &ExprType) -> String {
     }
 }
 
+fn shown(arguments: &[Expression]) -> Vec<String> {
+    arguments.iter().map(of).collect()
+}
+
 fn list(arguments: &[Expression]) -> String {
     arguments.iter().map(of).collect::<Vec<_>>().join(", ")
 }
@@ -93,6 +98,9 @@ fn of_literal(value: &Literal) -> String {
         None | Some(LiteralType::Null(_)) => "NULL".to_owned(),
         Some(LiteralType::String(text)) => text.clone(),
         Some(LiteralType::Boolean(value)) => value.to_string(),
+        Some(LiteralType::Binary(bytes)) => {
+            format!("X'{}'", bytes.iter().map(|byte| format!("{byte:02X}")).collect::<String>())
+        }
         Some(LiteralType::Double(value)) => double_text(*value),
         Some(LiteralType::Float(value)) => double_text(f64::from(*value)),
         Some(LiteralType::Date(_)) => format!("DATE '{}'", scalar_text(value)),
@@ -127,9 +135,6 @@ fn of_function(function: &UnresolvedFunction) -> String {
     let arguments = &function.arguments;
     match (name.to_ascii_lowercase().as_str(), arguments.as_slice()) {
         ("not" | "!", [inner]) => format!("(NOT {})", of(inner)),
-        ("isnull", [inner]) if name == "isNull" => format!("({} IS NULL)", of(inner)),
-        ("isnotnull", [inner]) if name == "isNotNull" => format!("({} IS NOT NULL)", of(inner)),
-        ("negative", [inner]) if name == "negative" => format!("(- {})", of(inner)),
         ("~", [inner]) => format!("~{}", of(inner)),
         ("==", [left, right]) => format!("({} = {})", of(left), of(right)),
         (
@@ -145,22 +150,18 @@ fn of_function(function: &UnresolvedFunction) -> String {
         }
         ("when", _) => of_case(arguments),
         ("count", [one]) if is_star(one) => "count(1)".to_owned(),
-        ("power", _) => format!("POWER({})", list(arguments)),
         ("window", _) if arguments.len() > 1 => "window".to_owned(),
-        (lower, _) => {
-            let shown = match lower {
-                "startswith" | "endswith" | "contains" => lower,
-                "substr" => "substring",
-                _ => name,
-            };
-            let distinct = if function.is_distinct { "DISTINCT " } else { "" };
-            format!("{shown}({distinct}{})", list(arguments))
-        }
+        _ => call_name(name, &shown(arguments), function.is_distinct),
     }
 }
 
-fn is_star(expr: &Expression) -> bool {
-    matches!(&expr.expr_type, Some(ExprType::UnresolvedStar(star)) if star.unparsed_target.is_none())
+/// `*`, as a star or as the text of an expression.
+pub(super) fn is_star(expr: &Expression) -> bool {
+    match &expr.expr_type {
+        Some(ExprType::UnresolvedStar(star)) => star.unparsed_target.is_none(),
+        Some(ExprType::ExpressionString(text)) => text.expression.trim() == "*",
+        _ => false,
+    }
 }
 
 fn of_case(arguments: &[Expression]) -> String {

@@ -9,16 +9,17 @@ use arrow::record_batch::RecordBatch;
 use datafusion::catalog::MemTable;
 use datafusion::common::ScalarValue;
 use datafusion::datasource::provider_as_source;
-use datafusion::logical_expr::{Expr, LogicalPlanBuilder, lit};
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
 
 use super::context::Planner;
 use super::expression::{Expressions, Item};
-use super::proto::{self, catalog, read};
+use super::proto::{self, read};
 use super::scope::{Output, Scope, split_identifier};
 use super::types;
 use super::{faces, generator};
 use crate::error::{Error, Result};
 use crate::relation::{ObjectName, ReadOptions, RelationRequest, UnresolvedRelation};
+use crate::sql::query::Parameters;
 
 impl Planner<'_> {
     pub(super) async fn read(&self, read: &proto::Read) -> Result<Scope> {
@@ -198,59 +199,31 @@ impl Planner<'_> {
     }
 
     /// The parameters of a query: by name (`:x`) or by position (`?`).
-    fn sql_arguments(&self, sql: &proto::Sql) -> Result<faces::SqlArguments> {
+    fn sql_arguments(&self, sql: &proto::Sql) -> Result<Parameters> {
         let nothing = Scope::new(LogicalPlanBuilder::empty(true).build()?, &[]);
         let expressions = Expressions::new(self, &nothing);
-        let mut named = Vec::new();
+        let constant = |value: &proto::Expression| match expressions.plan(value)?.unalias() {
+            Expr::Literal(value, _) => Ok(value),
+            _ => Err(Error::unsupported("a parameter of `spark.sql` that is not a constant")
+                .with_condition("INVALID_SQL_ARG")),
+        };
+        let mut parameters = Parameters::default();
         for (name, value) in &sql.named_arguments {
-            named.push((name.clone(), expressions.plan(value)?));
+            parameters.named.insert(name.clone(), constant(value)?);
         }
-        let mut positional = expressions.plan_all(&sql.pos_arguments)?;
+        for value in &sql.pos_arguments {
+            parameters.positional.push(constant(value)?);
+        }
         #[allow(deprecated, reason = "clients before 4.0 send literals")]
         {
             for (name, value) in &sql.args {
-                named.push((name.clone(), lit(super::literal::scalar(value)?)));
+                parameters.named.insert(name.clone(), super::literal::scalar(value)?);
             }
             for value in &sql.pos_args {
-                positional.push(lit(super::literal::scalar(value)?));
+                parameters.positional.push(super::literal::scalar(value)?);
             }
         }
-        Ok(faces::SqlArguments { named, positional })
-    }
-
-    /// The questions of `spark.catalog` that have an answer here.
-    pub(super) async fn catalog(&self, request: &proto::Catalog) -> Result<Scope> {
-        use catalog::CatType;
-        let value = match &request.cat_type {
-            Some(CatType::TableExists(table)) => {
-                let name = split_identifier(&table.table_name)?;
-                ScalarValue::from(self.exists(name).await?)
-            }
-            Some(CatType::CurrentDatabase(_)) => ScalarValue::from("default"),
-            Some(CatType::CurrentCatalog(_)) => ScalarValue::from("spark_catalog"),
-            Some(CatType::IsCached(_)) => ScalarValue::from(false),
-            Some(
-                CatType::CacheTable(_) | CatType::UncacheTable(_) | CatType::ClearCache(_) | CatType::RefreshTable(_),
-            ) => ScalarValue::from(true),
-            Some(CatType::FunctionExists(function)) => {
-                use datafusion::execution::FunctionRegistry as _;
-                let name = function.function_name.to_ascii_lowercase();
-                ScalarValue::from(self.state.udf(&name).is_ok() || self.state.udaf(&name).is_ok())
-            }
-            _ => return Err(Error::unsupported("this call of `spark.catalog`")),
-        };
-        let plan = LogicalPlanBuilder::empty(true).project(vec![lit(value).alias("value")])?.build()?;
-        Ok(Scope::new(plan, &[]))
-    }
-
-    async fn exists(&self, name: Vec<String>) -> Result<bool> {
-        let relation =
-            UnresolvedRelation::Table { name: ObjectName(name), options: ReadOptions::new(), time_travel: None };
-        match self.resolver.resolve(&RelationRequest { relation, streaming: false, location: None }).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.condition() == Some("TABLE_OR_VIEW_NOT_FOUND") => Ok(false),
-            Err(error) => Err(error),
-        }
+        Ok(parameters)
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
     };
     registry.register_udaf(named(df::bool_and_or::bool_and_udaf(), &["every", "bool_and"]))?;
     registry.register_udaf(named(df::bool_and_or::bool_or_udaf(), &["some", "any", "bool_or"]))?;
+    // DataFusion's own of that name keeps NULLs.
+    registry.register_udaf(named(registry.udaf("collect_list")?, &["array_agg"]))?;
     for rewritten in REWRITTEN {
         let aliases = rewritten.names.iter().skip(1).map(|name| (*name).to_owned()).collect();
         registry.register_udaf(Arc::new(AggregateUDF::new_from_impl(Renamed { rewritten: *rewritten, aliases })))?;

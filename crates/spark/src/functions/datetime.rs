@@ -20,13 +20,13 @@ pub(super) const DATE_ADD: Function =
     function(&["date_add"], (2, 2), DATE, |c| dates_with(c, DataType::Int32, |a, b| a + b));
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    function(&["to_date"], (1, 2), DATE, |c| to_date(c, c.mode())),
-    function(&["try_to_date"], (1, 2), DATE, |c| to_date(c, CastMode::Try)),
-    function(&["to_timestamp", "to_timestamp_ltz"], (1, 2), TIMESTAMP, |c| to_timestamp(c, c.mode())),
-    function(&["try_to_timestamp"], (1, 2), TIMESTAMP, |c| to_timestamp(c, CastMode::Try)),
-    function(&["to_unix_timestamp"], (1, 2), LONG, unix_timestamp),
-    function(&["from_unixtime"], (1, 2), TEXT, from_unixtime),
-    function(&["date_format"], (2, 2), TEXT, |c| format_times(c, &c.cast(0, &timestamp())?)),
+    function(&["to_date"], (1, 2), DATE, |c| to_date(c, c.mode())).compiles(1),
+    function(&["try_to_date"], (1, 2), DATE, |c| to_date(c, CastMode::Try)).compiles(1),
+    function(&["to_timestamp", "to_timestamp_ltz"], (1, 2), TIMESTAMP, |c| to_timestamp(c, c.mode())).compiles(1),
+    function(&["try_to_timestamp"], (1, 2), TIMESTAMP, |c| to_timestamp(c, CastMode::Try)).compiles(1),
+    function(&["to_unix_timestamp"], (1, 2), LONG, unix_timestamp).compiles(1),
+    function(&["from_unixtime"], (1, 2), TEXT, from_unixtime).compiles(1),
+    function(&["date_format"], (2, 2), TEXT, |c| format_times(c, &c.cast(0, &timestamp())?)).compiles(1),
     function(&["year"], (1, 1), INT, |c| field(c, |d, _| calendar::civil_from_days(d).0)),
     function(&["month"], (1, 1), INT, |c| field(c, |d, _| calendar::civil_from_days(d).1.into())),
     function(&["day", "dayofmonth"], (1, 1), INT, |c| field(c, |d, _| calendar::civil_from_days(d).2.into())),

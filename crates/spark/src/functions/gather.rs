@@ -64,6 +64,24 @@ const GATHERED: &[Gathered] = &[
         |_| DataType::Float64,
         |columns, _, _| Ok(ScalarValue::Float64(moments(&columns[0]).map(|[n, m2, _, m4]| n * m4 / (m2 * m2) - 3.0))),
     ),
+    of_doubles(
+        &["product"],
+        (1, 1),
+        |_| DataType::Float64,
+        |columns, _, _| {
+            let values = columns[0].as_primitive::<Float64Type>();
+            Ok(ScalarValue::Float64(values.iter().flatten().reduce(|product, value| product * value)))
+        },
+    ),
+    Gathered {
+        names: &["listagg", "string_agg"],
+        arity: (1, 2),
+        columns: 1,
+        doubles: false,
+        returns: |types| types.first().map_or(DataType::Utf8, joined_type),
+        keep: None,
+        finish: joined,
+    },
     Gathered {
         names: &["percentile_approx", "approx_percentile"],
         arity: (2, 3),
@@ -191,7 +209,8 @@ impl AggregateUDFImpl for GatheredFunction {
 
     fn accumulator(&self, args: AccumulatorArgs) -> DataFusionResult<Box<dyn Accumulator>> {
         let name = self.name();
-        if args.is_distinct && self.gathered.keep.is_none() {
+        let distinct = args.is_distinct && self.gathered.keep.is_none();
+        if distinct && self.gathered.columns > 1 {
             return Err(Error::unsupported(format!("`{name}` with DISTINCT")).into());
         }
         let constant = |expr: &Arc<dyn datafusion::physical_expr::PhysicalExpr>| {
@@ -199,6 +218,7 @@ impl AggregateUDFImpl for GatheredFunction {
         };
         Ok(Box::new(GatherAccumulator {
             gathered: self.gathered,
+            distinct,
             columns: args
                 .expr_fields
                 .iter()
@@ -222,6 +242,8 @@ impl AggregateUDFImpl for GatheredFunction {
 #[derive(Debug)]
 struct GatherAccumulator {
     gathered: Gathered,
+    /// Whether equal values count once.
+    distinct: bool,
     columns: Vec<(DataType, Vec<ArrayRef>)>,
     constants: Vec<Option<ScalarValue>>,
     result: DataType,
@@ -283,7 +305,11 @@ impl Accumulator for GatherAccumulator {
     }
 
     fn evaluate(&mut self) -> DataFusionResult<ScalarValue> {
-        (self.gathered.finish)(&self.whole()?, &self.constants, &self.result).map_err(DataFusionError::from)
+        let mut whole = self.whole()?;
+        if self.distinct {
+            whole = vec![first_of_equals(&whole[0])?];
+        }
+        (self.gathered.finish)(&whole, &self.constants, &self.result).map_err(DataFusionError::from)
     }
 
     fn size(&self) -> usize {
@@ -354,6 +380,14 @@ fn rows(column: &ArrayRef) -> Result<Rows> {
     Ok(converter.convert_columns(std::slice::from_ref(column))?)
 }
 
+/// Every value once, where it comes first.
+fn first_of_equals(column: &ArrayRef) -> Result<ArrayRef> {
+    let keys = rows(column)?;
+    let mut seen = std::collections::HashSet::new();
+    let kept: UInt32Array = (0..column.len()).filter(|row| seen.insert(keys.row(*row))).map(|row| row as u32).collect();
+    Ok(take(column, &kept, None)?)
+}
+
 /// The least value that so large a share of all is not above. Exact, which an approximation may be.
 fn percentile_approx(
     columns: &[ArrayRef],
@@ -370,6 +404,34 @@ fn percentile_approx(
     let at = |rank: &f64| order[((rank * order.len() as f64).ceil() as usize).saturating_sub(1)];
     let picked = UInt32Array::from(ranks.iter().map(at).collect::<Vec<_>>());
     collected(take(column, &picked, None)?, several, false, result)
+}
+
+fn joined_type(of: &DataType) -> DataType {
+    if canonical(of) == DataType::Binary { DataType::Binary } else { DataType::Utf8 }
+}
+
+/// The values one after the other, with a separator between them; NULL if there are none.
+fn joined(columns: &[ArrayRef], constants: &[Option<ScalarValue>], result: &DataType) -> Result<ScalarValue> {
+    let bytes = arrow::compute::cast(&arrow::compute::cast(&columns[0], result)?, &DataType::Binary)?;
+    let values: Vec<&[u8]> = bytes.as_binary::<i32>().iter().flatten().collect();
+    if values.is_empty() {
+        return Ok(ScalarValue::try_from(result)?);
+    }
+    let separator = match constants.first() {
+        None => Vec::new(),
+        Some(Some(ScalarValue::Binary(separator))) => separator.clone().unwrap_or_default(),
+        Some(Some(separator)) if separator.is_null() => Vec::new(),
+        Some(Some(separator)) => separator.try_as_str().flatten().unwrap_or_default().as_bytes().to_vec(),
+        Some(None) => {
+            return Err(Error::user("the separator of `listagg` must be a constant")
+                .with_condition("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT"));
+        }
+    };
+    let all = values.join(separator.as_slice());
+    Ok(match result {
+        DataType::Binary => ScalarValue::Binary(Some(all)),
+        _ => ScalarValue::Utf8(Some(String::from_utf8_lossy(&all).into_owned())),
+    })
 }
 
 /// The value that is there most often; of several the first.
@@ -396,15 +458,22 @@ fn best(columns: &[ArrayRef], greatest: bool) -> Result<Option<usize>> {
     })
 }
 
-/// The count and the sums of the second to fourth powers of the distances from the mean.
+/// The count and the sums of the second to fourth powers of the distances from the mean, taken in one value after
+/// the other as Spark does, so that the last digits are the same.
 fn moments(column: &ArrayRef) -> Option<[f64; 4]> {
-    let values: Vec<f64> = column.as_primitive::<Float64Type>().iter().flatten().collect();
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let power = |exponent| values.iter().map(|value| (value - mean).powi(exponent)).sum::<f64>();
+    let (mut n, mut mean, mut m2, mut m3, mut m4) = (0.0_f64, 0.0, 0.0, 0.0, 0.0);
+    for value in column.as_primitive::<Float64Type>().iter().flatten() {
+        n += 1.0;
+        let delta: f64 = value - mean;
+        let share = delta / n;
+        mean += share;
+        let (delta2, share2) = (delta * delta, share * share);
+        m2 += delta * (delta - share);
+        m3 = m3 - 3.0 * share * m2 + delta * (delta2 - share2);
+        m4 = m4 - 4.0 * share * m3 - 6.0 * share2 * m2 + delta * (delta * delta2 - share * share2);
+    }
     // Values that are all alike have no shape.
-    let squares = power(2);
-    (squares > 0.0).then(|| [n, squares, power(3), power(4)])
+    (m2 > 0.0).then_some([n, m2, m3, m4])
 }
 
 #[cfg(test)]
@@ -421,6 +490,10 @@ mod tests {
             ("percentile_approx(x, array(0.5, 1.0), 100)", "[0, 10]"),
             ("approx_percentile(s, 0.6)", "b"),
             ("mode(s)", "a"),
+            ("product(x + 1)", "121.0"),
+            ("listagg(s, ',')", "a,a,z,b,c"),
+            ("listagg(DISTINCT s)", "azbc"),
+            ("percentile(DISTINCT x, 0.5)", "5.0"),
             ("max_by(s, x)", "c"),
             ("min_by(s, x)", "b"),
             ("skewness(x)", "0.0"),

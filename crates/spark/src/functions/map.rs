@@ -1,6 +1,7 @@
 //! Functions of maps.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, ListArray, MapArray, StructArray, UInt32Array};
@@ -85,19 +86,57 @@ fn assemble(
     lengths: Vec<usize>,
     nulls: Option<NullBuffer>,
 ) -> Result<ArrayRef> {
-    let (entries, kv) = fields(call.result())?;
+    assembled(call.result(), (keys, values), lengths, nulls, call.last_key_wins())
+}
+
+/// As [`assemble`], for a result of that type. Of equal keys the last one's value stands at the first one's place,
+/// or they are an error.
+pub(super) fn assembled(
+    result: &DataType,
+    (keys, values): (ArrayRef, ArrayRef),
+    lengths: Vec<usize>,
+    nulls: Option<NullBuffer>,
+    last_wins: bool,
+) -> Result<ArrayRef> {
+    let (entries, kv) = fields(result)?;
     if keys.null_count() > 0 {
         return Err(Error::data("a key of a map is NULL").with_condition("NULL_MAP_KEY"));
     }
     let rows = rows_of(&keys)?;
-    let mut start = 0;
+    let (mut start, mut twice) = (0, false);
+    let (mut kept_keys, mut kept_values, mut kept_lengths) = (Vec::new(), Vec::new(), Vec::new());
     for length in &lengths {
-        let mut seen = HashSet::with_capacity(*length);
-        if (start..start + length).any(|at| !seen.insert(rows.row(at))) {
-            return Err(Error::data("a key is twice in one map").with_condition("DUPLICATED_MAP_KEY"));
+        let mut seen: HashMap<_, usize> = HashMap::with_capacity(*length);
+        let first = kept_keys.len();
+        for at in start..start + length {
+            match seen.entry(rows.row(at)) {
+                Entry::Occupied(place) => {
+                    twice = true;
+                    kept_values[*place.get()] = at as u32;
+                }
+                Entry::Vacant(place) => {
+                    place.insert(kept_keys.len());
+                    kept_keys.push(at as u32);
+                    kept_values.push(at as u32);
+                }
+            }
         }
+        kept_lengths.push(kept_keys.len() - first);
         start += length;
     }
+    if twice && !last_wins {
+        return Err(Error::data("a key is twice in one map")
+            .with_condition("DUPLICATED_MAP_KEY")
+            .with_help("To keep the value that comes last, set spark.sql.mapKeyDedupPolicy to LAST_WIN."));
+    }
+    let (keys, values, lengths) = match twice {
+        true => (
+            take(&keys, &UInt32Array::from(kept_keys), None)?,
+            take(&values, &UInt32Array::from(kept_values), None)?,
+            kept_lengths,
+        ),
+        false => (keys, values, lengths),
+    };
     let pairs = StructArray::try_new(kv, vec![keys, values], None)?;
     let offsets = OffsetBuffer::from_lengths(lengths);
     Ok(Arc::new(MapArray::try_new(entries, offsets, pairs, nulls, false)?))

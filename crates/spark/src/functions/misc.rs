@@ -33,6 +33,8 @@ pub(super) const FORMS: &[Form] = &[
             .cloned()
             .unwrap_or("default".to_owned())))
     }),
+    // All rows are in the one partition of this process.
+    form(&["spark_partition_id"], (0, 0), |_, _| Ok(lit(0_i32))),
     form(&["current_timezone"], (0, 0), |_, env| Ok(lit(env.conf.time_zone.name()))),
     unsupported(&["input_file_name"], ROW_METADATA),
     unsupported(&["input_file_block_start", "input_file_block_length"], ROW_METADATA),

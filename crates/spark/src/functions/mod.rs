@@ -7,12 +7,14 @@
 
 mod aggregate;
 mod array;
+mod binary;
 mod build;
 mod conditional;
 mod datetime;
 mod encoding;
 mod form;
 mod gather;
+mod higher_order;
 mod json;
 mod lists;
 mod map;
@@ -45,6 +47,7 @@ use crate::error::Result;
 
 const FUNCTIONS: &[&[udf::Function]] = &[
     array::FUNCTIONS,
+    binary::FUNCTIONS,
     datetime::FUNCTIONS,
     encoding::FUNCTIONS,
     json::FUNCTIONS,
@@ -81,10 +84,9 @@ pub fn register(registry: &mut dyn FunctionRegistry, conf: &SparkConf) -> Result
     for form in FORMS.iter().copied().flatten() {
         registry.register_udf(form.udf(&conf))?;
     }
-    for (name, spark) in [("array_transform", "transform"), ("array_filter", "filter"), ("array_any_match", "exists")] {
-        let function = registry.higher_order_function(name)?;
-        registry.register_higher_order_function(Arc::new(function.as_ref().clone().with_aliases([spark])))?;
-    }
+    let any_match = registry.higher_order_function("array_any_match")?;
+    registry.register_higher_order_function(Arc::new(any_match.as_ref().clone().with_aliases(["exists"])))?;
+    higher_order::register(registry)?;
     rank::register(registry)?;
     aggregate::register(registry)
 }

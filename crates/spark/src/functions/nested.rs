@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Int32Array, ListArray, new_null_array};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, IntervalMonthDayNanoType, IntervalUnit};
-use datafusion::logical_expr::{Expr, Operator};
+use datafusion::logical_expr::{Expr, Operator, lit, when};
 
 use super::conditional::exactly;
 use super::form::{Env, Form, form, unsupported};
@@ -30,12 +30,17 @@ pub(super) const FORMS: &[Form] = &[
         let [value] = exactly(args)?;
         match env.type_of(&value)? {
             DataType::List(_) => Ok(REVERSE.call(vec![value])),
+            DataType::Binary => Ok(super::binary::REVERSE.call(vec![value])),
             _ => Ok(datafusion::functions::unicode::expr_fn::reverse(env.cast(value, &DataType::Utf8)?)),
         }
     }),
     unsupported(&["arrays_zip"], "Use `posexplode` on both arrays and join by position."),
-    unsupported(&["map_filter", "transform_keys", "transform_values", "map_zip_with"], ""),
-    unsupported(&["aggregate", "reduce", "zip_with", "forall"], "Use `explode` and an aggregate."),
+    form(&["get"], (2, 2), |args, env| {
+        let [list, index] = exactly(args)?;
+        let index = env.cast(index, &DataType::Int64)?;
+        let element = datafusion::functions_nested::expr_fn::array_element(list, index.clone() + lit(1_i64));
+        Ok(when(index.gt_eq(lit(0_i64)), element).end()?)
+    }),
 ];
 
 pub(super) const FUNCTIONS: &[Function] = &[
@@ -62,6 +67,9 @@ fn concat(args: Vec<Expr>, env: Env<'_>) -> Result<Expr> {
     let types = args.iter().map(|arg| env.type_of(arg)).collect::<Result<Vec<_>>>()?;
     if types.iter().any(|t| matches!(t, DataType::List(_))) {
         return Ok(CONCAT_ARRAYS.call(env.common(args)?));
+    }
+    if !types.is_empty() && types.iter().all(|t| *t == DataType::Binary) {
+        return Ok(super::binary::CONCAT.call(args));
     }
     let mut joined: Option<Expr> = None;
     for arg in args {

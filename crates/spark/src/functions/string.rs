@@ -15,10 +15,10 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function(&["upper", "ucase"], (1, 1), TEXT, |c| map_text(c, |s| Some(Cow::Owned(s.to_uppercase())))),
     function(&["lower", "lcase"], (1, 1), TEXT, |c| map_text(c, |s| Some(Cow::Owned(s.to_lowercase())))),
     function(&["initcap"], (1, 1), TEXT, |c| map_text(c, |s| Some(Cow::Owned(initcap(s))))),
-    function(&["regexp_replace"], (3, 3), TEXT, regexp_replace),
-    function(&["regexp_extract"], (2, 3), TEXT, regexp_extract),
-    function(&["rlike", "regexp", "regexp_like"], (2, 2), BOOLEAN, rlike),
-    function(&["split"], (2, 3), Returns::Type(|| array(DataType::Utf8)), split),
+    function(&["regexp_replace"], (3, 3), TEXT, regexp_replace).compiles(1),
+    function(&["regexp_extract"], (2, 3), TEXT, regexp_extract).compiles(1),
+    function(&["rlike", "regexp", "regexp_like"], (2, 2), BOOLEAN, rlike).compiles(1),
+    function(&["split"], (2, 3), Returns::Type(|| array(DataType::Utf8)), split).compiles(1),
     function(&["instr"], (2, 2), INT, |c| positions(&c.text(0)?, &c.text(1)?)),
     function(&["string"], (1, 1), TEXT, by_name),
     function(&["int"], (1, 1), INT, by_name),
@@ -58,7 +58,7 @@ pub(super) fn regex(call: &Call<'_>) -> Result<Option<Regex>> {
                 .with_condition("INVALID_PARAMETER_VALUE.PATTERN")
                 .with_help("Look-around and back-references are not available.")
         }),
-        None => Err(Error::unsupported("a regular expression that is not a constant")),
+        None => Err(Error::internal("a regular expression that is not a constant")),
     }
 }
 

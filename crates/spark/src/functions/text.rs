@@ -5,9 +5,11 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Int32Array, ListBuilder, StringArray, StringBuilder};
 use arrow::datatypes::{DataType, Int32Type};
 use datafusion::functions::{string as df, unicode};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{Expr, ScalarUDF};
 use datafusion_spark::function::{string as spark, url};
 
-use super::form::{Form, Want, unsupported, wraps};
+use super::form::{Env, Form, Want, form, unsupported, wraps};
 use super::string::{positions, regex};
 use super::udf::{ANY, BOOLEAN, Call, Function, INT, Returns, TEXT, function};
 use crate::error::{Error, Result};
@@ -17,9 +19,9 @@ const T: Want = Want::Text;
 
 pub(super) const FORMS: &[Form] = &[
     wraps(&["btrim"], df::btrim, &[T], None),
-    wraps(&["trim"], df::btrim, &[T], None),
-    wraps(&["ltrim"], df::ltrim, &[T], None),
-    wraps(&["rtrim"], df::rtrim, &[T], None),
+    form(&["trim"], (1, 2), |args, env| trimmed(df::btrim(), args, env)),
+    form(&["ltrim"], (1, 2), |args, env| trimmed(df::ltrim(), args, env)),
+    form(&["rtrim"], (1, 2), |args, env| trimmed(df::rtrim(), args, env)),
     wraps(&["translate"], unicode::translate, &[T], None),
     wraps(&["octet_length"], df::octet_length, &[T], Some(|| DataType::Int32)),
     wraps(&["bit_length"], df::bit_length, &[T], Some(|| DataType::Int32)),
@@ -38,6 +40,12 @@ pub(super) const FORMS: &[Form] = &[
     unsupported(&["sentences"], "Use `split`."),
     unsupported(&["mask"], "Use `regexp_replace`."),
 ];
+
+/// `trim(text)`, `trim(characters, text)`: what is cut off comes first, unlike in `btrim`.
+fn trimmed(function: Arc<ScalarUDF>, args: Vec<Expr>, env: Env<'_>) -> Result<Expr> {
+    let args = args.into_iter().rev().map(|arg| env.cast(arg, &DataType::Utf8)).collect::<Result<_>>()?;
+    env.cast(Expr::ScalarFunction(ScalarFunction::new_udf(function, args)), &DataType::Utf8)
+}
 
 /// `substring(text or bytes, start[, length])`
 pub(super) const SUBSTRING: Function =
@@ -76,12 +84,13 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function(&["char", "chr"], (1, 1), TEXT, character),
     function(&["elt"], (2, ANY), TEXT, elt),
     function(&["overlay"], (3, 4), TEXT, overlay),
-    function(&["regexp_extract_all"], (2, 3), Returns::Type(|| array(DataType::Utf8)), extract_all),
+    function(&["regexp_extract_all"], (2, 3), Returns::Type(|| array(DataType::Utf8)), extract_all).compiles(1),
     function(&["regexp_count"], (2, 2), INT, |c| {
         let Some(regex) = regex(c)? else { return Ok(nulls(c)) };
         let count = |text: Option<&str>| text.map(|text| regex.find_iter(text).count() as i32);
         Ok(Arc::new(c.text(0)?.iter().map(count).collect::<Int32Array>()))
-    }),
+    })
+    .compiles(1),
     function(&["regexp_instr"], (2, 3), INT, |c| {
         let Some(regex) = regex(c)? else { return Ok(nulls(c)) };
         let at = |text: Option<&str>| {
@@ -89,12 +98,14 @@ pub(super) const FUNCTIONS: &[Function] = &[
             Some(regex.find(text).map_or(0, |found| text[..found.start()].chars().count() as i32 + 1))
         };
         Ok(Arc::new(c.text(0)?.iter().map(at).collect::<Int32Array>()))
-    }),
+    })
+    .compiles(1),
     function(&["regexp_substr"], (2, 2), TEXT, |c| {
         let Some(regex) = regex(c)? else { return Ok(nulls(c)) };
         let found = |text: Option<&str>| regex.find(text?).map(|found| found.as_str().to_owned());
         Ok(Arc::new(c.text(0)?.iter().map(found).collect::<StringArray>()))
-    }),
+    })
+    .compiles(1),
     function(&["is_valid_utf8"], (1, 1), BOOLEAN, |c| {
         let bytes = c.cast(0, &DataType::Binary)?;
         let valid = |bytes: Option<&[u8]>| bytes.map(|bytes| std::str::from_utf8(bytes).is_ok());

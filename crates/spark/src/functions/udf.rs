@@ -4,14 +4,18 @@ use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, StringArray, UInt32Array};
+use arrow::compute::{interleave, take};
 use arrow::datatypes::{DataType, Field, FieldRef};
 use chrono_tz::Tz;
 use datafusion::common::{Result as DataFusionResult, ScalarValue};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature,
+    Volatility,
 };
+
+use indexmap::IndexMap;
 
 use crate::cast::{CastMode, cast_array};
 use crate::conf::SparkConf;
@@ -46,6 +50,11 @@ impl Call<'_> {
     /// Whether the session is in ANSI mode.
     pub(crate) fn ansi(&self) -> bool {
         self.conf.ansi
+    }
+
+    /// Whether of equal keys of a map the last one counts.
+    pub(crate) fn last_key_wins(&self) -> bool {
+        self.conf.last_map_key_wins()
     }
 
     /// What a cast of the session does with values it cannot convert.
@@ -124,10 +133,19 @@ pub(crate) struct Function {
     pub(crate) eval: fn(&Call<'_>) -> Result<ArrayRef>,
     /// Whether the same arguments give the same result.
     pub(crate) volatility: Volatility,
+    /// The argument that `eval` takes as a constant: a pattern that is compiled once for all rows that have it.
+    pub(crate) compiled: Option<usize>,
 }
 
 /// As many arguments as one likes.
 pub(crate) const ANY: usize = usize::MAX;
+
+impl Function {
+    /// The function with a pattern as argument `i`.
+    pub(crate) const fn compiles(self, i: usize) -> Self {
+        Self { compiled: Some(i), ..self }
+    }
+}
 
 /// A deterministic function.
 pub(crate) const fn function(
@@ -136,7 +154,7 @@ pub(crate) const fn function(
     returns: Returns,
     eval: fn(&Call<'_>) -> Result<ArrayRef>,
 ) -> Function {
-    Function { names, arity, returns, eval, volatility: Volatility::Immutable }
+    Function { names, arity, returns, eval, volatility: Volatility::Immutable, compiled: None }
 }
 
 /// A function whose result may differ from row to row.
@@ -146,7 +164,7 @@ pub(crate) const fn volatile(
     returns: Returns,
     eval: fn(&Call<'_>) -> Result<ArrayRef>,
 ) -> Function {
-    Function { names, arity, returns, eval, volatility: Volatility::Volatile }
+    Function { names, arity, returns, eval, volatility: Volatility::Volatile, compiled: None }
 }
 
 impl Function {
@@ -158,7 +176,11 @@ impl Function {
     /// The function for DataFusion's registry.
     pub(crate) fn udf(self) -> Arc<ScalarUDF> {
         let aliases = self.names.iter().skip(1).map(|name| (*name).to_owned()).collect();
-        let signature = Signature::user_defined(self.volatility);
+        // A signature that is checked by code alone admits no call without arguments.
+        let signature = match self.arity {
+            (0, 1..) => Signature::one_of(vec![TypeSignature::Nullary, TypeSignature::UserDefined], self.volatility),
+            _ => Signature::user_defined(self.volatility),
+        };
         Arc::new(ScalarUDF::new_from_impl(SparkFunction { function: self, aliases, signature }))
     }
 }
@@ -248,12 +270,49 @@ impl ScalarUDFImpl for SparkFunction {
             conf,
             result: args.return_field.data_type(),
         };
-        let result = (self.function.eval)(&call).map_err(DataFusionError::from)?;
+        let result = match self.function.compiled.filter(|i| matches!(args.args.get(*i), Some(ColumnarValue::Array(_))))
+        {
+            Some(i) => each_value(&call, i, self.function.eval),
+            None => (self.function.eval)(&call),
+        };
+        let result = result.map_err(DataFusionError::from)?;
         if constant {
             return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?));
         }
         Ok(ColumnarValue::Array(result))
     }
+}
+
+/// Evaluates a call once per value of argument `i`, over the rows that have it.
+fn each_value(call: &Call<'_>, i: usize, eval: fn(&Call<'_>) -> Result<ArrayRef>) -> Result<ArrayRef> {
+    let values = call.text(i)?;
+    let mut rows_of: IndexMap<Option<&str>, Vec<u32>> = IndexMap::new();
+    for (row, value) in values.iter().enumerate() {
+        rows_of.entry(value).or_default().push(row as u32);
+    }
+    let mut parts = Vec::with_capacity(rows_of.len());
+    let mut origin = vec![(0, 0); call.rows()];
+    for (part, (value, rows)) in rows_of.into_iter().enumerate() {
+        for (position, row) in rows.iter().enumerate() {
+            origin[*row as usize] = (part, position);
+        }
+        let count = rows.len();
+        let rows = UInt32Array::from(rows);
+        let mut args = Vec::with_capacity(call.args.len());
+        for (position, arg) in call.args.iter().enumerate() {
+            args.push(match arg {
+                _ if position == i => ColumnarValue::Scalar(ScalarValue::Utf8(value.map(str::to_owned))),
+                ColumnarValue::Scalar(value) => ColumnarValue::Scalar(value.clone()),
+                ColumnarValue::Array(array) => ColumnarValue::Array(take(array, &rows, None)?),
+            });
+        }
+        let conf = Cow::Borrowed(call.conf.as_ref());
+        parts.push(eval(&Call { name: call.name, args: &args, rows: count, conf, result: call.result })?);
+    }
+    if parts.is_empty() {
+        return Ok(arrow::array::new_empty_array(call.result));
+    }
+    Ok(interleave(&parts.iter().map(AsRef::as_ref).collect::<Vec<_>>(), &origin)?)
 }
 
 /// The error of a call with too few or too many arguments.

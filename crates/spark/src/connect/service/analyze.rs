@@ -2,13 +2,16 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use arrow::array::AsArray as _;
 use datafusion::logical_expr::LogicalPlan;
 use tonic::Status;
 
-use super::{ConnectService, Session, analysis_context, tree};
+use super::{ConnectService, Session, analysis_context, relation_of, tree};
 use crate::connect::host::{AnalysisContext, Purpose};
 use crate::connect::proto::analyze_plan_request::{Analyze, explain::ExplainMode};
 use crate::connect::proto::analyze_plan_response::{self as answer, Result as Answer};
+use crate::connect::proto::expression::{ExprType, UnresolvedAttribute};
+use crate::connect::proto::relation::RelType;
 use crate::connect::proto::{self, plan};
 use crate::connect::{faces, types};
 use crate::error::{Error, Result};
@@ -51,14 +54,16 @@ impl Session {
                     tree_string: tree::text(plan.schema().as_arrow(), request.level),
                 })
             }
-            Analyze::IsLocal(_) => Answer::IsLocal(answer::IsLocal { is_local: false }),
+            Analyze::IsLocal(request) => {
+                Answer::IsLocal(answer::IsLocal { is_local: root(request.plan.as_ref()).is_some_and(is_local) })
+            }
             Analyze::IsStreaming(request) => {
                 let plan = self.analyzed(request.plan, analysis).await?;
                 Answer::IsStreaming(answer::IsStreaming { is_streaming: is_streaming(&plan) })
             }
             Analyze::InputFiles(request) => {
-                self.analyzed(request.plan, analysis).await?;
-                Answer::InputFiles(answer::InputFiles { files: Vec::new() })
+                let relation = root(request.plan.as_ref()).ok_or_else(not_a_relation)?;
+                Answer::InputFiles(answer::InputFiles { files: self.input_files(relation, analysis).await? })
             }
             Analyze::SparkVersion(_) => {
                 Answer::SparkVersion(answer::SparkVersion { version: SPARK_VERSION.to_owned() })
@@ -76,12 +81,26 @@ impl Session {
                 self.analyzed(request.plan, analysis).await?.hash(&mut hasher);
                 Answer::SemanticHash(answer::SemanticHash { result: hasher.finish() as i32 })
             }
-            // Caching has no effect on rows; plans are run when they are needed.
-            Analyze::Persist(_) => Answer::Persist(answer::Persist {}),
-            Analyze::Unpersist(_) => Answer::Unpersist(answer::Unpersist {}),
-            Analyze::GetStorageLevel(_) => {
+            // Keeping has no effect on rows: plans are run when they are needed.
+            Analyze::Persist(request) => {
+                let level = request.storage_level.unwrap_or(proto::StorageLevel {
+                    use_disk: true,
+                    use_memory: true,
+                    use_off_heap: false,
+                    deserialized: true,
+                    replication: 1,
+                });
+                self.persisted.lock().insert(encoded(request.relation.as_ref()), level);
+                Answer::Persist(answer::Persist {})
+            }
+            Analyze::Unpersist(request) => {
+                self.persisted.lock().remove(&encoded(request.relation.as_ref()));
+                Answer::Unpersist(answer::Unpersist {})
+            }
+            Analyze::GetStorageLevel(request) => {
+                let kept = self.persisted.lock().get(&encoded(request.relation.as_ref())).copied();
                 let none = proto::StorageLevel { replication: 1, ..Default::default() };
-                Answer::GetStorageLevel(answer::GetStorageLevel { storage_level: Some(none) })
+                Answer::GetStorageLevel(answer::GetStorageLevel { storage_level: Some(kept.unwrap_or(none)) })
             }
             Analyze::JsonToDdl(request) => {
                 let schema = types::parse_schema(&request.json_string)?;
@@ -93,25 +112,88 @@ impl Session {
     async fn analyzed(&self, plan: Option<proto::Plan>, analysis: Option<&AnalysisContext>) -> Result<LogicalPlan> {
         match plan.and_then(|plan| plan.op_type) {
             Some(plan::OpType::Root(relation)) => self.plan(&relation, Purpose::Analyze, analysis).await,
-            _ => Err(Error::user("only a relation can be analysed")),
+            _ => Err(not_a_relation()),
         }
     }
 
+    /// The files that the rows of a relation come from, where its source tells.
+    async fn input_files(&self, relation: &proto::Relation, analysis: Option<&AnalysisContext>) -> Result<Vec<String>> {
+        let attribute = UnresolvedAttribute {
+            unparsed_identifier: "_metadata.file_path".to_owned(),
+            ..UnresolvedAttribute::default()
+        };
+        let paths = relation_of(RelType::Project(Box::new(proto::Project {
+            input: Some(Box::new(relation.clone())),
+            expressions: vec![proto::Expression {
+                common: None,
+                expr_type: Some(ExprType::UnresolvedAttribute(attribute)),
+            }],
+        })));
+        let distinct = relation_of(RelType::Deduplicate(Box::new(proto::Deduplicate {
+            input: Some(Box::new(paths)),
+            all_columns_as_keys: Some(true),
+            ..proto::Deduplicate::default()
+        })));
+        let rows = match self.rows_for(&distinct, analysis).await {
+            Ok(rows) => rows,
+            Err(error) if error.condition().is_some_and(|c| c.starts_with("UNRESOLVED_COLUMN")) => {
+                return Ok(Vec::new());
+            }
+            Err(error) => return Err(error),
+        };
+        let text = arrow::compute::cast(rows.column(0), &arrow::datatypes::DataType::Utf8)?;
+        Ok(text.as_string::<i32>().iter().flatten().map(str::to_owned).collect())
+    }
+
+    /// Spark's sections; `formatted`, `cost` and `codegen` add nothing that this engine has.
     async fn explained(&self, plan: &LogicalPlan, mode: ExplainMode) -> Result<String> {
-        let mut text = String::new();
-        if !matches!(mode, ExplainMode::Simple | ExplainMode::Unspecified) {
-            text.push_str(&format!("== Analyzed Logical Plan ==\n{}\n\n", plan.display_indent_schema()));
-        }
         let state = self.host.context().state();
         let optimized = state.optimize(plan)?;
-        text.push_str(&format!("== Optimized Logical Plan ==\n{}\n", optimized.display_indent()));
-        if !is_streaming(&optimized) {
+        let mut text = String::new();
+        if mode == ExplainMode::Extended {
+            let shown = plan.display_indent();
+            text.push_str(&format!("== Parsed Logical Plan ==\n{shown}\n\n"));
+            text.push_str(&format!("== Analyzed Logical Plan ==\n{}\n\n", plan.display_indent_schema()));
+            text.push_str(&format!("== Optimized Logical Plan ==\n{}\n\n", optimized.display_indent()));
+        }
+        text.push_str("== Physical Plan ==\n");
+        if is_streaming(&optimized) {
+            text.push_str(&format!("{}\n", optimized.display_indent()));
+        } else {
             let physical = state.query_planner().create_physical_plan(&optimized, &state).await?;
-            let shown = datafusion::physical_plan::displayable(physical.as_ref()).indent(false).to_string();
-            text.push_str(&format!("\n== Physical Plan ==\n{shown}"));
+            text.push_str(&datafusion::physical_plan::displayable(physical.as_ref()).indent(false).to_string());
         }
         Ok(text)
     }
+}
+
+/// The relation of a plan.
+fn root(plan: Option<&proto::Plan>) -> Option<&proto::Relation> {
+    match plan?.op_type.as_ref()? {
+        plan::OpType::Root(relation) => Some(relation),
+        _ => None,
+    }
+}
+
+fn not_a_relation() -> Error {
+    Error::user("only a relation can be analysed")
+}
+
+/// Whether the rows came with the request.
+fn is_local(relation: &proto::Relation) -> bool {
+    match &relation.rel_type {
+        Some(RelType::LocalRelation(_) | RelType::CachedLocalRelation(_) | RelType::ChunkedCachedLocalRelation(_)) => {
+            true
+        }
+        Some(RelType::ToDf(m)) => m.input.as_deref().is_some_and(is_local),
+        Some(RelType::Sql(sql)) => !super::execute::is_query(&sql.query),
+        _ => false,
+    }
+}
+
+/// What tells one relation from another.
+fn encoded(relation: Option<&proto::Relation>) -> Vec<u8> {
+    relation.map(prost::Message::encode_to_vec).unwrap_or_default()
 }
 
 /// A schema, or else a single type.

@@ -8,15 +8,14 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::ipc::writer::StreamWriter;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use bytes::Bytes;
-use datafusion::dataframe::DataFrame;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use futures::TryStreamExt;
 use tonic::Status;
 use tonic::codegen::BoxStream;
 
 use super::operation::Operation;
 use super::show::{self, Shown};
-use super::{ConnectService, Session, analysis_context, relation_of};
+use super::{ConnectService, Session, analysis_context, relation_of, rows};
 use crate::connect::host::{AnalysisContext, PipelineReply, Purpose};
 use crate::connect::proto::execute_plan_response::{ArrowBatch, ResponseType, SqlCommandResult};
 use crate::connect::proto::{self, ExecutePlanResponse, command::CommandType, plan, relation::RelType};
@@ -157,9 +156,15 @@ impl Session {
                 let plan = self.input_plan(&message.input, analysis).await?;
                 self.run_tail(operation, plan, usize::try_from(message.limit).unwrap_or(0)).await
             }
+            Some(RelType::Catalog(call)) => {
+                let rows = self.catalog_call(call).await?;
+                operation.push_schema(types::from_arrow_schema(rows.schema_ref())?).await;
+                send_batch(operation, &rows, 0).await.map(|_| ())
+            }
             _ => {
                 let plan = self.plan(relation, Purpose::Execute, analysis).await?;
-                self.run(operation, plan).await
+                self.run(operation, plan).await?;
+                self.observe(operation, relation, analysis).await
             }
         }
     }
@@ -183,9 +188,9 @@ impl Session {
         let plan = self.input_plan(input, analysis).await?;
         refuse_streams(&plan)?;
         let limit = usize::try_from(rows).unwrap_or(0).saturating_add(1);
-        let frame = DataFrame::new(self.host.context().state(), plan).limit(0, Some(limit))?;
-        let schema = plain_schema(frame.schema().as_arrow());
-        let batches = frame.collect().await?;
+        let plan = LogicalPlanBuilder::from(plan).limit(0, Some(limit))?.build()?;
+        let schema = plain_schema(plan.schema().as_arrow());
+        let batches: Vec<RecordBatch> = rows::in_order(&self.host.context(), plan).await?.try_collect().await?;
         let plain = batches.iter().map(|batch| plain_batch(batch, &schema)).collect::<Result<Vec<_>>>()?;
         let nullable = plain.first().map_or_else(|| Arc::clone(&schema), RecordBatch::schema);
         Ok(arrow::compute::concat_batches(&nullable, &plain)?)
@@ -195,7 +200,7 @@ impl Session {
         refuse_streams(&plan)?;
         let schema = plain_schema(plan.schema().as_arrow());
         operation.push_schema(types::from_arrow_schema(&schema)?).await;
-        let mut stream = DataFrame::new(self.host.context().state(), plan).execute_stream().await?;
+        let mut stream = rows::in_order(&self.host.context(), plan).await?;
         let mut offset = 0;
         let mut sent = false;
         while let Some(batch) = stream.try_next().await? {
@@ -215,7 +220,7 @@ impl Session {
         refuse_streams(&plan)?;
         let schema = plain_schema(plan.schema().as_arrow());
         operation.push_schema(types::from_arrow_schema(&schema)?).await;
-        let mut stream = DataFrame::new(self.host.context().state(), plan).execute_stream().await?;
+        let mut stream = rows::in_order(&self.host.context(), plan).await?;
         let mut kept: VecDeque<RecordBatch> = VecDeque::new();
         let mut rows = 0;
         while let Some(batch) = stream.try_next().await? {
@@ -257,10 +262,8 @@ impl Session {
                 "the Python function `{}`: running user-defined functions",
                 function.function_name
             ))),
-            Some(CommandType::WriteOperation(_) | CommandType::WriteOperationV2(_)) => {
-                Err(Error::unsupported("`DataFrame.write`")
-                    .with_help("Declare a dataset: what a pipeline writes is what its datasets return."))
-            }
+            Some(CommandType::WriteOperation(write)) => self.write(&write, analysis).await,
+            Some(CommandType::WriteOperationV2(write)) => self.write_v2(&write, analysis).await,
             Some(CommandType::WriteStreamOperationStart(_)) => Err(Error::unsupported("`DataFrame.writeStream`")
                 .with_help("Declare a streaming table or a sink: flows write to them.")),
             Some(CommandType::MergeIntoTableCommand(_)) => Err(Error::unsupported("`DataFrame.mergeInto`")),
@@ -286,15 +289,7 @@ impl Session {
             }))
         });
         let text = sql_text(&relation).unwrap_or_default();
-        let relation = if is_query(text) {
-            relation
-        } else {
-            self.host.sql_command(text).await?;
-            relation_of(RelType::LocalRelation(proto::LocalRelation {
-                data: None,
-                schema: Some(r#"{"type":"struct","fields":[]}"#.to_owned()),
-            }))
-        };
+        let relation = if is_query(text) { relation } else { self.run_command(text).await? };
         operation.push(ResponseType::SqlCommandResult(SqlCommandResult { relation: Some(relation) })).await;
         Ok(())
     }
@@ -328,7 +323,7 @@ impl Session {
     }
 }
 
-fn refuse_streams(plan: &LogicalPlan) -> Result<()> {
+pub(super) fn refuse_streams(plan: &LogicalPlan) -> Result<()> {
     if is_streaming(plan) {
         return Err(Error::user("queries with streaming sources must be run by a flow")
             .with_condition("STREAMING_QUERY_WITHOUT_WRITE")
@@ -347,7 +342,7 @@ fn sql_text(relation: &proto::Relation) -> Option<&str> {
 }
 
 /// Whether a statement is a query: by its first word, comments skipped.
-fn is_query(text: &str) -> bool {
+pub(super) fn is_query(text: &str) -> bool {
     let mut rest = text.trim_start();
     loop {
         if let Some(comment) = rest.strip_prefix("--") {

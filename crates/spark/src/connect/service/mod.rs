@@ -2,18 +2,27 @@
 
 mod analyze;
 mod artifact;
+mod catalog;
+mod command;
 mod error_store;
 mod execute;
 mod lifetime;
+mod observe;
 mod operation;
+mod rows;
 mod settings;
 mod show;
+mod tables;
 mod tree;
+mod views;
+mod write;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::record_batch::RecordBatch;
+use datafusion::dataframe::DataFrame;
 use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::net::TcpListener;
@@ -33,6 +42,7 @@ use crate::error::{Error, Kind, Result};
 use error_store::ErrorStore;
 pub use lifetime::Lifetimes;
 use operation::Operation;
+use views::{GlobalViews, Views};
 
 /// How the service treats its clients.
 #[derive(Debug, Clone, Default)]
@@ -70,7 +80,12 @@ pub async fn serve_with(
     options: ServeOptions,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<()> {
-    let service = Arc::new(ConnectService { host, token: options.token, sessions: Mutex::default() });
+    let service = Arc::new(ConnectService {
+        host,
+        token: options.token,
+        sessions: Mutex::default(),
+        global_views: GlobalViews::default(),
+    });
     let stop = async {
         shutdown.await;
         service.cancel_all();
@@ -94,6 +109,7 @@ pub(super) struct ConnectService {
     host: Arc<dyn ConnectHost>,
     token: Option<String>,
     sessions: Mutex<HashMap<SessionKey, Arc<Session>>>,
+    global_views: GlobalViews,
 }
 
 /// What the service keeps for one client.
@@ -104,7 +120,12 @@ struct Session {
     /// Ours: the client notices by it if the server was restarted.
     server_id: String,
     artifacts: Artifacts,
-    views: Mutex<HashMap<String, proto::Relation>>,
+    views: Views,
+    global_views: GlobalViews,
+    /// The complete names of the tables that the client has asked to be cached.
+    cached: Mutex<HashSet<String>>,
+    /// The relations that the client has asked to be kept, by their encoding.
+    persisted: Mutex<HashMap<Vec<u8>, proto::StorageLevel>>,
     operations: Mutex<HashMap<String, Arc<Operation>>>,
     errors: Arc<ErrorStore>,
     used: Mutex<Instant>,
@@ -135,7 +156,10 @@ impl ConnectService {
             id: session_id.to_owned(),
             server_id: Uuid::new_v4().to_string(),
             artifacts: Artifacts::default(),
-            views: Mutex::default(),
+            views: Views::default(),
+            global_views: Arc::clone(&self.global_views),
+            cached: Mutex::default(),
+            persisted: Mutex::default(),
             operations: Mutex::default(),
             errors: Arc::default(),
             used: Mutex::new(Instant::now()),
@@ -205,53 +229,17 @@ impl Session {
         plan_relation_with(&self.host.context(), &relation, resolver.as_ref(), &self.artifacts).await
     }
 
-    /// The relation together with the temporary views it may name.
-    ///
-    /// The views become part of the relation, so that it keeps its meaning wherever it is planned:
-    /// a flow defined over a view outlives the session.
-    fn with_views(&self, relation: proto::Relation) -> proto::Relation {
-        let views = self.views.lock();
-        if views.is_empty() {
-            return relation;
-        }
-        let text = String::from_utf8_lossy(&relation.encode_to_vec()).to_lowercase();
-        let references: Vec<_> = views
-            .iter()
-            .filter(|(name, _)| text.contains(name.as_str()))
-            .map(|(name, view)| alias(name, view.clone()))
-            .collect();
-        if references.is_empty() {
-            return relation;
-        }
-        relation_of(RelType::WithRelations(Box::new(proto::WithRelations {
-            root: Some(Box::new(relation)),
-            references,
-        })))
+    /// All rows of a relation, few as they are.
+    async fn rows(&self, relation: &proto::Relation) -> Result<RecordBatch> {
+        self.rows_for(relation, None).await
     }
 
-    fn create_view(&self, command: &proto::CreateDataFrameViewCommand) -> Result<()> {
-        if command.is_global {
-            return Err(Error::unsupported("a global temporary view").with_help("Use createOrReplaceTempView."));
-        }
-        let relation = command.input.clone().ok_or_else(|| Error::internal("a view without a relation"))?;
-        let relation = self.with_views(relation);
-        let name = command.name.trim_matches('`').to_lowercase();
-        let mut views = self.views.lock();
-        if !command.replace && views.contains_key(&name) {
-            return Err(Error::user(format!("view `{}` already exists", command.name))
-                .with_condition("TEMP_TABLE_OR_VIEW_ALREADY_EXISTS"));
-        }
-        views.insert(name, relation);
-        Ok(())
+    async fn rows_for(&self, relation: &proto::Relation, analysis: Option<&AnalysisContext>) -> Result<RecordBatch> {
+        let plan = self.plan(relation, Purpose::Execute, analysis).await?;
+        let schema = Arc::new(plan.schema().as_arrow().clone());
+        let batches = DataFrame::new(self.host.context().state(), plan).collect().await?;
+        Ok(arrow::compute::concat_batches(&schema, &batches)?)
     }
-}
-
-fn alias(name: &str, input: proto::Relation) -> proto::Relation {
-    relation_of(RelType::SubqueryAlias(Box::new(proto::SubqueryAlias {
-        input: Some(Box::new(input)),
-        alias: name.to_owned(),
-        qualifier: Vec::new(),
-    })))
 }
 
 /// A relation of a kind, without a plan id.

@@ -14,7 +14,8 @@ use uuid::Uuid;
 
 use super::Session;
 use super::error_store::ErrorStore;
-use crate::connect::proto::{self, ExecutePlanResponse, execute_plan_response::ResponseType};
+use crate::connect::proto::execute_plan_response::{ObservedMetrics, ResponseType};
+use crate::connect::proto::{self, ExecutePlanResponse};
 use crate::error::{Error, Kind, Result};
 
 /// How many responses may wait for the client before the execution pauses.
@@ -86,21 +87,32 @@ impl Operation {
         self.respond(None, Some(schema)).await;
     }
 
+    /// Adds what was observed.
+    pub async fn push_metrics(&self, observed_metrics: Vec<ObservedMetrics>) {
+        self.add(ExecutePlanResponse { observed_metrics, ..self.response() }).await;
+    }
+
     async fn respond(&self, response_type: Option<ResponseType>, schema: Option<proto::DataType>) {
+        self.add(ExecutePlanResponse { response_type, schema, ..self.response() }).await;
+    }
+
+    fn response(&self) -> ExecutePlanResponse {
+        ExecutePlanResponse {
+            session_id: self.session_id.clone(),
+            server_side_session_id: self.server_id.clone(),
+            operation_id: self.id.clone(),
+            response_id: Uuid::new_v4().to_string(),
+            ..Default::default()
+        }
+    }
+
+    async fn add(&self, response: ExecutePlanResponse) {
         let mut changes = self.changed.subscribe();
         loop {
             {
                 let mut state = self.state.lock();
                 if state.first + state.kept.len() < state.taken + MAX_WAITING {
-                    state.kept.push_back(ExecutePlanResponse {
-                        session_id: self.session_id.clone(),
-                        server_side_session_id: self.server_id.clone(),
-                        operation_id: self.id.clone(),
-                        response_id: Uuid::new_v4().to_string(),
-                        response_type,
-                        schema,
-                        ..Default::default()
-                    });
+                    state.kept.push_back(response);
                     break;
                 }
             }

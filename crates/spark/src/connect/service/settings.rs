@@ -36,6 +36,10 @@ const CLIENT_DEFAULTS: &[(&str, &str)] = &[
     ("spark.connect.session.planCompression.defaultAlgorithm", "NONE"),
     ("spark.sql.warehouse.dir", "spark-warehouse"),
     ("spark.sql.shuffle.partitions", "200"),
+    ("spark.sql.sources.default", "parquet"),
+    ("spark.sql.sources.partitionOverwriteMode", "STATIC"),
+    ("spark.sql.mapKeyDedupPolicy", "EXCEPTION"),
+    ("spark.sql.execution.pythonUDTF.arrow.enabled", "true"),
 ];
 
 impl ConnectService {
@@ -81,7 +85,11 @@ impl Session {
             OpType::GetWithDefault(get) => get
                 .pairs
                 .into_iter()
-                .map(|KeyValue { key, value }| pair(key.clone(), self.setting(&key).or(value)))
+                .map(|KeyValue { key, value }| {
+                    // A default of the client's comes before ours.
+                    let set = self.host.conf().all.get(&key).cloned();
+                    pair(key.clone(), set.or(value).or_else(|| self.setting(&key)))
+                })
                 .collect(),
             OpType::GetOption(get) => get.keys.into_iter().map(|key| pair(key.clone(), self.setting(&key))).collect(),
             OpType::GetAll(get) => {
@@ -101,7 +109,7 @@ impl Session {
         })
     }
 
-    fn setting(&self, key: &str) -> Option<String> {
+    pub(super) fn setting(&self, key: &str) -> Option<String> {
         self.host
             .conf()
             .get(key)

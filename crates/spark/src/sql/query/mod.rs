@@ -4,6 +4,7 @@ mod from;
 mod generator;
 mod interval;
 mod names;
+mod parameters;
 mod plan;
 mod provider;
 mod relation;
@@ -29,6 +30,7 @@ use crate::diagnostic::SourceLocation;
 use crate::error::Result;
 use crate::relation::{RelationRequest, RelationResolver};
 
+pub use parameters::Parameters;
 pub use relation::relations_of;
 
 /// A query as parsed, not yet resolved.

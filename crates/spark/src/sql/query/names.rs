@@ -5,6 +5,8 @@ use sqlparser::ast::{
     AccessExpr, BinaryOperator, CastKind, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, UnaryOperator, Value,
 };
 
+use crate::naming::call_name;
+
 /// The name of the column that holds `expr`: the last part of a name, or the expression as Spark prints it.
 pub(super) fn column_name(expr: &Expr) -> String {
     match expr {
@@ -92,6 +94,10 @@ fn pretty(expr: &Expr) -> String {
         }
         Expr::Struct { values, .. } => format!("struct({})", list(values)),
         Expr::Named { expr, name } => format!("{} AS {}", pretty(expr), name.value),
+        Expr::Trim { trim_where, trim_what: Some(what), expr, .. } => {
+            let side = trim_where.map_or_else(|| "BOTH".to_owned(), |side| side.to_string());
+            format!("TRIM({side} {} FROM {})", pretty(what), pretty(expr))
+        }
         Expr::Trim { expr, .. } => format!("trim({})", pretty(expr)),
         Expr::Substring { expr, substring_from, substring_for, .. } => {
             let rest = substring_from.iter().chain(substring_for).map(|arg| format!(", {}", pretty(arg))).join("");
@@ -120,14 +126,10 @@ fn operator(op: &BinaryOperator) -> String {
 
 fn call(function: &sqlparser::ast::Function) -> String {
     let name = function.name.to_string().replace('`', "").to_lowercase();
+    let mut distinct = false;
     let args = match &function.args {
         FunctionArguments::List(arguments) => {
-            let distinct =
-                if arguments.duplicate_treatment.is_some_and(|t| t == sqlparser::ast::DuplicateTreatment::Distinct) {
-                    "DISTINCT "
-                } else {
-                    ""
-                };
+            distinct = arguments.duplicate_treatment.is_some_and(|t| t == sqlparser::ast::DuplicateTreatment::Distinct);
             let args = arguments.args.iter().map(|arg| match arg {
                 FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => pretty(expr),
                 FunctionArg::Unnamed(FunctionArgExpr::Wildcard) if name == "count" => "1".to_owned(),
@@ -136,9 +138,9 @@ fn call(function: &sqlparser::ast::Function) -> String {
                 }
                 other => other.to_string(),
             });
-            format!("{distinct}{}", args.collect::<Vec<_>>().join(", "))
+            args.collect::<Vec<_>>()
         }
-        _ => String::new(),
+        _ => Vec::new(),
     };
     let filter = function.filter.iter().map(|filter| format!(" FILTER (WHERE {})", pretty(filter))).join("");
     let over = function
@@ -146,5 +148,5 @@ fn call(function: &sqlparser::ast::Function) -> String {
         .iter()
         .map(|over| format!(" OVER ({})", over.to_string().trim_matches(['(', ')']).replace('`', "")))
         .join("");
-    format!("{name}({args}){filter}{over}")
+    format!("{}{filter}{over}", call_name(&name, &args, distinct))
 }

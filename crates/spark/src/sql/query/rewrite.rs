@@ -176,6 +176,15 @@ impl Rewriter<'_, '_> {
             Expr::Value(ast::ValueWithSpan { value: Value::Number(digits, long), .. }) => {
                 Some(number(digits, if *long { "L" } else { "" }))
             }
+            // The functions take what is cut off first.
+            Expr::Trim { trim_where, trim_what: Some(what), expr: value, trim_characters: None } => {
+                let name = match trim_where {
+                    Some(ast::TrimWhereField::Leading) => "ltrim",
+                    Some(ast::TrimWhereField::Trailing) => "rtrim",
+                    Some(ast::TrimWhereField::Both) | None => "trim",
+                };
+                Some(call(name, vec![what.as_ref().clone(), value.as_ref().clone()]))
+            }
             Expr::RLike { negated, expr: value, pattern, .. } => {
                 let (left, right) = (std::mem::replace(value, null()), std::mem::replace(pattern, null()));
                 let op = BinaryOperator::Custom(RLIKE.to_owned());

@@ -66,6 +66,13 @@ impl<'a> Cursor<'a> {
         self.parser.peek_token_ref().token == *token
     }
 
+    /// Whether a query in parentheses comes next.
+    pub(super) fn at_subquery(&self) -> bool {
+        ["SELECT", "WITH", "VALUES", "FROM", "TABLE"]
+            .iter()
+            .any(|word| is_word(self.parser.peek_nth_token_ref(1), word))
+    }
+
     pub(super) fn expect_token(&mut self, token: &Token) -> Result<()> {
         if self.eat_token(token) { Ok(()) } else { Err(self.expected(&format!("`{token}`"))) }
     }

@@ -1,6 +1,7 @@
 //! The statements a pipeline's SQL file may hold, as values.
 
 mod cdc;
+mod command;
 mod cursor;
 mod dataset;
 mod elements;
@@ -16,6 +17,7 @@ use super::query::SqlQuery;
 use crate::diagnostic::SourceLocation;
 use crate::relation::ObjectName;
 
+pub use command::{Command, CreateTable, CreateView, Insert, parse_command};
 pub use parse::parse;
 
 /// One statement of a pipeline.

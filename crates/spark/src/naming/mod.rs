@@ -1,5 +1,7 @@
 //! The names Spark gives to columns without an alias: `count(1)`, `(a + b)`, `CAST(x AS INT)`.
 
+mod call;
+
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment, WindowFunction, WindowFunctionDefinition};
 use datafusion::logical_expr::{Expr, Operator};
@@ -8,6 +10,8 @@ use crate::cast::format::{write_date, write_timestamp};
 use crate::cast::{CastMode, SparkCast};
 use crate::coercion::{display_operator, is_operator};
 use crate::types::sql_type_name;
+
+pub(crate) use call::call_name;
 
 /// The name of the column an expression makes if it is given none.
 pub fn column_name(expr: &Expr) -> String {
@@ -124,13 +128,13 @@ fn scalar(function: &datafusion::logical_expr::expr::ScalarFunction) -> String {
     {
         return format!("{}.{field}", column_name(base));
     }
-    format!("{}({})", function.func.name(), names(&function.args))
+    call_name(function.func.name(), &function.args.iter().map(column_name).collect::<Vec<_>>(), false)
 }
 
 fn aggregate(function: &AggregateFunction) -> String {
     let params = &function.params;
-    let distinct = if params.distinct { "DISTINCT " } else { "" };
-    let mut name = format!("{}({distinct}{})", function.func.name(), names(&params.args));
+    let args: Vec<_> = params.args.iter().map(column_name).collect();
+    let mut name = call_name(function.func.name(), &args, params.distinct);
     if let Some(filter) = &params.filter {
         name.push_str(&format!(" FILTER (WHERE {})", column_name(filter)));
     }

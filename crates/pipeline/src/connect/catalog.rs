@@ -1,0 +1,246 @@
+//! The tables and views in a pipeline's storage, as commands of a session see and change them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::SessionContext;
+use deltaworks_lake::{Commit, Table, TableDefinition};
+use deltaworks_spark::catalog::{Catalog, FileWrite, NewTable, Replaced, TableEntry, TableName};
+use deltaworks_spark::{Error, Result};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::{files, views};
+use crate::graph::Environment;
+use crate::name::{DatasetName, Namespace};
+use crate::update::target::{PIPELINE_ID, writer_options};
+use crate::update::write::write_plan;
+
+/// The catalog of one session.
+pub(super) struct StoredCatalog {
+    /// With the session's current namespace.
+    environment: Mutex<Arc<Environment>>,
+}
+
+impl StoredCatalog {
+    /// The storage of `environment`; its namespace is the current one at first.
+    pub(super) fn new(environment: Arc<Environment>) -> Self {
+        Self { environment: Mutex::new(environment) }
+    }
+
+    /// What names mean now.
+    pub(super) fn environment(&self) -> Arc<Environment> {
+        Arc::clone(&self.environment.lock())
+    }
+
+    /// The entry of a table that a client may change.
+    async fn own_table(&self, name: &TableName) -> Result<Table> {
+        let location = self.environment().storage.table(&dataset(name))?;
+        let table = Table::open(&location, None).await?.ok_or_else(|| {
+            Error::user(format!("The table or view {name} cannot be found")).with_condition("TABLE_OR_VIEW_NOT_FOUND")
+        })?;
+        refuse_datasets(name, &table)?;
+        Ok(table)
+    }
+
+    async fn entry(&self, name: &TableName) -> Result<Option<TableEntry>> {
+        let environment = self.environment();
+        let dataset = dataset(name);
+        if let Some(view) = views::read(&environment.storage, &dataset)? {
+            return Ok(Some(TableEntry {
+                name: TableName { table: view.name, ..name.clone() },
+                is_view: true,
+                query: Some(view.query),
+                comment: view.comment,
+                schema: None,
+                partition_columns: Vec::new(),
+                clustering_columns: Vec::new(),
+                properties: Default::default(),
+                location: String::new(),
+            }));
+        }
+        let location = environment.storage.table(&dataset)?;
+        let Some(table) = Table::open(&location, None).await? else { return Ok(None) };
+        let definition = table.definition()?;
+        Ok(Some(TableEntry {
+            name: TableName { table: definition.name.unwrap_or_else(|| name.table.clone()), ..name.clone() },
+            is_view: false,
+            query: None,
+            comment: definition.comment,
+            schema: Some(Arc::clone(table.schema())),
+            partition_columns: definition.partition_columns,
+            clustering_columns: definition.clustering_columns,
+            properties: definition.properties,
+            location: location.to_string(),
+        }))
+    }
+}
+
+/// What a pipeline computes is changed by the pipeline only.
+fn refuse_datasets(name: &TableName, table: &Table) -> Result<()> {
+    if table.definition()?.properties.contains_key(PIPELINE_ID) {
+        return Err(Error::user(format!("table {name} is a dataset of the pipeline: only its flows write it"))
+            .with_condition("OPERATION_NOT_SUPPORTED_ON_PIPELINE_DATASET")
+            .with_help("Change the dataset's definition, or write to a table of another name."));
+    }
+    Ok(())
+}
+
+fn dataset(name: &TableName) -> DatasetName {
+    DatasetName { catalog: name.catalog.clone(), schema: name.schema.clone(), name: name.table.clone() }
+}
+
+/// The names of the folders in a folder, none if it does not exist.
+fn folders(path: &Path) -> Result<Vec<String>> {
+    let entries = match std::fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    Ok(names)
+}
+
+fn remove_folder(path: PathBuf) -> Result<()> {
+    match std::fs::remove_dir_all(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::from(error).context(format!("while removing `{}`", path.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn sorted(mut names: Vec<String>) -> Vec<String> {
+    names.sort();
+    names.dedup_by(|a, b| a.eq_ignore_ascii_case(b));
+    names
+}
+
+#[async_trait]
+impl Catalog for StoredCatalog {
+    fn current(&self) -> (String, String) {
+        let environment = self.environment.lock();
+        (environment.namespace.catalog.clone(), environment.namespace.schema.clone())
+    }
+
+    async fn set_current(&self, catalog: &str, schema: &str) -> Result<()> {
+        let mut environment = self.environment.lock();
+        let namespace = Namespace { catalog: catalog.to_owned(), schema: schema.to_owned() };
+        *environment = Arc::new(Environment { namespace, ..environment.as_ref().clone() });
+        Ok(())
+    }
+
+    async fn catalogs(&self) -> Result<Vec<String>> {
+        let environment = self.environment();
+        let mut names = folders(&environment.storage.catalogs())?;
+        names.extend([environment.storage.namespace().catalog.clone(), Namespace::DEFAULT_CATALOG.to_owned()]);
+        Ok(sorted(names))
+    }
+
+    async fn schemas(&self, catalog: &str) -> Result<Vec<String>> {
+        let storage = &self.environment().storage;
+        let mut names = folders(&storage.catalog(catalog)?)?;
+        names.push(Namespace::DEFAULT_SCHEMA.to_owned());
+        if storage.namespace().catalog.eq_ignore_ascii_case(catalog) {
+            names.push(storage.namespace().schema.clone());
+        }
+        Ok(sorted(names))
+    }
+
+    async fn create_schema(&self, catalog: &str, schema: &str) -> Result<()> {
+        Ok(std::fs::create_dir_all(self.environment().storage.schema(catalog, schema)?)?)
+    }
+
+    async fn drop_schema(&self, catalog: &str, schema: &str) -> Result<()> {
+        let storage = &self.environment().storage;
+        let own = storage.namespace();
+        let is_own = own.catalog.eq_ignore_ascii_case(catalog) && own.schema.eq_ignore_ascii_case(schema);
+        if is_own || schema.eq_ignore_ascii_case(Namespace::DEFAULT_SCHEMA) {
+            return Err(Error::user(format!("schema `{schema}` cannot be dropped"))
+                .with_condition("UNSUPPORTED_FEATURE.DROP_DATABASE"));
+        }
+        for entry in self.tables(catalog, schema).await?.into_iter().filter(|entry| !entry.is_view) {
+            self.own_table(&entry.name).await?;
+        }
+        remove_folder(storage.views(catalog, schema)?)?;
+        remove_folder(storage.schema(catalog, schema)?)
+    }
+
+    async fn tables(&self, catalog: &str, schema: &str) -> Result<Vec<TableEntry>> {
+        let storage = &self.environment().storage;
+        let mut names = folders(&storage.schema(catalog, schema)?)?;
+        names.extend(views::names(&storage.views(catalog, schema)?)?);
+        let mut entries = Vec::new();
+        for table in sorted(names) {
+            let name = TableName { catalog: catalog.to_owned(), schema: schema.to_owned(), table };
+            entries.extend(self.entry(&name).await?);
+        }
+        Ok(entries)
+    }
+
+    async fn table(&self, name: &TableName) -> Result<Option<TableEntry>> {
+        self.entry(name).await
+    }
+
+    async fn create_table(&self, table: &NewTable) -> Result<()> {
+        let definition = TableDefinition {
+            schema: Arc::clone(&table.schema),
+            partition_columns: table.partition_columns.clone(),
+            clustering_columns: table.clustering_columns.clone(),
+            properties: table.properties.clone(),
+            comment: table.comment.clone(),
+            name: Some(table.name.table.clone()),
+        };
+        let location = self.environment().storage.table(&dataset(&table.name))?;
+        Table::create(&location, &definition).await.map(drop)
+    }
+
+    async fn write_table(
+        &self,
+        ctx: &SessionContext,
+        name: &TableName,
+        plan: LogicalPlan,
+        replaced: Replaced,
+    ) -> Result<()> {
+        let mut table = self.own_table(name).await?;
+        let options = writer_options(table.definition()?, ctx);
+        // Cancelling the operation drops this future, and with it the tasks that write.
+        let written = write_plan(ctx, plan, &table, &options, &CancellationToken::new()).await?;
+        let commit = match replaced {
+            Replaced::Nothing => Commit::append(written.files),
+            Replaced::Rows | Replaced::Table => Commit::overwrite(written.files),
+        };
+        commit.commit(&mut table).await.map(drop)
+    }
+
+    async fn create_view(&self, name: &TableName, query: &str, comment: Option<&str>) -> Result<()> {
+        let environment = self.environment();
+        let view = views::StoredView::new(&name.table, query, comment, &environment.namespace);
+        views::write(&environment.storage, &dataset(name), &view)
+    }
+
+    async fn drop_table(&self, name: &TableName) -> Result<()> {
+        let environment = self.environment();
+        if views::remove(&environment.storage, &dataset(name))? {
+            return Ok(());
+        }
+        let table = self.own_table(name).await?;
+        match deltaworks_lake::location::to_path(table.location()) {
+            Some(path) => remove_folder(path),
+            None => Err(Error::unsupported(format!("dropping a table at `{}`", table.location()))),
+        }
+    }
+
+    async fn write_files(&self, ctx: &SessionContext, plan: LogicalPlan, write: &FileWrite) -> Result<()> {
+        let path = self.environment().path_mappings.map(&write.path)?;
+        files::write(ctx, plan, &FileWrite { path, ..write.clone() }).await
+    }
+}

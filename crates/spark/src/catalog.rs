@@ -1,0 +1,181 @@
+//! What commands of a session do to stored tables, as the program behind the session does it.
+//!
+//! Names are complete here: catalog, schema and table. What an unqualified name means, and what happens if
+//! something exists already, is decided by who calls.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::SessionContext;
+
+use crate::error::Result;
+use crate::relation::{ObjectName, ReadOptions};
+
+/// A complete name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableName {
+    /// The catalog.
+    pub catalog: String,
+    /// The schema.
+    pub schema: String,
+    /// The table or view.
+    pub table: String,
+}
+
+impl TableName {
+    /// Completes a name of one to three parts.
+    pub fn complete(name: &ObjectName, catalog: &str, schema: &str) -> Option<Self> {
+        let of = |catalog: &str, schema: &str, table: &str| Self {
+            catalog: catalog.to_owned(),
+            schema: schema.to_owned(),
+            table: table.to_owned(),
+        };
+        match name.0.as_slice() {
+            [table] => Some(of(catalog, schema, table)),
+            [schema, table] => Some(of(catalog, schema, table)),
+            [catalog, schema, table] => Some(of(catalog, schema, table)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`.`{}`.`{}`", self.catalog, self.schema, self.table)
+    }
+}
+
+/// What is stored under a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableEntry {
+    /// The name, in the spelling it was created with.
+    pub name: TableName,
+    /// Whether it is a view: a stored query.
+    pub is_view: bool,
+    /// The query of a view.
+    pub query: Option<String>,
+    /// The comment.
+    pub comment: Option<String>,
+    /// The columns; a view has none before it is planned.
+    pub schema: Option<SchemaRef>,
+    /// The columns by which files are laid out in folders.
+    pub partition_columns: Vec<String>,
+    /// The columns by which rows lie close to each other.
+    pub clustering_columns: Vec<String>,
+    /// Properties.
+    pub properties: BTreeMap<String, String>,
+    /// Where the rows lie.
+    pub location: String,
+}
+
+/// A table to be made.
+#[derive(Debug, Clone)]
+pub struct NewTable {
+    /// Its name.
+    pub name: TableName,
+    /// Its columns.
+    pub schema: SchemaRef,
+    /// The columns by which files are laid out in folders.
+    pub partition_columns: Vec<String>,
+    /// The columns by which rows should lie close to each other.
+    pub clustering_columns: Vec<String>,
+    /// Properties.
+    pub properties: BTreeMap<String, String>,
+    /// The comment.
+    pub comment: Option<String>,
+}
+
+/// Which rows a write replaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replaced {
+    /// None: rows are added.
+    Nothing,
+    /// All; the table keeps its columns.
+    Rows,
+    /// All, and the columns with them.
+    Table,
+}
+
+/// Files to be written.
+#[derive(Debug, Clone)]
+pub struct FileWrite {
+    /// `parquet`, `csv`, `json`, `text`, `delta`.
+    pub format: String,
+    /// The folder.
+    pub path: String,
+    /// What happens to what is there.
+    pub mode: SaveMode,
+    /// The columns that become folders.
+    pub partition_columns: Vec<String>,
+    /// The format's options.
+    pub options: ReadOptions,
+}
+
+/// What a write does if its target exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SaveMode {
+    /// Adds to it.
+    Append,
+    /// Replaces it.
+    Overwrite,
+    /// Fails.
+    ErrorIfExists,
+    /// Does nothing.
+    Ignore,
+}
+
+/// Stored tables and views.
+#[async_trait]
+pub trait Catalog: Send + Sync {
+    /// The current catalog and schema.
+    fn current(&self) -> (String, String);
+
+    /// Makes a schema the current one.
+    ///
+    /// # Errors
+    /// `SCHEMA_NOT_FOUND` (`User`).
+    async fn set_current(&self, catalog: &str, schema: &str) -> Result<()>;
+
+    /// The catalogs, in order of their names.
+    async fn catalogs(&self) -> Result<Vec<String>>;
+
+    /// The schemas of a catalog, in order of their names.
+    async fn schemas(&self, catalog: &str) -> Result<Vec<String>>;
+
+    /// Makes a schema.
+    async fn create_schema(&self, catalog: &str, schema: &str) -> Result<()>;
+
+    /// Removes a schema and everything in it.
+    async fn drop_schema(&self, catalog: &str, schema: &str) -> Result<()>;
+
+    /// The tables and views of a schema, in order of their names.
+    async fn tables(&self, catalog: &str, schema: &str) -> Result<Vec<TableEntry>>;
+
+    /// What is stored under a name.
+    async fn table(&self, name: &TableName) -> Result<Option<TableEntry>>;
+
+    /// Makes an empty table.
+    async fn create_table(&self, table: &NewTable) -> Result<()>;
+
+    /// Runs `plan` and puts its rows into an existing table, in one commit. The columns of the plan are those of
+    /// the table, unless the table is replaced.
+    async fn write_table(
+        &self,
+        ctx: &SessionContext,
+        name: &TableName,
+        plan: LogicalPlan,
+        replaced: Replaced,
+    ) -> Result<()>;
+
+    /// Stores a query under a name, in place of the one that is there.
+    async fn create_view(&self, name: &TableName, query: &str, comment: Option<&str>) -> Result<()>;
+
+    /// Removes a table or view.
+    async fn drop_table(&self, name: &TableName) -> Result<()>;
+
+    /// Runs `plan` and writes its rows as files.
+    async fn write_files(&self, ctx: &SessionContext, plan: LogicalPlan, write: &FileWrite) -> Result<()>;
+}

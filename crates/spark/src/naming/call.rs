@@ -1,0 +1,135 @@
+//! What Spark calls a function call: its own spelling of the name, and arguments that the user may leave out.
+
+/// Functions that Spark prints in capitals.
+const CAPITALS: &[&str] = &[
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "cbrt",
+    "ceil",
+    "cos",
+    "cosh",
+    "cot",
+    "csc",
+    "degrees",
+    "e",
+    "exp",
+    "expm1",
+    "floor",
+    "hypot",
+    "log",
+    "log10",
+    "log1p",
+    "log2",
+    "pi",
+    "power",
+    "radians",
+    "regexp",
+    "regexp_like",
+    "rlike",
+    "sec",
+    "signum",
+    "sin",
+    "sinh",
+    "sqrt",
+    "tan",
+    "tanh",
+];
+
+/// Functions that Spark prints under another of their names.
+const RENAMED: &[(&str, &str)] = &[
+    ("contains", "contains"),
+    ("countdistinct", "count"),
+    ("current_database", "current_schema"),
+    ("dateadd", "date_add"),
+    ("endswith", "endswith"),
+    ("spark_partition_id", "SPARK_PARTITION_ID"),
+    ("startswith", "startswith"),
+];
+
+/// The argument that is shown for one that is left out: function, how many arguments are given, the text.
+const IMPLIED: &[(&str, usize, &str)] = &[
+    ("bround", 1, "0"),
+    ("locate", 2, "1"),
+    ("position", 2, "1"),
+    ("regexp_extract", 2, "1"),
+    ("regexp_extract_all", 2, "1"),
+    ("regexp_instr", 2, "0"),
+    ("regexp_replace", 3, "1"),
+    ("round", 1, "0"),
+    ("sort_array", 1, "true"),
+    ("to_unix_timestamp", 1, "yyyy-MM-dd HH:mm:ss"),
+    ("unix_timestamp", 1, "yyyy-MM-dd HH:mm:ss"),
+    ("from_unixtime", 1, "yyyy-MM-dd HH:mm:ss"),
+    ("split", 2, "-1"),
+    ("substr", 2, "2147483647"),
+    ("substring", 2, "2147483647"),
+];
+
+/// Functions whose last arguments are not shown: how many are.
+const SHORTENED: &[(&str, usize)] = &[
+    ("any_value", 1),
+    ("first", 1),
+    ("first_value", 1),
+    ("last", 1),
+    ("last_value", 1),
+    ("shuffle", 1),
+    ("try_make_timestamp", 6),
+    ("uuid", 0),
+];
+
+/// The name of a call whose arguments print as `args`.
+pub(crate) fn call_name(name: &str, args: &[String], distinct: bool) -> String {
+    let lower = name.to_ascii_lowercase();
+    match (lower.as_str(), args) {
+        ("isnull", [arg]) => return format!("({arg} IS NULL)"),
+        ("isnotnull", [arg]) => return format!("({arg} IS NOT NULL)"),
+        ("positive", [arg]) => return format!("(+ {arg})"),
+        ("bitwise_not", [arg]) => return format!("~{arg}"),
+        ("trim", [what, text]) => return format!("TRIM(BOTH {what} FROM {text})"),
+        ("ltrim", [what, text]) => return format!("TRIM(LEADING {what} FROM {text})"),
+        ("rtrim", [what, text]) => return format!("TRIM(TRAILING {what} FROM {text})"),
+        ("assert_true", [condition]) => return format!("assert_true({condition}, '{condition}' is not true!)"),
+        _ => {}
+    }
+    let mut shown: Vec<&str> = args.iter().map(String::as_str).collect();
+    if let Some((_, count)) = SHORTENED.iter().find(|(function, _)| *function == lower) {
+        shown.truncate(*count);
+    }
+    shown.extend(IMPLIED.iter().find(|(function, count, _)| *function == lower && *count == args.len()).map(|i| i.2));
+    let renamed = RENAMED.iter().find(|(function, _)| *function == lower).map(|(_, spelling)| *spelling);
+    let spelling = match renamed {
+        Some(spelling) => spelling.to_owned(),
+        None if CAPITALS.contains(&lower.as_str()) => lower.to_ascii_uppercase(),
+        None => name.to_owned(),
+    };
+    format!("{spelling}({}{})", if distinct { "DISTINCT " } else { "" }, shown.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::call_name;
+
+    #[test]
+    fn calls_are_named_as_in_spark() {
+        for (name, args, expected) in [
+            ("acos", &["x"][..], "ACOS(x)"),
+            ("pi", &[], "PI()"),
+            ("round", &["x"], "round(x, 0)"),
+            ("round", &["x", "2"], "round(x, 2)"),
+            ("first", &["x", "true"], "first(x)"),
+            ("trim", &["x"], "trim(x)"),
+            ("trim", &["-", "x"], "TRIM(BOTH - FROM x)"),
+            ("current_database", &[], "current_schema()"),
+            ("my_function", &["a", "b"], "my_function(a, b)"),
+        ] {
+            let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+            assert_eq!(call_name(name, &args, false), expected);
+        }
+        assert_eq!(call_name("sum", &["x".to_owned()], true), "sum(DISTINCT x)");
+    }
+}

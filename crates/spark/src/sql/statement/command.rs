@@ -1,0 +1,506 @@
+//! Commands: statements that a session runs at once, on what is stored.
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use indexmap::IndexMap;
+use sqlparser::tokenizer::Token;
+
+use super::cursor::Cursor;
+use super::dataset::{self, Header};
+use super::{ClusterBy, CreateDataset, DatasetKind, FlowSource};
+use crate::error::{Error, Result};
+use crate::relation::ObjectName;
+use crate::sql::query::SqlQuery;
+use crate::sql::script::StatementText;
+
+/// A statement that is no query.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// `CREATE TABLE`
+    CreateTable(Box<CreateTable>),
+    /// `CREATE VIEW`
+    CreateView(Box<CreateView>),
+    /// `DROP TABLE`, `DROP VIEW`
+    Drop {
+        /// What is dropped.
+        name: ObjectName,
+        /// Whether the statement says it is a view.
+        view: bool,
+        /// `IF EXISTS`
+        if_exists: bool,
+    },
+    /// `CREATE SCHEMA`
+    CreateSchema {
+        /// Its name.
+        name: ObjectName,
+        /// `IF NOT EXISTS`
+        if_not_exists: bool,
+    },
+    /// `DROP SCHEMA`
+    DropSchema {
+        /// Its name.
+        name: ObjectName,
+        /// `IF EXISTS`
+        if_exists: bool,
+        /// `CASCADE`
+        cascade: bool,
+    },
+    /// `INSERT INTO`, `INSERT OVERWRITE`
+    Insert(Box<Insert>),
+    /// `TRUNCATE TABLE`
+    Truncate(ObjectName),
+    /// `USE schema`
+    Use(ObjectName),
+    /// `USE CATALOG`, `SET CATALOG`
+    UseCatalog(String),
+    /// `SET`: all settings, one, or one to a value.
+    Set {
+        /// The setting, if one is named.
+        key: Option<String>,
+        /// Its value, if one is given.
+        value: Option<String>,
+    },
+    /// `RESET`
+    Reset(Option<String>),
+    /// `SHOW TABLES`, `SHOW VIEWS`
+    ShowTables {
+        /// `IN schema`
+        schema: Option<ObjectName>,
+        /// `LIKE pattern`
+        pattern: Option<String>,
+        /// Whether only views are shown.
+        views: bool,
+    },
+    /// `SHOW SCHEMAS`
+    ShowSchemas {
+        /// `LIKE pattern`
+        pattern: Option<String>,
+    },
+    /// `SHOW CATALOGS`
+    ShowCatalogs {
+        /// `LIKE pattern`
+        pattern: Option<String>,
+    },
+    /// `SHOW COLUMNS IN table`
+    ShowColumns(ObjectName),
+    /// `SHOW TBLPROPERTIES table`
+    ShowProperties(ObjectName),
+    /// `SHOW CREATE TABLE`
+    ShowCreate(ObjectName),
+    /// `DESCRIBE TABLE`
+    Describe(ObjectName),
+    /// `DESCRIBE query`
+    DescribeQuery(Box<SqlQuery>),
+    /// `CACHE TABLE`, `UNCACHE TABLE`, `REFRESH TABLE`, `ANALYZE TABLE`: the table must exist.
+    Touch {
+        /// The table.
+        name: ObjectName,
+        /// `IF EXISTS`
+        if_exists: bool,
+    },
+}
+
+/// `CREATE TABLE`
+#[derive(Debug, Clone, PartialEq)]
+pub struct CreateTable {
+    /// Its name.
+    pub name: ObjectName,
+    /// `OR REPLACE`
+    pub replace: bool,
+    /// `IF NOT EXISTS`
+    pub if_not_exists: bool,
+    /// The columns, if they are listed.
+    pub schema: Option<SchemaRef>,
+    /// `USING`
+    pub provider: Option<String>,
+    /// `PARTITIONED BY`
+    pub partition_columns: Vec<String>,
+    /// `CLUSTER BY`
+    pub clustering_columns: Vec<String>,
+    /// `LOCATION`
+    pub location: Option<String>,
+    /// `COMMENT`
+    pub comment: Option<String>,
+    /// `TBLPROPERTIES`
+    pub properties: IndexMap<String, String>,
+    /// `AS query`
+    pub query: Option<SqlQuery>,
+}
+
+/// `CREATE [TEMPORARY] VIEW`
+#[derive(Debug, Clone, PartialEq)]
+pub struct CreateView {
+    /// Its name.
+    pub name: ObjectName,
+    /// `OR REPLACE`
+    pub replace: bool,
+    /// `IF NOT EXISTS`
+    pub if_not_exists: bool,
+    /// Whether it lives as long as the session.
+    pub temporary: bool,
+    /// Whether it lives as long as the server.
+    pub global: bool,
+    /// Names for the columns of the query; none if they keep theirs.
+    pub columns: Vec<String>,
+    /// `COMMENT`
+    pub comment: Option<String>,
+    /// The query.
+    pub query: SqlQuery,
+}
+
+/// `INSERT`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Insert {
+    /// The table.
+    pub table: ObjectName,
+    /// `OVERWRITE`
+    pub overwrite: bool,
+    /// `PARTITION (column = value)`: the value as an expression's text.
+    pub partition: Vec<(String, String)>,
+    /// The columns that are given, in order; all if empty.
+    pub columns: Vec<String>,
+    /// `BY NAME`
+    pub by_name: bool,
+    /// The rows.
+    pub query: SqlQuery,
+}
+
+/// Reads a command.
+///
+/// # Errors
+/// `PARSE_SYNTAX_ERROR` (`User`) at the token that does not fit; `Unsupported` for statements that are no
+/// commands of ours.
+pub fn parse_command(statement: &StatementText) -> Result<Command> {
+    let mut cursor = Cursor::new(statement)?;
+    let command = command(&mut cursor)?;
+    cursor.eat_token(&Token::SemiColon);
+    if !cursor.at_end() {
+        return Err(cursor.expected("the end of the statement"));
+    }
+    Ok(command)
+}
+
+fn command(cursor: &mut Cursor<'_>) -> Result<Command> {
+    if cursor.eat("CREATE") {
+        return create(cursor);
+    }
+    if cursor.eat("DROP") {
+        return drop_of(cursor);
+    }
+    if cursor.eat("INSERT") {
+        return insert(cursor);
+    }
+    if cursor.eat("SHOW") {
+        return show(cursor);
+    }
+    if cursor.eat("TRUNCATE TABLE") {
+        return Ok(Command::Truncate(cursor.object_name()?));
+    }
+    if cursor.eat("USE CATALOG") || cursor.eat("SET CATALOG") {
+        return Ok(Command::UseCatalog(cursor.identifier()?));
+    }
+    if cursor.eat("USE") {
+        let _ = cursor.eat("SCHEMA") || cursor.eat("DATABASE") || cursor.eat("NAMESPACE");
+        return Ok(Command::Use(cursor.object_name()?));
+    }
+    if cursor.eat("RESET") {
+        return Ok(Command::Reset(if cursor.at_end() { None } else { Some(cursor.property_key()?) }));
+    }
+    if cursor.at_words("SET") && !cursor.at_words("SET VAR") && !cursor.at_words("SET VARIABLE") {
+        cursor.eat("SET");
+        return set(cursor);
+    }
+    if cursor.eat("DESCRIBE") || cursor.eat("DESC") {
+        return describe(cursor);
+    }
+    touch(cursor)
+}
+
+fn touch(cursor: &mut Cursor<'_>) -> Result<Command> {
+    const PREFIXES: [&str; 5] = ["CACHE LAZY TABLE", "CACHE TABLE", "UNCACHE TABLE", "REFRESH TABLE", "ANALYZE TABLE"];
+    let Some(prefix) = PREFIXES.into_iter().find(|prefix| cursor.eat(prefix)) else {
+        let words = cursor.rest().split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+        return Err(Error::unsupported(format!("the SQL statement `{words} ...` through spark.sql"))
+            .with_condition("UNSUPPORTED_FEATURE.SQL_COMMAND")
+            .at(cursor.statement_location()));
+    };
+    let if_exists = cursor.eat("IF EXISTS");
+    let name = cursor.object_name()?;
+    if prefix == "ANALYZE TABLE" {
+        cursor.expect("COMPUTE STATISTICS")?;
+        let _ = cursor.rest();
+    }
+    Ok(Command::Touch { name, if_exists })
+}
+
+fn create(cursor: &mut Cursor<'_>) -> Result<Command> {
+    let location = cursor.statement_location();
+    if cursor.eat("SCHEMA") || cursor.eat("DATABASE") || cursor.eat("NAMESPACE") {
+        let if_not_exists = cursor.eat("IF NOT EXISTS");
+        let name = cursor.object_name()?;
+        if cursor.eat("COMMENT") {
+            cursor.string()?;
+        }
+        return Ok(Command::CreateSchema { name, if_not_exists });
+    }
+    let replace = cursor.eat("OR REPLACE");
+    let global = cursor.eat("GLOBAL");
+    let temporary = cursor.eat("TEMPORARY") || cursor.eat("TEMP");
+    if cursor.eat("VIEW") {
+        let kind = if temporary { DatasetKind::TemporaryView } else { DatasetKind::PersistedView };
+        let body = dataset::body(cursor, Header { kind, refresh: false, private: false, location })?;
+        return view(body, replace, temporary, global);
+    }
+    if temporary || global || !cursor.eat("TABLE") {
+        return Err(cursor.expected("`TABLE`, `VIEW` or `SCHEMA`"));
+    }
+    let kind = DatasetKind::StreamingTable;
+    let body = dataset::body(cursor, Header { kind, refresh: false, private: false, location })?;
+    table(body, replace)
+}
+
+fn table(body: CreateDataset, replace: bool) -> Result<Command> {
+    if !body.expectations.is_empty() || body.row_filter.is_some() {
+        return Err(Error::unsupported("a constraint or row filter of a plain table").at(body.location));
+    }
+    let schema = columns(&body)?;
+    let query = query(body.source)?;
+    if schema.is_some() && query.is_some() {
+        return Err(Error::user("`CREATE TABLE ... AS` takes its columns from the query")
+            .with_condition("PARSE_SYNTAX_ERROR")
+            .at(body.location));
+    }
+    Ok(Command::CreateTable(Box::new(CreateTable {
+        name: body.name,
+        replace,
+        if_not_exists: body.if_not_exists,
+        schema,
+        provider: body.provider,
+        partition_columns: body.partitioned_by,
+        clustering_columns: match body.cluster_by {
+            Some(ClusterBy::Columns(columns)) => columns,
+            _ => Vec::new(),
+        },
+        location: body.path,
+        comment: body.comment,
+        properties: body.properties,
+        query,
+    })))
+}
+
+fn columns(body: &CreateDataset) -> Result<Option<SchemaRef>> {
+    let mut fields = Vec::with_capacity(body.columns.len());
+    for column in &body.columns {
+        if column.generated.is_some() || column.identity.is_some() || column.default.is_some() || column.mask.is_some()
+        {
+            return Err(Error::unsupported(format!(
+                "column `{}` with a generated value, default or mask",
+                column.name
+            ))
+            .at(column.location.clone()));
+        }
+        let data_type = column.data_type.clone().ok_or_else(|| {
+            Error::user(format!("column `{}` has no type", column.name))
+                .with_condition("PARSE_SYNTAX_ERROR")
+                .at(column.location.clone())
+        })?;
+        let comment = column.comment.iter().map(|text| ("comment".to_owned(), text.clone())).collect();
+        fields.push(Field::new(&column.name, data_type, column.nullable).with_metadata(comment));
+    }
+    Ok((!fields.is_empty()).then(|| Schema::new(fields).into()))
+}
+
+fn query(source: Option<FlowSource>) -> Result<Option<SqlQuery>> {
+    match source {
+        None => Ok(None),
+        Some(FlowSource::Query(query)) => Ok(Some(query)),
+        Some(FlowSource::InsertFlow { .. } | FlowSource::AutoCdc(_)) => {
+            Err(Error::user("a flow can only be defined in a pipeline"))
+        }
+    }
+}
+
+fn view(body: CreateDataset, replace: bool, temporary: bool, global: bool) -> Result<Command> {
+    let query = query(body.source)?.ok_or_else(|| {
+        Error::user("a view needs a query").with_condition("PARSE_SYNTAX_ERROR").at(body.location.clone())
+    })?;
+    Ok(Command::CreateView(Box::new(CreateView {
+        name: body.name,
+        replace,
+        if_not_exists: body.if_not_exists,
+        temporary,
+        global,
+        columns: body.columns.into_iter().map(|column| column.name).collect(),
+        comment: body.comment,
+        query,
+    })))
+}
+
+fn drop_of(cursor: &mut Cursor<'_>) -> Result<Command> {
+    if cursor.eat("SCHEMA") || cursor.eat("DATABASE") || cursor.eat("NAMESPACE") {
+        let if_exists = cursor.eat("IF EXISTS");
+        let name = cursor.object_name()?;
+        let cascade = cursor.eat("CASCADE");
+        let _ = !cascade && cursor.eat("RESTRICT");
+        return Ok(Command::DropSchema { name, if_exists, cascade });
+    }
+    let view = cursor.eat("VIEW");
+    if !view && !cursor.eat("TABLE") {
+        return Err(cursor.expected("`TABLE`, `VIEW` or `SCHEMA`"));
+    }
+    let if_exists = cursor.eat("IF EXISTS");
+    let name = cursor.object_name()?;
+    cursor.eat("PURGE");
+    Ok(Command::Drop { name, view, if_exists })
+}
+
+fn insert(cursor: &mut Cursor<'_>) -> Result<Command> {
+    let overwrite = cursor.eat("OVERWRITE");
+    if !overwrite {
+        cursor.expect("INTO")?;
+    }
+    cursor.eat("TABLE");
+    let table = cursor.object_name()?;
+    let partition = if cursor.eat("PARTITION") {
+        cursor.list(|cursor| {
+            let column = cursor.identifier()?;
+            if !cursor.eat_token(&Token::Eq) {
+                return Err(Error::unsupported("a partition without a value in `INSERT`").at(cursor.here()));
+            }
+            Ok((column, cursor.expression()?.text))
+        })?
+    } else {
+        Vec::new()
+    };
+    let by_name = cursor.eat("BY NAME");
+    let columns = if !by_name && cursor.at_token(&Token::LParen) && !cursor.at_subquery() {
+        cursor.identifiers()?
+    } else {
+        Vec::new()
+    };
+    Ok(Command::Insert(Box::new(Insert { table, overwrite, partition, columns, by_name, query: cursor.query()? })))
+}
+
+/// `SET`, `SET key`, `SET key = value`: the value is the rest of the statement.
+fn set(cursor: &mut Cursor<'_>) -> Result<Command> {
+    if cursor.at_end() || cursor.at_words("-v") {
+        let _ = cursor.rest();
+        return Ok(Command::Set { key: None, value: None });
+    }
+    let key = cursor.property_key()?;
+    if !cursor.eat_token(&Token::Eq) {
+        return Ok(Command::Set { key: Some(key), value: None });
+    }
+    let value = cursor.rest();
+    let value = value.trim_end_matches(';').trim();
+    let quoted = |quote| value.strip_prefix(quote).and_then(|v| v.strip_suffix(quote)).filter(|v| !v.contains(quote));
+    let value = quoted('\'').or_else(|| quoted('"')).unwrap_or(value).to_owned();
+    Ok(Command::Set { key: Some(key), value: Some(value) })
+}
+
+fn show(cursor: &mut Cursor<'_>) -> Result<Command> {
+    let schema = |cursor: &mut Cursor<'_>| match cursor.eat("IN") || cursor.eat("FROM") {
+        true => cursor.object_name().map(Some),
+        false => Ok(None),
+    };
+    if cursor.at_words("TABLES") || cursor.at_words("VIEWS") {
+        let views = !cursor.eat("TABLES") && cursor.eat("VIEWS");
+        let schema = schema(cursor)?;
+        return Ok(Command::ShowTables { schema, pattern: pattern(cursor)?, views });
+    }
+    if cursor.eat("SCHEMAS") || cursor.eat("DATABASES") || cursor.eat("NAMESPACES") {
+        return Ok(Command::ShowSchemas { pattern: pattern(cursor)? });
+    }
+    if cursor.eat("CATALOGS") {
+        return Ok(Command::ShowCatalogs { pattern: pattern(cursor)? });
+    }
+    if cursor.eat("COLUMNS") {
+        if !cursor.eat("IN") {
+            cursor.expect("FROM")?;
+        }
+        return Ok(Command::ShowColumns(cursor.object_name()?));
+    }
+    if cursor.eat("TBLPROPERTIES") {
+        return Ok(Command::ShowProperties(cursor.object_name()?));
+    }
+    if cursor.eat("CREATE TABLE") {
+        return Ok(Command::ShowCreate(cursor.object_name()?));
+    }
+    Err(Error::unsupported(format!("the SQL statement `SHOW {}`", cursor.rest())).at(cursor.statement_location()))
+}
+
+fn pattern(cursor: &mut Cursor<'_>) -> Result<Option<String>> {
+    if cursor.eat("LIKE") || !(cursor.at_end() || cursor.at_token(&Token::SemiColon)) {
+        return cursor.string().map(Some);
+    }
+    Ok(None)
+}
+
+fn describe(cursor: &mut Cursor<'_>) -> Result<Command> {
+    if cursor.eat("QUERY") || ["SELECT", "WITH", "VALUES", "FROM"].into_iter().any(|word| cursor.at_words(word)) {
+        return Ok(Command::DescribeQuery(Box::new(cursor.query()?)));
+    }
+    cursor.eat("TABLE");
+    if cursor.at_words("EXTENDED") || cursor.at_words("FORMATTED") || cursor.at_words("FUNCTION") {
+        return Err(Error::unsupported(format!("`DESCRIBE {}`", cursor.rest())).at(cursor.statement_location()));
+    }
+    Ok(Command::Describe(cursor.object_name()?))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+    use crate::diagnostic::SourceLocation;
+
+    fn parsed(text: &str) -> Result<Command> {
+        parse_command(&StatementText { text: text.to_owned(), location: SourceLocation::new("<sql>", 1, 1) })
+    }
+
+    fn name(parts: &[&str]) -> ObjectName {
+        ObjectName(parts.iter().map(|part| (*part).to_owned()).collect())
+    }
+
+    #[test]
+    fn tables_are_created_with_columns_or_from_a_query() {
+        let Command::CreateTable(table) =
+            parsed("CREATE TABLE a.t (id INT NOT NULL, p STRING) USING parquet PARTITIONED BY (p)").unwrap()
+        else {
+            panic!("no table")
+        };
+        assert_eq!(table.name, name(&["a", "t"]));
+        let schema = table.schema.unwrap();
+        assert!(!schema.field(0).is_nullable());
+        assert_eq!(table.partition_columns, ["p"]);
+        let Command::CreateTable(table) = parsed("CREATE OR REPLACE TABLE t AS SELECT 1").unwrap() else {
+            panic!("no table")
+        };
+        assert!(table.replace && table.schema.is_none());
+        assert_eq!(table.query.unwrap().text, "SELECT 1");
+    }
+
+    #[test]
+    fn inserts_name_columns_or_partitions() {
+        let Command::Insert(insert) = parsed("INSERT INTO t PARTITION (p = 1) SELECT 2").unwrap() else {
+            panic!("no insert")
+        };
+        assert_eq!(insert.partition, [("p".to_owned(), "1".to_owned())]);
+        let Command::Insert(insert) = parsed("INSERT OVERWRITE t (a, b) VALUES (1, 2)").unwrap() else {
+            panic!("no insert")
+        };
+        assert!(insert.overwrite);
+        assert_eq!(insert.columns, ["a", "b"]);
+        let Command::Insert(insert) = parsed("INSERT INTO t (SELECT 1)").unwrap() else { panic!("no insert") };
+        assert!(insert.columns.is_empty());
+    }
+
+    #[test]
+    fn other_commands_are_told_apart() {
+        let drop = Command::Drop { name: name(&["t"]), view: false, if_exists: true };
+        assert_eq!(parsed("DROP TABLE IF EXISTS t").unwrap(), drop);
+        let set = Command::Set { key: Some("a.b".to_owned()), value: Some("x y".to_owned()) };
+        assert_eq!(parsed("SET a.b = 'x y'").unwrap(), set);
+        assert_eq!(parsed("USE SCHEMA s").unwrap(), Command::Use(name(&["s"])));
+        assert!(parsed("VACUUM t").unwrap_err().to_string().contains("`VACUUM t ...`"));
+        assert!(parsed("DROP TABLE t t2").is_err());
+    }
+}
