@@ -27,13 +27,14 @@ demo: build
 lint: setup
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	ruff check python examples bench
-	ruff format --check python examples bench
+	ruff check python examples bench tests
+	ruff format --check python examples bench tests
 	mypy
 
 test: lint
 	cargo test --locked --workspace
 	DELTAWORKS_BIN=$(CARGO_TARGET_DIR)/debug/deltaworks python -m pytest
+	python tests/spark_compat/run.py --binary $(CARGO_TARGET_DIR)/debug/deltaworks
 
 generate: setup
 	UPDATE=1 cargo test --locked --package deltaworks-pipeline settings_page

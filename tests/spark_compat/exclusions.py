@@ -1,8 +1,9 @@
 """What is not counted, and why."""
 
 import fnmatch
-import tomllib
 from pathlib import Path
+
+import tomllib
 
 FILE = Path(__file__).with_name("exclusions.toml")
 

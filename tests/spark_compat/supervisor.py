@@ -51,7 +51,7 @@ def run_module(module: str, names: list[str], server: Server) -> list[Outcome]:
     return [outcomes[name] for name in names]
 
 
-def _events(module: str, names: list[str], url: str):  # noqa: ANN202
+def _events(module: str, names: list[str], url: str):
     """What a new worker tells; ends when it is done, dies, or is silent for too long."""
     read, write = os.pipe()
     with tempfile.TemporaryDirectory() as folder:

@@ -36,10 +36,10 @@ class FirstFailure(doctest.DocTestRunner):
         self.cause = ""
         self.detail = ""
 
-    def report_failure(self, out, test, example, got):  # noqa: ANN001, D102
+    def report_failure(self, out, test, example, got):
         self._keep("output differs", example, f"got:\n{got}")
 
-    def report_unexpected_exception(self, out, test, example, exc_info):  # noqa: ANN001, D102
+    def report_unexpected_exception(self, out, test, example, exc_info):
         if issubclass(exc_info[0], TooSlow):
             raise exc_info[1]
         self._keep(cause_of(exc_info[1]), example, f"raised {exc_info[0].__name__}: {exc_info[1]}")

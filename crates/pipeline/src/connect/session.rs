@@ -10,6 +10,7 @@ use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::connect::host::{AnalysisContext, ConnectSession, PipelineReply, Purpose};
 use deltaworks_spark::connect::proto;
 use deltaworks_spark::diagnostic::SourceLocation;
+use deltaworks_spark::python::PythonWorkers;
 use deltaworks_spark::relation::{RelationRequest, RelationResolver, UnresolvedRelation};
 use deltaworks_spark::{Error, Result, sql};
 use parking_lot::Mutex;
@@ -23,6 +24,7 @@ use crate::graph::{Environment, plan_partial};
 pub(super) struct CatalogSession {
     environment: Arc<Environment>,
     catalog: Arc<StoredCatalog>,
+    python: Arc<PythonWorkers>,
     defaults: SparkConf,
     state: Mutex<State>,
 }
@@ -35,11 +37,11 @@ struct State {
 
 impl CatalogSession {
     /// A session that starts from the settings `defaults`.
-    pub(super) fn new(environment: Arc<Environment>, defaults: SparkConf) -> Result<Self> {
+    pub(super) fn new(environment: Arc<Environment>, defaults: SparkConf, python: Arc<PythonWorkers>) -> Result<Self> {
         let context = environment.sessions.context(&defaults)?;
         let state = Mutex::new(State { conf: defaults.clone(), context });
         let catalog = Arc::new(StoredCatalog::new(Arc::clone(&environment)));
-        Ok(Self { environment, catalog, defaults, state })
+        Ok(Self { environment, catalog, python, defaults, state })
     }
 
     fn change(&self, change: impl FnOnce(&mut SparkConf) -> Result<()>) -> Result<()> {
@@ -61,6 +63,10 @@ impl ConnectSession for CatalogSession {
 
     fn resolver(&self, _purpose: Purpose, _analysis: Option<&AnalysisContext>) -> Arc<dyn RelationResolver> {
         Arc::new(StoredRelations { environment: self.catalog.environment(), context: self.context(), depth: 0 })
+    }
+
+    fn python(&self) -> Option<Arc<PythonWorkers>> {
+        Some(Arc::clone(&self.python))
     }
 
     fn catalog(&self) -> Option<Arc<dyn Catalog>> {

@@ -1,24 +1,66 @@
-//! What a client has uploaded to its session: files, and data too large for a plan.
+//! What a session keeps for its client: uploaded files, data too large for a plan, rows of checkpoints.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use parking_lot::RwLock;
 
+use crate::python::PythonWorkers;
+
 /// Uploaded artifacts by name; blobs of the client's cache are named `cache/<sha256>`.
 #[derive(Debug, Clone, Default)]
-pub struct Artifacts(Arc<RwLock<HashMap<String, Bytes>>>);
+pub struct Artifacts {
+    uploads: Arc<RwLock<HashMap<String, Bytes>>>,
+    checkpoints: Arc<RwLock<HashMap<String, Checkpoint>>>,
+    python: Option<Arc<PythonWorkers>>,
+}
+
+/// The rows of a DataFrame as they were once.
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    /// The columns.
+    pub schema: SchemaRef,
+    /// The rows.
+    pub batches: Vec<RecordBatch>,
+}
 
 impl Artifacts {
+    /// What a session keeps whose client may send functions in Python.
+    pub fn with_python(python: Option<Arc<PythonWorkers>>) -> Self {
+        Self { python, ..Self::default() }
+    }
+
+    /// Who runs the client's functions, if anybody does.
+    pub fn python(&self) -> Option<&Arc<PythonWorkers>> {
+        self.python.as_ref()
+    }
+
     /// Keeps an artifact.
     pub fn put(&self, name: impl Into<String>, data: Bytes) {
-        self.0.write().insert(name.into(), data);
+        self.uploads.write().insert(name.into(), data);
     }
 
     /// An artifact by its name.
     pub fn get(&self, name: &str) -> Option<Bytes> {
-        self.0.read().get(name).cloned()
+        self.uploads.read().get(name).cloned()
+    }
+
+    /// Keeps rows under an id.
+    pub fn keep(&self, id: impl Into<String>, checkpoint: Checkpoint) {
+        self.checkpoints.write().insert(id.into(), checkpoint);
+    }
+
+    /// The rows kept under an id.
+    pub fn kept(&self, id: &str) -> Option<Checkpoint> {
+        self.checkpoints.read().get(id).cloned()
+    }
+
+    /// Forgets the rows kept under an id.
+    pub fn forget(&self, id: &str) {
+        self.checkpoints.write().remove(id);
     }
 
     /// A blob of the client's cache, by its hash.

@@ -11,6 +11,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::artifacts::Artifacts;
+use super::correlated::{Waiting, may_be_correlated};
 use super::expression::required;
 use super::faces;
 use super::proto::{self, Relation, relation::RelType};
@@ -20,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::relation::{RelationRequest, RelationResolver, UnresolvedRelation};
 
 /// Plans the relations of one request.
+#[derive(Clone)]
 pub(super) struct Planner<'a> {
     pub ctx: &'a SessionContext,
     pub state: Arc<SessionState>,
@@ -29,6 +31,10 @@ pub(super) struct Planner<'a> {
     pub names: Arc<Names>,
     /// The relations that subquery expressions refer to by plan id.
     pub subqueries: HashMap<i64, LogicalPlan>,
+    /// Those that need the columns of the query around them.
+    pub waiting: Waiting,
+    /// The query around the one being planned.
+    pub outer: Option<Arc<Scope>>,
 }
 
 impl<'a> Planner<'a> {
@@ -42,10 +48,17 @@ impl<'a> Planner<'a> {
             conf: faces::conf_of(ctx),
             names: Arc::new(Names::default()),
             subqueries: HashMap::new(),
+            waiting: Waiting::default(),
+            outer: None,
         }
     }
 
-    fn with<'b>(&self, resolver: &'b dyn RelationResolver, subqueries: HashMap<i64, LogicalPlan>) -> Planner<'b>
+    fn with<'b>(
+        &self,
+        resolver: &'b dyn RelationResolver,
+        subqueries: HashMap<i64, LogicalPlan>,
+        waiting: Waiting,
+    ) -> Planner<'b>
     where
         'a: 'b,
     {
@@ -57,6 +70,8 @@ impl<'a> Planner<'a> {
             conf: self.conf.clone(),
             names: Arc::clone(&self.names),
             subqueries,
+            waiting,
+            outer: self.outer.clone(),
         }
     }
 
@@ -85,6 +100,7 @@ impl<'a> Planner<'a> {
             RelType::ChunkedCachedLocalRelation(cached) => {
                 self.cached_local_relation(&cached.data_hashes, cached.schema_hash.as_deref())
             }
+            RelType::CachedRemoteRelation(cached) => self.checkpoint(&cached.relation_id),
             RelType::Range(range) => self.range(range),
             RelType::Sql(sql) => self.sql(sql).await,
             RelType::Project(project) => self.project(project).await,
@@ -131,19 +147,27 @@ impl<'a> Planner<'a> {
     async fn with_relations(&self, with: &proto::WithRelations) -> Result<Scope> {
         let mut views = HashMap::new();
         let mut subqueries = self.subqueries.clone();
+        let mut waiting = self.waiting.as_ref().clone();
         for reference in &with.references {
-            let plan = self.scope(reference).await?.finish()?;
+            let plan_id = reference.common.as_ref().and_then(|common| common.plan_id);
+            let plan = match (self.scope(reference).await.and_then(Scope::finish), plan_id) {
+                (Err(error), Some(plan_id)) if may_be_correlated(&error) => {
+                    waiting.insert(plan_id, reference.clone());
+                    continue;
+                }
+                (plan, _) => plan?,
+            };
             if let Some(RelType::SubqueryAlias(alias)) = &reference.rel_type {
                 let name: Vec<_> =
                     alias.qualifier.iter().chain([&alias.alias]).map(|part| part.to_lowercase()).collect();
                 views.insert(name, plan.clone());
             }
-            if let Some(plan_id) = reference.common.as_ref().and_then(|common| common.plan_id) {
+            if let Some(plan_id) = plan_id {
                 subqueries.insert(plan_id, plan);
             }
         }
         let resolver = Views { views, outer: self.resolver };
-        let inner = self.with(&resolver, subqueries);
+        let inner = self.with(&resolver, subqueries, Arc::new(waiting));
         inner.scope(required(with.root.as_deref())?).await
     }
 }
@@ -180,7 +204,6 @@ fn unsupported_name(kind: &RelType) -> &'static str {
         RelType::LateralJoin(_) => "DataFrame.lateralJoin",
         RelType::CommonInlineUserDefinedTableFunction(_) => "a Python table function",
         RelType::CommonInlineUserDefinedDataSource(_) => "a Python data source",
-        RelType::CachedRemoteRelation(_) => "DataFrame.checkpoint",
         RelType::MlRelation(_) => "pyspark.ml",
         RelType::RelationChanges(_) => "reading the changes of a table",
         RelType::ShowString(_) | RelType::HtmlString(_) => "DataFrame.show inside another relation",

@@ -89,7 +89,14 @@ impl<'a> Expressions<'a> {
             }
             ExprType::UnresolvedAttribute(attribute) if self.variables.is_empty() => {
                 let parts = split_identifier(&attribute.unparsed_identifier)?;
-                let (column, rest) = self.scope.resolve(&parts, attribute.plan_id, self.planner.conf.case_sensitive)?;
+                let found = self.scope.resolve(&parts, attribute.plan_id, self.planner.conf.case_sensitive);
+                if found.is_err()
+                    && let Some(outer) = self.outer_attribute(&parts, attribute.plan_id)
+                {
+                    items.push(Item::Column(Output::computed(outer?, name::of_output(expr))));
+                    return Ok(());
+                }
+                let (column, rest) = found?;
                 if rest.is_empty() {
                     items.push(Item::Column(Output::passed(column)));
                 } else {
@@ -270,10 +277,7 @@ impl<'a> Expressions<'a> {
                 _ => Err(Error::user(format!("`{}` is not one column", regex.col_name))
                     .with_condition("INVALID_USAGE_OF_STAR_OR_REGEX")),
             },
-            ExprType::CommonInlineUserDefinedFunction(function) => Err(Error::unsupported(format!(
-                "the Python function `{}`: running user-defined functions",
-                function.function_name
-            ))),
+            ExprType::CommonInlineUserDefinedFunction(function) => self.user_function(function),
             ExprType::LambdaFunction(_) => Err(Error::user("a lambda function can only be an argument of a function")),
             ExprType::MergeAction(_) => Err(Error::unsupported("`MERGE`")),
             ExprType::TypedAggregateExpression(_) => Err(Error::unsupported("a typed aggregate of the JVM")),
@@ -311,12 +315,15 @@ impl<'a> Expressions<'a> {
             }
             return Ok(expr);
         }
-        let (column, rest) = self.scope.resolve(&parts, plan_id, self.planner.conf.case_sensitive)?;
-        if rest.is_empty() { Ok(column.expr()) } else { Ok(self.nested(column, rest)?.0) }
+        match self.scope.resolve(&parts, plan_id, self.planner.conf.case_sensitive) {
+            Ok((column, [])) => Ok(column.expr()),
+            Ok((column, rest)) => Ok(self.nested(column, rest)?.0),
+            Err(error) => self.outer_attribute(&parts, plan_id).unwrap_or(Err(error)),
+        }
     }
 
     /// A field inside a column, and its name.
-    fn nested(&self, column: &ScopeColumn, path: &[String]) -> Result<(Expr, String)> {
+    pub(super) fn nested(&self, column: &ScopeColumn, path: &[String]) -> Result<(Expr, String)> {
         let mut expr = column.expr();
         let mut name = column.name.clone();
         for part in path {
@@ -409,11 +416,7 @@ impl<'a> Expressions<'a> {
             arguments.extend([lit(first), value]);
         }
         let rebuilt = faces::scalar_function(self.planner, "named_struct", arguments)?;
-        Ok(datafusion::logical_expr::when(
-            base.is_null(),
-            lit(ScalarValue::try_from(&rebuilt.get_type(self.scope.schema())?)?),
-        )
-        .otherwise(rebuilt)?)
+        Ok(datafusion::logical_expr::when(base.is_not_null(), rebuilt).end()?)
     }
 
     fn subquery(&self, message: &super::proto::SubqueryExpression) -> Result<Expr> {
@@ -423,7 +426,7 @@ impl<'a> Expressions<'a> {
         })?;
         let subquery = Subquery {
             subquery: std::sync::Arc::new(plan.clone()),
-            outer_ref_columns: Vec::new(),
+            outer_ref_columns: plan.all_out_ref_exprs(),
             spans: Default::default(),
         };
         match message.subquery_type() {

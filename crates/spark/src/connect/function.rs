@@ -6,7 +6,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::expr::{
-    AggregateFunction, HigherOrderFunction, Lambda, LambdaVariable, WindowFunction, WindowFunctionParams,
+    AggregateFunction, HigherOrderFunction, Lambda, LambdaVariable, NullTreatment, WindowFunction, WindowFunctionParams,
 };
 use datafusion::logical_expr::{
     Case, Expr, ExprSchemable, HigherOrderUDF, LambdaParametersProgress, Like, Operator, ValueOrLambda, WindowFrame,
@@ -35,6 +35,15 @@ impl Expressions<'_> {
             "count" => return self.count(arguments, distinct),
             "struct" => return self.structure(arguments),
             "in" => return self.in_list(arguments),
+            "unwrap_udt" => {
+                let [value] = self.exactly::<1>(name, arguments)?;
+                return Ok(value);
+            }
+            // The position of a row in the whole relation, from 0.
+            "distributed_sequence_id" => {
+                let number = datafusion::functions_window::expr_fn::row_number();
+                return Ok(faces::plain_cast(number, &DataType::Int64) - lit(1_i64));
+            }
             "when" => return self.case(arguments),
             "expr" | "outer" => {}
             _ => {}
@@ -257,7 +266,14 @@ impl Expressions<'_> {
     /// `function OVER (PARTITION BY .. ORDER BY .. frame)`.
     pub(super) fn window(&self, window: &Window) -> Result<Expr> {
         let call = required(window.window_function.as_deref())?;
-        let (definition, arguments, distinct) = self.window_function(call)?;
+        let (definition, mut arguments, distinct) = self.window_function(call)?;
+        let mut null_treatment = None;
+        if definition.name() == "nth_value"
+            && let [_, _, Expr::Literal(ScalarValue::Boolean(Some(ignore)), _)] = arguments.as_slice()
+        {
+            null_treatment = ignore.then_some(NullTreatment::IgnoreNulls);
+            arguments.truncate(2);
+        }
         let partition_by = self.arguments(&window.partition_spec)?;
         let order_by = window.order_spec.iter().map(|order| self.sort(order)).collect::<Result<Vec<_>>>()?;
         let ranking = matches!(definition, WindowFunctionDefinition::WindowUDF(_));
@@ -274,7 +290,7 @@ impl Expressions<'_> {
                 order_by,
                 window_frame,
                 filter: None,
-                null_treatment: None,
+                null_treatment,
                 distinct,
             },
         })))

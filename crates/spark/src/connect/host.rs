@@ -10,6 +10,7 @@ use super::proto;
 use crate::catalog::Catalog;
 use crate::conf::SparkConf;
 use crate::error::{Error, Result};
+use crate::python::PythonWorkers;
 use crate::relation::RelationResolver;
 
 /// The `code` of the error for a dataset whose schema is not known yet: the client tries again later.
@@ -112,6 +113,11 @@ pub trait ConnectSession: Send + Sync {
         command: &proto::PipelineCommand,
         analysis: Option<&AnalysisContext>,
     ) -> Result<PipelineReply>;
+
+    /// Who runs the client's functions in Python; `None` if the host runs none.
+    fn python(&self) -> Option<Arc<PythonWorkers>> {
+        None
+    }
 
     /// The stored tables, for commands; `None` if the host lets no client change any.
     fn catalog(&self) -> Option<Arc<dyn Catalog>> {

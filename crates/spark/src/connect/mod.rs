@@ -7,6 +7,7 @@
 
 pub mod artifacts;
 mod context;
+mod correlated;
 mod expression;
 pub mod extension;
 mod faces;
@@ -29,5 +30,6 @@ mod scope;
 pub mod service;
 pub mod status;
 pub mod types;
+mod user_function;
 
 pub use spark_connect_proto as proto;

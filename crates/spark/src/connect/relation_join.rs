@@ -127,10 +127,7 @@ impl Planner<'_> {
         let output: Vec<Expr> = left.schema().columns().into_iter().map(Expr::Column).collect();
         let numbered = |plan: LogicalPlan, prefix: &str| -> Result<(LogicalPlan, Vec<Column>)> {
             let columns: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
-            let number = datafusion::functions_window::expr_fn::row_number()
-                .partition_by(columns.clone())
-                .build()?
-                .alias(self.names.unique("number"));
+            let number = datafusion::functions_window::expr_fn::row_number().partition_by(columns.clone()).build()?;
             let plan = LogicalPlanBuilder::window_plan(plan, vec![number])?;
             let renamed = plan
                 .schema()

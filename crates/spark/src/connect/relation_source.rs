@@ -90,6 +90,16 @@ impl Planner<'_> {
         self.local_data(&data, declared)
     }
 
+    /// The rows of a checkpoint.
+    pub(super) fn checkpoint(&self, id: &str) -> Result<Scope> {
+        let checkpoint = self.artifacts.kept(id).ok_or_else(|| {
+            Error::user(format!("the session keeps no DataFrame `{id}`"))
+                .with_condition("NO_HANDLER_FOR_EXTENSION_RELATION")
+                .with_help("The session in which the checkpoint was made is gone.")
+        })?;
+        self.local_batches(checkpoint.schema, checkpoint.batches, None)
+    }
+
     fn local_data(&self, streams: &[bytes::Bytes], declared: Option<Schema>) -> Result<Scope> {
         let mut batches = Vec::new();
         let mut schema = None;

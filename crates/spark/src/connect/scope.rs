@@ -180,6 +180,19 @@ impl Scope {
         Ok(Self { plan, columns })
     }
 
+    /// Gives new plan names to all columns, so that no other relation has any of them.
+    pub fn renamed_apart(self, names: &Names) -> Result<Self> {
+        let mut exprs = Vec::with_capacity(self.columns.len());
+        let mut columns = Vec::with_capacity(self.columns.len());
+        for old in self.columns {
+            let name = names.unique(&old.name);
+            exprs.push(old.expr().alias(&name));
+            columns.push(ScopeColumn { column: Column::new_unqualified(name), ..old });
+        }
+        let plan = LogicalPlanBuilder::from(self.plan).project(exprs)?.build()?;
+        Ok(Self { plan, columns })
+    }
+
     /// Gives new plan names to the columns that `other` has too, so that both can stand in one join.
     pub fn disjoint_from(self, other: &Self, names: &Names) -> Result<Self> {
         let taken: Vec<&str> = other.columns.iter().map(|column| column.column.name.as_str()).collect();

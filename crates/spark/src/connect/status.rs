@@ -131,6 +131,7 @@ fn classes(error: &Error) -> Vec<&'static str> {
     match error.kind() {
         _ if condition.starts_with("PARSE_SYNTAX_ERROR") => vec![PARSE, ANALYSIS],
         Kind::User if condition.starts_with("INVALID_CONF_VALUE") => vec![ARGUMENT],
+        _ if condition == "PYTHON_EXCEPTION" => vec!["org.apache.spark.api.python.PythonException"],
         Kind::User if condition == "SQL_CONF_NOT_FOUND" => vec!["org.apache.spark.SparkNoSuchElementException"],
         Kind::User => vec![ANALYSIS],
         Kind::Unsupported => vec![UNSUPPORTED],

@@ -93,7 +93,7 @@ const GATHERED: &[Gathered] = &[
     },
     Gathered {
         names: &["mode"],
-        arity: (1, 1),
+        arity: (1, 2),
         columns: 1,
         doubles: false,
         returns: |types| types.first().map_or(DataType::Null, canonical),
@@ -434,14 +434,18 @@ fn joined(columns: &[ArrayRef], constants: &[Option<ScalarValue>], result: &Data
     })
 }
 
-/// The value that is there most often; of several the first.
-fn mode(columns: &[ArrayRef], _: &[Option<ScalarValue>], result: &DataType) -> Result<ScalarValue> {
+/// The value that is there most often; of several the first, or the least if the second argument is true.
+fn mode(columns: &[ArrayRef], constants: &[Option<ScalarValue>], result: &DataType) -> Result<ScalarValue> {
+    let least = matches!(constants.first(), Some(Some(ScalarValue::Boolean(Some(true)))));
     let (column, keys) = (&columns[0], rows(&columns[0])?);
     let mut counts: HashMap<_, (usize, usize)> = HashMap::new();
     for row in (0..column.len()).filter(|row| column.is_valid(*row)) {
         counts.entry(keys.row(row)).or_insert((0, row)).0 += 1;
     }
-    let most = counts.into_values().max_by_key(|(count, row)| (*count, std::cmp::Reverse(*row)));
+    let most = counts.into_values().max_by(|(a, first), (b, second)| {
+        let order = if least { keys.row(*first).cmp(&keys.row(*second)) } else { first.cmp(second) };
+        a.cmp(b).then(order.reverse())
+    });
     match most {
         Some((_, row)) => Ok(ScalarValue::try_from_array(column, row)?),
         None => Ok(ScalarValue::try_from(result)?),
@@ -459,18 +463,19 @@ fn best(columns: &[ArrayRef], greatest: bool) -> Result<Option<usize>> {
 }
 
 /// The count and the sums of the second to fourth powers of the distances from the mean, taken in one value after
-/// the other as Spark does, so that the last digits are the same.
+/// the other by Spark's formula for parts, so that the last digits are the same.
 fn moments(column: &ArrayRef) -> Option<[f64; 4]> {
     let (mut n, mut mean, mut m2, mut m3, mut m4) = (0.0_f64, 0.0, 0.0, 0.0, 0.0);
     for value in column.as_primitive::<Float64Type>().iter().flatten() {
+        let before = n;
         n += 1.0;
         let delta: f64 = value - mean;
         let share = delta / n;
         mean += share;
-        let (delta2, share2) = (delta * delta, share * share);
-        m2 += delta * (delta - share);
-        m3 = m3 - 3.0 * share * m2 + delta * (delta2 - share2);
-        m4 = m4 - 4.0 * share * m3 - 6.0 * share2 * m2 + delta * (delta * delta2 - share * share2);
+        m4 += share * share * share * delta * before * (before * before - before + 1.0) + 6.0 * share * share * m2
+            - 4.0 * share * m3;
+        m3 += share * share * delta * before * (before - 1.0) - 3.0 * share * m2;
+        m2 += delta * share * before;
     }
     // Values that are all alike have no shape.
     (m2 > 0.0).then_some([n, m2, m3, m4])
@@ -490,6 +495,7 @@ mod tests {
             ("percentile_approx(x, array(0.5, 1.0), 100)", "[0, 10]"),
             ("approx_percentile(s, 0.6)", "b"),
             ("mode(s)", "a"),
+            ("mode(x, true)", "0"),
             ("product(x + 1)", "121.0"),
             ("listagg(s, ',')", "a,a,z,b,c"),
             ("listagg(DISTINCT s)", "azbc"),

@@ -123,7 +123,7 @@ const FUNCTIONS: &[Definition] = &[
         eval: aggregate,
     },
     Definition {
-        names: &["array_sort"],
+        names: &["array_sort", "array_sort_by"],
         parameters: |values| element(values, 0).map(|element| vec![vec![element.clone(), element]]),
         returns: |values, _| Ok(array(element(values, 0)?)),
         eval: array_sort,
@@ -522,11 +522,11 @@ impl HigherOrderUDFImpl for Function {
 
 #[cfg(test)]
 mod tests {
-    use crate::functions::testing::check_all;
+    use crate::functions::testing::check_spark;
 
     #[tokio::test]
     async fn over_arrays() {
-        check_all(&[
+        check_spark(&[
             ("transform(array(1, 2), x -> x + 1)", "[2, 3]"),
             ("transform(array(10, 20), (x, i) -> x + i)", "[10, 21]"),
             ("filter(array(1, 2, 3), x -> x > 1)", "[2, 3]"),
@@ -546,8 +546,10 @@ mod tests {
 
     #[tokio::test]
     async fn over_maps() {
-        check_all(&[
+        check_spark(&[
             ("map_filter(map('a', 1, 'b', 2), (k, v) -> v > 1)", "{b -> 2}"),
+            ("map(array(1), array(2))", "{[1] -> [2]}"),
+            ("CAST(map() AS MAP<STRING, INT>)", "{}"),
             ("transform_keys(map('a', 1), (k, v) -> concat(k, 'x'))", "{ax -> 1}"),
             ("transform_values(map('a', 1), (k, v) -> v + 1)", "{a -> 2}"),
             ("map_zip_with(map('a', 1), map('a', 2, 'b', 3), (k, x, y) -> coalesce(x, 0) + y)", "{a -> 3, b -> 3}"),

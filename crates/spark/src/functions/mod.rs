@@ -15,6 +15,7 @@ mod encoding;
 mod form;
 mod gather;
 mod higher_order;
+mod interval;
 mod json;
 mod lists;
 mod map;
@@ -50,6 +51,7 @@ const FUNCTIONS: &[&[udf::Function]] = &[
     binary::FUNCTIONS,
     datetime::FUNCTIONS,
     encoding::FUNCTIONS,
+    interval::FUNCTIONS,
     json::FUNCTIONS,
     map::FUNCTIONS,
     math::FUNCTIONS,

@@ -57,9 +57,9 @@ pub(super) const FORMS: &[Form] = &[
 
 pub(super) const FUNCTIONS: &[Function] = &[
     function(&["ln"], (1, 1), DOUBLE, |c| partial(c, |x| (x > 0.0).then(|| x.ln()))),
-    function(&["log10"], (1, 1), DOUBLE, |c| partial(c, |x| (x > 0.0).then(|| x.log10()))),
-    function(&["log2"], (1, 1), DOUBLE, |c| partial(c, |x| (x > 0.0).then(|| x.log2()))),
-    function(&["log1p"], (1, 1), DOUBLE, |c| partial(c, |x| (x > -1.0).then(|| x.ln_1p()))),
+    function(&["log10"], (1, 1), DOUBLE, |c| partial(c, |x| (x > 0.0 || x.is_nan()).then(|| x.log10()))),
+    function(&["log2"], (1, 1), DOUBLE, |c| partial(c, |x| (x > 0.0 || x.is_nan()).then(|| x.log2()))),
+    function(&["log1p"], (1, 1), DOUBLE, |c| partial(c, |x| (x > -1.0 || x.is_nan()).then(|| x.ln_1p()))),
     function(&["log"], (1, 2), DOUBLE, log),
     function(&["exp"], (1, 1), DOUBLE, |c| total(c, f64::exp)),
     function(&["expm1"], (1, 1), DOUBLE, |c| total(c, f64::exp_m1)),

@@ -132,13 +132,13 @@ fn split(call: &Call<'_>) -> Result<ArrayRef> {
     let Some(regex) = regex(call)? else {
         return Ok(arrow::array::new_null_array(call.result(), call.rows()));
     };
-    let limit = match call.len() {
-        3 => call.cast(2, &DataType::Int32)?.as_primitive::<Int32Type>().iter().next().flatten().unwrap_or(-1),
-        _ => -1,
+    let limits = match call.len() {
+        3 => call.cast(2, &DataType::Int32)?.as_primitive::<Int32Type>().clone(),
+        _ => Int32Array::from_value(-1, call.rows()),
     };
     let mut builder = ListBuilder::new(StringBuilder::new());
-    for text in &text {
-        let Some(text) = text else {
+    for (text, limit) in text.iter().zip(&limits) {
+        let (Some(text), Some(limit)) = (text, limit) else {
             builder.append_null();
             continue;
         };

@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::DataType;
+use datafusion::common::DFSchema;
 use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::logical_expr::LogicalPlanBuilder;
 
 use crate::cast::{CastMode, cast_array};
 use crate::conf::SparkConf;
+use crate::diagnostic::SourceLocation;
 use crate::error::Result;
 use crate::session::{SessionOptions, session_context};
 
@@ -27,6 +30,31 @@ pub(crate) async fn evaluate(sql: &str, ansi: bool, zone: &str) -> Result<String
     let context = session_context(options)?;
     let batches = context.sql(&format!("SELECT {sql}")).await?.collect().await?;
     let text = cast_array(batches[0].column(0), &DataType::Utf8, CastMode::Lenient, tz)?;
+    Ok(if text.is_null(0) { "NULL".to_owned() } else { text.as_string::<i32>().value(0).to_owned() })
+}
+
+/// As [`check_all`], for expressions that only our own SQL reads, such as those with lambdas.
+pub(crate) async fn check_spark(cases: &[(&str, &str)]) {
+    for (sql, expected) in cases {
+        let value = evaluate_spark(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        assert_eq!(&value, expected, "{sql}");
+    }
+}
+
+async fn evaluate_spark(sql: &str) -> Result<String> {
+    let options = SessionOptions {
+        conf: SparkConf::pipeline_defaults(),
+        target_partitions: 1,
+        runtime: Arc::new(RuntimeEnv::default()),
+        extension_planners: Vec::new(),
+    };
+    let context = session_context(options)?;
+    let location = SourceLocation::new("<test>", 1, 1);
+    let schema = DFSchema::empty();
+    let expr = crate::sql::plan_expression(&context, sql, &schema, &location)?;
+    let plan = LogicalPlanBuilder::empty(true).project([expr])?.build()?;
+    let batches = context.execute_logical_plan(plan).await?.collect().await?;
+    let text = cast_array(batches[0].column(0), &DataType::Utf8, CastMode::Lenient, chrono_tz::UTC)?;
     Ok(if text.is_null(0) { "NULL".to_owned() } else { text.as_string::<i32>().value(0).to_owned() })
 }
 

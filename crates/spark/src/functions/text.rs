@@ -76,10 +76,17 @@ pub(super) const FUNCTIONS: &[Function] = &[
         3 => located(c),
         _ => positions(&c.text(1)?, &c.text(0)?),
     }),
-    function(&["levenshtein"], (2, 2), INT, |c| {
+    function(&["levenshtein"], (2, 3), INT, |c| {
         let (a, b) = (c.text(0)?, c.text(1)?);
-        let distance = |(a, b): (Option<&str>, Option<&str>)| Some(strsim::levenshtein(a?, b?) as i32);
-        Ok(Arc::new(a.iter().zip(&b).map(distance).collect::<Int32Array>()))
+        let most = if c.len() == 3 { Some(c.cast(2, &DataType::Int32)?) } else { None };
+        let distance = |row: usize| -> Option<i32> {
+            let given = a.is_valid(row) && b.is_valid(row) && most.as_ref().is_none_or(|most| most.is_valid(row));
+            let distance = given.then(|| strsim::levenshtein(a.value(row), b.value(row)) as i32)?;
+            let most = most.as_ref().map_or(i32::MAX, |most| most.as_primitive::<Int32Type>().value(row));
+            // A distance above the threshold is not told.
+            Some(if distance > most { -1 } else { distance })
+        };
+        Ok(Arc::new((0..c.rows()).map(distance).collect::<Int32Array>()))
     }),
     function(&["char", "chr"], (1, 1), TEXT, character),
     function(&["elt"], (2, ANY), TEXT, elt),

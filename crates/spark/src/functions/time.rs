@@ -17,6 +17,8 @@ use crate::cast::parse;
 use crate::error::{Error, Result};
 use crate::types::{timestamp, timestamp_ntz};
 
+const NTZ: Returns = Returns::Type(timestamp_ntz);
+
 pub(super) const FORMS: &[Form] = &[
     form(&["current_timestamp", "now"], (0, 0), |_, env| env.cast(df::now(), &timestamp())),
     form(&["current_date", "curdate"], (0, 0), |_, env| {
@@ -62,7 +64,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
         Ok(arrow::compute::cast(&c.cast(0, &DataType::Int32)?, c.result())?)
     }),
     function(&["make_timestamp", "make_timestamp_ltz"], (6, 7), TIMESTAMP, |c| make_timestamp(c, c.ansi())),
-    function(&["try_make_timestamp"], (6, 7), TIMESTAMP, |c| make_timestamp(c, false)),
+    function(&["try_make_timestamp", "try_make_timestamp_ltz"], (6, 7), TIMESTAMP, |c| make_timestamp(c, false)),
+    function(&["make_timestamp_ntz"], (6, 6), NTZ, |c| local(c, c.ansi())),
+    function(&["try_make_timestamp_ntz"], (6, 6), NTZ, |c| local(c, false)),
     function(&["convert_timezone"], (2, 3), Returns::Type(timestamp_ntz), convert_timezone),
 ];
 
@@ -256,6 +260,19 @@ fn next_day(call: &Call<'_>) -> Result<ArrayRef> {
 
 /// `make_timestamp(year, month, day, hour, minute, second[, zone])`; seconds have six decimals.
 fn make_timestamp(call: &Call<'_>, strict: bool) -> Result<ArrayRef> {
+    Ok(Arc::new(made(call, strict, |local, tz| calendar::from_local(local, tz))?.with_timezone("UTC")))
+}
+
+/// As [`make_timestamp`], as a local time.
+fn local(call: &Call<'_>, strict: bool) -> Result<ArrayRef> {
+    Ok(Arc::new(made(call, strict, |local, _| local)?))
+}
+
+fn made(
+    call: &Call<'_>,
+    strict: bool,
+    without_zone: fn(i64, chrono_tz::Tz) -> i64,
+) -> Result<PrimitiveArray<TimestampMicrosecondType>> {
     let parts = (0..5).map(|i| call.cast(i, &DataType::Int32)).collect::<Result<Vec<_>>>()?;
     let seconds = call.cast(5, &DataType::Decimal128(16, 6))?;
     let seconds = seconds.as_primitive::<Decimal128Type>();
@@ -278,11 +295,10 @@ fn make_timestamp(call: &Call<'_>, strict: bool) -> Result<ArrayRef> {
         let local = day * DAY + hour * HOUR + minute * MINUTE + micros;
         match &zones {
             Some(zones) => Ok(Some(zone(zones.value(row))?.to_utc(local))),
-            None => Ok(Some(calendar::from_local(local, call.tz()))),
+            None => Ok(Some(without_zone(local, call.tz()))),
         }
     };
-    let values = (0..call.rows()).map(at).collect::<Result<PrimitiveArray<TimestampMicrosecondType>>>()?;
-    Ok(Arc::new(values.with_timezone("UTC")))
+    (0..call.rows()).map(at).collect()
 }
 
 fn zone(name: &str) -> Result<parse::Zone> {

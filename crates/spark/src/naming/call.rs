@@ -54,6 +54,7 @@ const RENAMED: &[(&str, &str)] = &[
 /// The argument that is shown for one that is left out: function, how many arguments are given, the text.
 const IMPLIED: &[(&str, usize, &str)] = &[
     ("bround", 1, "0"),
+    ("listagg", 1, "NULL"),
     ("locate", 2, "1"),
     ("position", 2, "1"),
     ("regexp_extract", 2, "1"),
@@ -66,6 +67,7 @@ const IMPLIED: &[(&str, usize, &str)] = &[
     ("unix_timestamp", 1, "yyyy-MM-dd HH:mm:ss"),
     ("from_unixtime", 1, "yyyy-MM-dd HH:mm:ss"),
     ("split", 2, "-1"),
+    ("string_agg", 1, "NULL"),
     ("substr", 2, "2147483647"),
     ("substring", 2, "2147483647"),
 ];
@@ -77,6 +79,7 @@ const SHORTENED: &[(&str, usize)] = &[
     ("first_value", 1),
     ("last", 1),
     ("last_value", 1),
+    ("mode", 1),
     ("shuffle", 1),
     ("try_make_timestamp", 6),
     ("uuid", 0),

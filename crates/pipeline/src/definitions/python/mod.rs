@@ -21,6 +21,7 @@ mod process;
 mod register;
 
 use host::DefinitionHost;
+pub(crate) use interpreter::find as interpreter;
 use process::{DefinitionProcess, Job, Problem};
 
 /// Adds what Python files declare to `definitions`.

@@ -145,11 +145,20 @@ impl Session {
         Ok(text.as_string::<i32>().iter().flatten().map(str::to_owned).collect())
     }
 
-    /// Spark's sections; `formatted`, `cost` and `codegen` add nothing that this engine has.
+    /// Spark's sections; `formatted` and `codegen` add nothing that this engine has.
     async fn explained(&self, plan: &LogicalPlan, mode: ExplainMode) -> Result<String> {
-        let state = self.host.context().state();
+        let state = self.context().state();
         let optimized = state.optimize(plan)?;
         let mut text = String::new();
+        if mode == ExplainMode::Cost {
+            let physical = state.query_planner().create_physical_plan(&optimized, &state).await?;
+            let costs = datafusion::physical_plan::displayable(physical.as_ref()).set_show_statistics(true);
+            text.push_str(&format!(
+                "== Optimized Logical Plan ==\n{}\n\nStatistics of the physical plan:\n{}\n",
+                optimized.display_indent(),
+                costs.indent(false)
+            ));
+        }
         if mode == ExplainMode::Extended {
             let shown = plan.display_indent();
             text.push_str(&format!("== Parsed Logical Plan ==\n{shown}\n\n"));

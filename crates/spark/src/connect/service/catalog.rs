@@ -291,11 +291,11 @@ impl Session {
 
     fn knows_function(&self, name: &ObjectName) -> bool {
         let [function] = name.0.as_slice() else { return false };
-        crate::functions::kind(function, &self.host.context().state()).is_some()
+        crate::functions::kind(function, &self.context().state()).is_some()
     }
 
     fn functions(&self, pattern: Option<&str>) -> Result<RecordBatch> {
-        let state = self.host.context().state();
+        let state = self.context().state();
         let mut names: Vec<_> = state.udfs().into_iter().chain(state.udafs()).chain(state.udwfs()).collect();
         names.sort();
         names.dedup();

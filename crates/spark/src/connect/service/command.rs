@@ -267,7 +267,7 @@ impl Session {
         let mut exprs: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
         for (column, value) in partition {
             let location = SourceLocation::new("<partition>", 1, 1);
-            let value = crate::sql::plan_expression(&self.host.context(), value, plan.schema(), &location)?;
+            let value = crate::sql::plan_expression(&self.context(), value, plan.schema(), &location)?;
             exprs.push(value.alias(column));
         }
         Ok(LogicalPlanBuilder::from(plan).project(exprs)?.build()?)

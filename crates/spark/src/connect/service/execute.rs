@@ -12,11 +12,14 @@ use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use futures::TryStreamExt;
 use tonic::Status;
 use tonic::codegen::BoxStream;
+use uuid::Uuid;
 
 use super::operation::Operation;
 use super::show::{self, Shown};
 use super::{ConnectService, Session, analysis_context, relation_of, rows};
+use crate::connect::artifacts::Checkpoint;
 use crate::connect::host::{AnalysisContext, PipelineReply, Purpose};
+use crate::connect::proto::CheckpointCommandResult;
 use crate::connect::proto::execute_plan_response::{ArrowBatch, ResponseType, SqlCommandResult};
 use crate::connect::proto::{self, ExecutePlanResponse, command::CommandType, plan, relation::RelType};
 use crate::connect::status::status;
@@ -190,7 +193,7 @@ impl Session {
         let limit = usize::try_from(rows).unwrap_or(0).saturating_add(1);
         let plan = LogicalPlanBuilder::from(plan).limit(0, Some(limit))?.build()?;
         let schema = plain_schema(plan.schema().as_arrow());
-        let batches: Vec<RecordBatch> = rows::in_order(&self.host.context(), plan).await?.try_collect().await?;
+        let batches: Vec<RecordBatch> = rows::in_order(&self.context(), plan).await?.try_collect().await?;
         let plain = batches.iter().map(|batch| plain_batch(batch, &schema)).collect::<Result<Vec<_>>>()?;
         let nullable = plain.first().map_or_else(|| Arc::clone(&schema), RecordBatch::schema);
         Ok(arrow::compute::concat_batches(&nullable, &plain)?)
@@ -200,7 +203,7 @@ impl Session {
         refuse_streams(&plan)?;
         let schema = plain_schema(plan.schema().as_arrow());
         operation.push_schema(types::from_arrow_schema(&schema)?).await;
-        let mut stream = rows::in_order(&self.host.context(), plan).await?;
+        let mut stream = rows::in_order(&self.context(), plan).await?;
         let mut offset = 0;
         let mut sent = false;
         while let Some(batch) = stream.try_next().await? {
@@ -220,7 +223,7 @@ impl Session {
         refuse_streams(&plan)?;
         let schema = plain_schema(plan.schema().as_arrow());
         operation.push_schema(types::from_arrow_schema(&schema)?).await;
-        let mut stream = rows::in_order(&self.host.context(), plan).await?;
+        let mut stream = rows::in_order(&self.context(), plan).await?;
         let mut kept: VecDeque<RecordBatch> = VecDeque::new();
         let mut rows = 0;
         while let Some(batch) = stream.try_next().await? {
@@ -258,10 +261,7 @@ impl Session {
             Some(CommandType::SqlCommand(sql)) => self.execute_sql(operation, sql).await,
             Some(CommandType::CreateDataframeView(view)) => self.create_view(&view),
             Some(CommandType::PipelineCommand(command)) => self.execute_pipeline(operation, command, analysis).await,
-            Some(CommandType::RegisterFunction(function)) => Err(Error::unsupported(format!(
-                "the Python function `{}`: running user-defined functions",
-                function.function_name
-            ))),
+            Some(CommandType::RegisterFunction(function)) => self.register_function(&function),
             Some(CommandType::WriteOperation(write)) => self.write(&write, analysis).await,
             Some(CommandType::WriteOperationV2(write)) => self.write_v2(&write, analysis).await,
             Some(CommandType::WriteStreamOperationStart(_)) => Err(Error::unsupported("`DataFrame.writeStream`")
@@ -269,11 +269,39 @@ impl Session {
             Some(CommandType::MergeIntoTableCommand(_)) => Err(Error::unsupported("`DataFrame.mergeInto`")),
             Some(CommandType::RegisterTableFunction(_)) => Err(Error::unsupported("a Python table function")),
             Some(CommandType::RegisterDataSource(_)) => Err(Error::unsupported("a Python data source")),
-            Some(CommandType::CheckpointCommand(_)) => Err(Error::unsupported("`DataFrame.checkpoint`")),
+            Some(CommandType::CheckpointCommand(command)) => {
+                self.checkpoint(operation, &command.relation, analysis).await
+            }
+            Some(CommandType::RemoveCachedRemoteRelationCommand(command)) => {
+                if let Some(relation) = &command.relation {
+                    self.artifacts.forget(&relation.relation_id);
+                }
+                Ok(())
+            }
             Some(CommandType::MlCommand(_)) => Err(Error::unsupported("`pyspark.ml`")),
             Some(_) => Err(Error::unsupported("this command of Spark Connect")),
             None => Err(Error::internal("a command without a kind")),
         }
+    }
+
+    /// Runs a relation and keeps its rows in memory, as long as the session lives or the client needs them.
+    async fn checkpoint(
+        &self,
+        operation: &Operation,
+        relation: &Option<proto::Relation>,
+        analysis: Option<&AnalysisContext>,
+    ) -> Result<()> {
+        let relation = relation.as_ref().ok_or_else(|| Error::internal("a checkpoint of nothing"))?;
+        let plan = self.plan(relation, Purpose::Execute, analysis).await?;
+        refuse_streams(&plan)?;
+        let schema = plain_schema(plan.schema().as_arrow());
+        let rows: Vec<RecordBatch> = rows::in_order(&self.context(), plan).await?.try_collect().await?;
+        let batches = rows.iter().map(|batch| plain_batch(batch, &schema)).collect::<Result<Vec<_>>>()?;
+        let relation_id = Uuid::new_v4().to_string();
+        self.artifacts.keep(relation_id.as_str(), Checkpoint { schema, batches });
+        let relation = Some(proto::CachedRemoteRelation { relation_id });
+        operation.push(ResponseType::CheckpointCommandResult(CheckpointCommandResult { relation })).await;
+        Ok(())
     }
 
     /// `spark.sql`: a query is handed back as a relation, to be planned when it is used.

@@ -23,6 +23,8 @@ use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 use datafusion::dataframe::DataFrame;
+use datafusion::execution::context::SessionContext;
+use datafusion::logical_expr::ScalarUDF;
 use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::net::TcpListener;
@@ -120,6 +122,8 @@ struct Session {
     /// Ours: the client notices by it if the server was restarted.
     server_id: String,
     artifacts: Artifacts,
+    /// The functions in Python that the client has given names.
+    functions: Mutex<HashMap<String, Arc<ScalarUDF>>>,
     views: Views,
     global_views: GlobalViews,
     /// The complete names of the tables that the client has asked to be cached.
@@ -151,11 +155,13 @@ impl ConnectService {
             return Ok(Arc::clone(session));
         }
         let host = self.host.session(&key.0, session_id).await.map_err(|error| status(&error))?;
+        let artifacts = Artifacts::with_python(host.python());
         let session = Session {
             host,
             id: session_id.to_owned(),
             server_id: Uuid::new_v4().to_string(),
-            artifacts: Artifacts::default(),
+            artifacts,
+            functions: Mutex::default(),
             views: Views::default(),
             global_views: Arc::clone(&self.global_views),
             cached: Mutex::default(),
@@ -212,6 +218,23 @@ impl ConnectService {
 }
 
 impl Session {
+    /// The engine's session, with the settings of now and the client's own functions.
+    fn context(&self) -> SessionContext {
+        let context = self.host.context();
+        for function in self.functions.lock().values() {
+            context.register_udf(function.as_ref().clone());
+        }
+        context
+    }
+
+    /// Gives a function in Python a name, for SQL and for `call_function`.
+    fn register_function(&self, message: &proto::CommonInlineUserDefinedFunction) -> Result<()> {
+        let function = super::user_function::of(message, &self.artifacts)?;
+        let name = message.function_name.to_lowercase();
+        self.functions.lock().insert(name.clone(), Arc::new(ScalarUDF::new_from_impl(function.named(&name))));
+        Ok(())
+    }
+
     /// How long ago the client was last heard of.
     fn idle_for(&self, now: Instant) -> Duration {
         now.saturating_duration_since(*self.used.lock())
@@ -226,7 +249,7 @@ impl Session {
     ) -> Result<datafusion::logical_expr::LogicalPlan> {
         let resolver = self.host.resolver(purpose, analysis);
         let relation = self.with_views(relation.clone());
-        plan_relation_with(&self.host.context(), &relation, resolver.as_ref(), &self.artifacts).await
+        plan_relation_with(&self.context(), &relation, resolver.as_ref(), &self.artifacts).await
     }
 
     /// All rows of a relation, few as they are.
@@ -237,7 +260,7 @@ impl Session {
     async fn rows_for(&self, relation: &proto::Relation, analysis: Option<&AnalysisContext>) -> Result<RecordBatch> {
         let plan = self.plan(relation, Purpose::Execute, analysis).await?;
         let schema = Arc::new(plan.schema().as_arrow().clone());
-        let batches = DataFrame::new(self.host.context().state(), plan).collect().await?;
+        let batches = DataFrame::new(self.context().state(), plan).collect().await?;
         Ok(arrow::compute::concat_batches(&schema, &batches)?)
     }
 }

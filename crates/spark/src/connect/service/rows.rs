@@ -1,9 +1,12 @@
 //! The rows of a plan in the order of its partitions.
 
+use std::sync::Arc;
+
 use arrow::record_batch::RecordBatch;
 use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::execute_stream_partitioned;
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream_partitioned};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
@@ -23,7 +26,37 @@ pub(super) async fn in_order(
     plan: LogicalPlan,
 ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
     let state = ctx.state();
-    let physical = state.create_physical_plan(&plan).await?;
+    let mut physical = state.create_physical_plan(&plan).await?;
+    let mut fetch = None;
+    // What merges partitions in the order of their arrival is done here instead.
+    if let Some(merge) = physical.downcast_ref::<CoalescePartitionsExec>() {
+        fetch = merge.fetch();
+        physical = Arc::clone(merge.input());
+    }
+    Ok(match fetch {
+        None => partitions_in_order(physical, ctx)?,
+        Some(count) => first_rows(partitions_in_order(physical, ctx)?, count),
+    })
+}
+
+/// The first `count` rows of a stream.
+fn first_rows(rows: BoxStream<'static, Result<RecordBatch>>, count: usize) -> BoxStream<'static, Result<RecordBatch>> {
+    let start = (rows, count);
+    stream::unfold(start, |(mut rows, left)| async move {
+        if left == 0 {
+            return None;
+        }
+        let batch = rows.next().await?.map(|batch| batch.slice(0, left.min(batch.num_rows())));
+        let taken = batch.as_ref().map_or(0, RecordBatch::num_rows);
+        Some((batch, (rows, left - taken)))
+    })
+    .boxed()
+}
+
+fn partitions_in_order(
+    physical: Arc<dyn ExecutionPlan>,
+    ctx: &SessionContext,
+) -> Result<BoxStream<'static, Result<RecordBatch>>> {
     let mut partitions = execute_stream_partitioned(physical, ctx.task_ctx())?;
     if partitions.len() == 1 {
         return Ok(partitions.remove(0).map_err(Error::from).boxed());

@@ -173,7 +173,7 @@ impl Session {
                 .with_condition("UNSUPPORTED_INSERT.NOT_ALLOWED")
         })?;
         let plan = self.aligned(plan, &schema, matching, &entry.name)?;
-        self.catalog()?.write_table(&self.host.context(), &entry.name, plan, replaced).await
+        self.catalog()?.write_table(&self.context(), &entry.name, plan, replaced).await
     }
 
     /// The columns of a table out of the columns of a plan.

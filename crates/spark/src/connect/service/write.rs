@@ -69,7 +69,7 @@ impl Session {
             partition_columns: write.partitioning_columns.clone(),
             options,
         };
-        self.catalog()?.write_files(&self.host.context(), plan, &write).await
+        self.catalog()?.write_files(&self.context(), plan, &write).await
     }
 
     async fn insert_into(&self, name: &ObjectName, plan: LogicalPlan, mode: SaveMode) -> Result<()> {

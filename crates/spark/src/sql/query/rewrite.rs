@@ -265,7 +265,13 @@ impl Rewriter<'_, '_> {
             [part] => part.as_ident().map(|ident| ident.value.to_ascii_lowercase()).unwrap_or_default(),
             _ => return Err(self.planner.unknown_function(&function.name.to_string())),
         };
-        if self.planner.provider.has_function(&name) {
+        let name = match name.as_str() {
+            // DataFusion takes two arrays for keys and values, and refuses an empty map.
+            "map" => "make_map".to_owned(),
+            "array_sort" if has_lambda(function) => "array_sort_by".to_owned(),
+            _ => name,
+        };
+        if name == "make_map" || self.planner.provider.has_function(&name) {
             function.name = ObjectName::from(vec![Ident::new(name)]);
             return Ok(None);
         }
@@ -277,6 +283,12 @@ impl Rewriter<'_, '_> {
         }
         Err(self.planner.unknown_function(&name))
     }
+}
+
+fn has_lambda(function: &Function) -> bool {
+    let FunctionArguments::List(list) = &function.args else { return false };
+    let lambda = |arg: &FunctionArg| matches!(arg, FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Lambda(_))));
+    list.args.iter().any(lambda)
 }
 
 fn not(negated: bool, expr: Expr) -> Expr {

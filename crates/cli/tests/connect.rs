@@ -1,0 +1,218 @@
+//! `deltaworks connect` as a process, with the stock PySpark client.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+/// A server in a folder of its own; killed if a test gives up on it.
+struct Server {
+    child: Child,
+    url: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Server {
+    fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_deltaworks"))
+            .args(["connect", "--port", "0"])
+            .args(arguments)
+            .envs(environment.iter().copied())
+            .current_dir(folder.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut url = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
+        assert!(url.starts_with("sc://127.0.0.1:"), "{url}");
+        Self { child, url: url.trim().replace("127.0.0.1", "localhost"), _folder: folder }
+    }
+
+    /// Runs a client. It is a file, because PySpark takes `python -c` for a doctest.
+    fn client(&self, script: &str, environment: &[(&str, &str)]) -> Output {
+        let home = std::env::var("HOME").unwrap_or_default();
+        let python = std::env::var("DELTAWORKS_TEST_PYTHON")
+            .unwrap_or_else(|_| format!("{home}/.cache/deltaworks/venv/bin/python"));
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("client.py");
+        let prelude = "from pyspark.sql import SparkSession\nfrom pyspark.sql import functions as F\n\
+                       def connect():\n    return SparkSession.builder.remote(URL).create()\n";
+        std::fs::write(&file, format!("URL = '{}'\n{prelude}{script}\nprint('DONE')\n", self.url)).unwrap();
+        Command::new(python)
+            .arg(&file)
+            .env("SPARK_CONNECT_MODE_ENABLED", "1")
+            .envs(environment.iter().copied())
+            .current_dir(folder.path())
+            .output()
+            .expect("DELTAWORKS_TEST_PYTHON must name a Python with pyspark-client")
+    }
+
+    fn check(&self, script: &str) {
+        assert_done(&self.client(script, &[]));
+    }
+
+    /// Ends the server as a service manager does; gives whether it went in order.
+    #[cfg(unix)]
+    fn terminate(mut self) -> bool {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.child.wait().unwrap().success()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn assert_done(output: &Output) {
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.trim().ends_with("DONE"), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn tables_and_views_are_shared_and_sessions_are_not() {
+    let server = Server::start(&[], &[]);
+    server.check(
+        r#"
+a, b = connect(), connect()
+a.sql("CREATE TABLE t (id INT, name STRING) PARTITIONED BY (name)").collect()
+a.createDataFrame([(1, "x"), (2, "y")], "id int, name string").write.insertInto("t")
+a.sql("INSERT INTO t (name, id) VALUES ('z', 3)").collect()
+assert [tuple(r) for r in b.table("t").orderBy("id").collect()] == [(1, "x"), (2, "y"), (3, "z")]
+a.sql("CREATE VIEW v AS SELECT id + 1 AS next FROM t").collect()
+assert sorted(r.next for r in b.table("v").collect()) == [2, 3, 4]
+a.sql("CREATE SCHEMA s").collect()
+a.sql("USE s").collect()
+assert (a.catalog.currentDatabase(), b.catalog.currentDatabase()) == ("s", "default")
+a.range(3).write.saveAsTable("u")
+assert b.table("s.u").count() == 3 and not b.catalog.tableExists("u")
+a.range(1).createTempView("mine")
+assert a.catalog.tableExists("mine") and not b.catalog.tableExists("mine")
+a.range(2).createGlobalTempView("ours")
+assert b.table("global_temp.ours").count() == 2
+a.conf.set("spark.sql.session.timeZone", "Asia/Tokyo")
+assert b.conf.get("spark.sql.session.timeZone") != "Asia/Tokyo"
+assert [r.tableName for r in b.sql("SHOW TABLES").collect()] == ["t", "v"]
+b.sql("DROP TABLE t").collect()
+assert not b.catalog.tableExists("t")
+"#,
+    );
+}
+
+#[test]
+fn errors_have_sparks_classes_and_details() {
+    let server = Server::start(&[], &[]);
+    server.check(
+        r#"
+from pyspark.errors import AnalysisException, ArithmeticException, NumberFormatException, ParseException
+spark = connect()
+def fails(kind, condition, sql):
+    try:
+        spark.sql(sql).collect()
+    except kind as error:
+        assert error.getCondition() == condition, error
+        return error
+    raise SystemExit(f"no error: {sql}")
+fails(ArithmeticException, "DIVIDE_BY_ZERO", "SELECT 1 / 0")
+fails(NumberFormatException, "CAST_INVALID_INPUT", "SELECT CAST('a' AS INT)")
+fails(ParseException, "PARSE_SYNTAX_ERROR", "SELECT FROM WHERE")
+missing = fails(AnalysisException, "TABLE_OR_VIEW_NOT_FOUND", "DROP TABLE nothing")
+assert missing.getSqlState() == "42P01", missing.getSqlState()
+assert missing.getMessageParameters() == {"relationName": "nothing"}, missing.getMessageParameters()
+spark.conf.set("spark.sql.ansi.enabled", "false")
+assert spark.sql("SELECT 1 / 0 AS x").first().x is None
+spark.conf.unset("spark.sql.ansi.enabled")
+fails(ArithmeticException, "DIVIDE_BY_ZERO", "SELECT 1 / 0")
+"#,
+    );
+}
+
+#[test]
+fn a_query_is_interrupted() {
+    let server = Server::start(&[], &[]);
+    server.check(
+        r#"
+import threading
+from pyspark.errors import PySparkException
+spark = connect()
+ended = []
+def run():
+    spark.addTag("long")
+    try:
+        spark.range(10**13).select(F.sum(F.col("id") % 7)).collect()
+    except PySparkException as error:
+        ended.append(error)
+thread = threading.Thread(target=run)
+thread.start()
+while not spark.interruptTag("long"):
+    pass
+thread.join(60)
+assert ended and "OPERATION_CANCELED" in str(ended[0]), ended
+assert spark.range(3).count() == 3
+"#,
+    );
+}
+
+#[test]
+fn files_are_written_and_read_back() {
+    let server = Server::start(&[], &[]);
+    server.check(
+        r#"
+import os, tempfile
+spark = connect()
+df = spark.createDataFrame([(1, "a,b", 1.5), (2, None, None), (3, "x\"y", 0.0)], "id int, s string, d double")
+with tempfile.TemporaryDirectory() as folder:
+    for format, options in [("parquet", {}), ("json", {}), ("csv", {"header": True})]:
+        path = os.path.join(folder, format)
+        df.write.format(format).options(**options).save(path)
+        back = spark.read.format(format).options(**options).schema(df.schema).load(path)
+        assert [tuple(r) for r in back.orderBy("id").collect()] == [tuple(r) for r in df.collect()], format
+    path = os.path.join(folder, "parts")
+    df.write.partitionBy("id").parquet(path)
+    df.write.mode("append").partitionBy("id").parquet(path)
+    assert sorted(os.listdir(path)) == ["_SUCCESS", "id=1", "id=2", "id=3"], os.listdir(path)
+    assert spark.read.parquet(path).filter("id = 1").count() == 2
+    df.limit(1).write.mode("overwrite").parquet(path)
+    assert spark.read.parquet(path).count() == 1
+    try:
+        df.write.parquet(path)
+        raise SystemExit("written twice")
+    except Exception as error:
+        assert "PATH_ALREADY_EXISTS" in str(error), error
+"#,
+    );
+}
+
+#[test]
+fn the_token_is_required() {
+    let server = Server::start(&[], &[("DELTAWORKS_CONNECT_TOKEN", "secret")]);
+    let script = "assert connect().range(2).count() == 2";
+    assert_done(&server.client(script, &[("SPARK_CONNECT_AUTHENTICATE_TOKEN", "secret")]));
+    let refused = server.client(script, &[("SPARK_CONNECT_AUTHENTICATE_TOKEN", "wrong")]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("the token is missing or wrong"));
+}
+
+#[cfg(unix)]
+#[test]
+fn termination_ends_the_server_in_order() {
+    let server = Server::start(&[], &[]);
+    server.check("assert connect().range(2).count() == 2");
+    assert!(server.terminate());
+}
+
+#[test]
+fn another_address_needs_a_token() {
+    let output = Command::new(env!("CARGO_BIN_EXE_deltaworks"))
+        .args(["connect", "--host", "0.0.0.0", "--port", "0"])
+        .env_remove("DELTAWORKS_CONNECT_TOKEN")
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("needs a token"));
+}

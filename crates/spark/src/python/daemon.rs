@@ -1,0 +1,120 @@
+//! The process that forks workers, and the workers that wait for their next task.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use super::worker::{Worker, greet};
+use crate::error::{Error, Kind, Result};
+
+/// How many workers are kept for the next task.
+const MAX_IDLE: usize = 8;
+
+/// The Python of a program: started when the first function is called, ended with this value.
+#[derive(Debug)]
+pub struct PythonWorkers {
+    interpreter: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    daemon: Option<Daemon>,
+    idle: Vec<Worker>,
+}
+
+#[derive(Debug)]
+struct Daemon {
+    process: Child,
+    /// The daemon ends when this is closed.
+    stdin: Option<ChildStdin>,
+    port: u16,
+    secret: String,
+}
+
+impl PythonWorkers {
+    /// The workers of `interpreter`. Nothing is started yet.
+    pub fn new(interpreter: PathBuf) -> Self {
+        Self { interpreter, state: Mutex::default() }
+    }
+
+    /// Runs `task` on a worker, which is kept for the next one if it ends well.
+    pub(super) fn with_worker<T>(&self, task: impl FnOnce(&mut Worker) -> Result<T>) -> Result<T> {
+        let mut worker = self.take()?;
+        // A worker that has failed has ended itself, or is of no use any more.
+        let result = task(&mut worker)?;
+        let mut state = self.state.lock();
+        if state.idle.len() < MAX_IDLE {
+            state.idle.push(worker);
+        }
+        Ok(result)
+    }
+
+    fn take(&self) -> Result<Worker> {
+        let mut state = self.state.lock();
+        if let Some(worker) = state.idle.pop() {
+            return Ok(worker);
+        }
+        if let Some(daemon) = &mut state.daemon
+            && daemon.process.try_wait()?.is_some()
+        {
+            state.daemon = None;
+        }
+        let daemon = match &state.daemon {
+            Some(daemon) => daemon,
+            None => state.daemon.insert(Daemon::start(&self.interpreter)?),
+        };
+        let (port, secret) = (daemon.port, daemon.secret.clone());
+        drop(state);
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        greet(stream, &secret)
+    }
+}
+
+impl Daemon {
+    fn start(interpreter: &PathBuf) -> Result<Self> {
+        let failed = |why: String| {
+            Error::new(Kind::User, format!("Python functions cannot be run by `{}`: {why}", interpreter.display()))
+                .with_condition("PYTHON_WORKER_FAILED")
+                .with_help("Set `python` in the settings, or DELTAWORKS_PYTHON, to an interpreter with pyspark-client.")
+        };
+        let secret = Uuid::new_v4().to_string();
+        let mut process = Command::new(interpreter)
+            .args(["-m", "pyspark.daemon", "pyspark.worker"])
+            .env("PYTHON_WORKER_FACTORY_SECRET", &secret)
+            .env("SPARK_REUSE_WORKER", "1")
+            .env("PYTHONUNBUFFERED", "YES")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| failed(error.to_string()))?;
+        let mut port = [0; 4];
+        let answered = match process.stdout.as_mut() {
+            Some(stdout) => stdout.read_exact(&mut port).map_err(|error| error.to_string()),
+            None => Err("it has no output".to_owned()),
+        };
+        let stdin = process.stdin.take();
+        if let Err(why) = answered {
+            // The process is at its end already; what it says is on standard error.
+            let _ = process.kill();
+            let _ = process.wait();
+            return Err(failed(why));
+        }
+        let port = u16::try_from(u32::from_be_bytes(port)).map_err(|_| failed("it names no port".to_owned()))?;
+        Ok(Self { process, stdin, port, secret })
+    }
+}
+
+impl Drop for Daemon {
+    /// Ends the daemon in order: it takes its workers with it.
+    fn drop(&mut self) {
+        if let Some(mut stdin) = self.stdin.take() {
+            let _ = stdin.flush();
+        }
+        let _ = self.process.wait();
+    }
+}
