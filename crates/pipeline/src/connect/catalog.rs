@@ -37,8 +37,9 @@ impl StoredCatalog {
 
     /// The entry of a table that a client may change.
     async fn own_table(&self, name: &TableName) -> Result<Table> {
-        let location = self.environment().storage.table(&dataset(name))?;
-        let table = Table::open(&location, None).await?.ok_or_else(|| {
+        let environment = self.environment();
+        let location = environment.storage.table(&dataset(name))?;
+        let table = environment.lake.open(&location, None).await?.ok_or_else(|| {
             Error::user(format!("The table or view {name} cannot be found")).with_condition("TABLE_OR_VIEW_NOT_FOUND")
         })?;
         refuse_datasets(name, &table)?;
@@ -62,7 +63,7 @@ impl StoredCatalog {
             }));
         }
         let location = environment.storage.table(&dataset)?;
-        let Some(table) = Table::open(&location, None).await? else { return Ok(None) };
+        let Some(table) = environment.lake.open(&location, None).await? else { return Ok(None) };
         let definition = table.definition()?;
         Ok(Some(TableEntry {
             name: TableName { table: definition.name.unwrap_or_else(|| name.table.clone()), ..name.clone() },
@@ -199,8 +200,9 @@ impl Catalog for StoredCatalog {
             comment: table.comment.clone(),
             name: Some(table.name.table.clone()),
         };
-        let location = self.environment().storage.table(&dataset(&table.name))?;
-        Table::create(&location, &definition).await.map(drop)
+        let environment = self.environment();
+        let location = environment.storage.table(&dataset(&table.name))?;
+        environment.lake.create(&location, &definition).await.map(drop)
     }
 
     async fn write_table(
@@ -240,7 +242,8 @@ impl Catalog for StoredCatalog {
     }
 
     async fn write_files(&self, ctx: &SessionContext, plan: LogicalPlan, write: &FileWrite) -> Result<()> {
-        let path = self.environment().path_mappings.map(&write.path)?;
-        files::write(ctx, plan, &FileWrite { path, ..write.clone() }).await
+        let environment = self.environment();
+        let path = environment.path_mappings.map(&write.path)?;
+        files::write(ctx, &environment.lake, plan, &FileWrite { path, ..write.clone() }).await
     }
 }

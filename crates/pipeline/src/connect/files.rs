@@ -17,7 +17,7 @@ use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::prelude::SessionContext;
-use deltaworks_lake::{Commit, Table, TableDefinition};
+use deltaworks_lake::{Commit, Lake, TableDefinition};
 use deltaworks_spark::cast::{CastMode, spark_cast};
 use deltaworks_spark::catalog::{FileWrite, SaveMode};
 use deltaworks_spark::session::conf_of;
@@ -40,7 +40,7 @@ const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
 ///
 /// # Errors
 /// `PATH_ALREADY_EXISTS` (`User`) by the mode; `Unsupported` for formats that cannot be written.
-pub(super) async fn write(ctx: &SessionContext, plan: LogicalPlan, write: &FileWrite) -> Result<()> {
+pub(super) async fn write(ctx: &SessionContext, lake: &Lake, plan: LogicalPlan, write: &FileWrite) -> Result<()> {
     let target = local(&write.path)?;
     let exists = target.exists() && std::fs::read_dir(&target).is_ok_and(|mut entries| entries.next().is_some());
     match write.mode {
@@ -54,7 +54,7 @@ pub(super) async fn write(ctx: &SessionContext, plan: LogicalPlan, write: &FileW
         _ => {}
     }
     if write.format == "delta" {
-        return write_delta(ctx, plan, &target, write).await;
+        return write_delta(ctx, lake, plan, &target, write).await;
     }
     let folder = target.parent().unwrap_or(Path::new("/"));
     std::fs::create_dir_all(folder)?;
@@ -102,16 +102,22 @@ fn move_into(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-async fn write_delta(ctx: &SessionContext, plan: LogicalPlan, target: &Path, write: &FileWrite) -> Result<()> {
+async fn write_delta(
+    ctx: &SessionContext,
+    lake: &Lake,
+    plan: LogicalPlan,
+    target: &Path,
+    write: &FileWrite,
+) -> Result<()> {
     let location = deltaworks_lake::location::from_path(target)?;
-    let mut table = match Table::open(&location, None).await? {
+    let mut table = match lake.open(&location, None).await? {
         Some(table) => table,
         None => {
             let schema: Vec<_> =
                 plan.schema().fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
             let mut definition = TableDefinition::new(Arc::new(Schema::new(schema)));
             definition.partition_columns.clone_from(&write.partition_columns);
-            Table::create(&location, &definition).await?
+            lake.create(&location, &definition).await?
         }
     };
     let options = writer_options(table.definition()?, ctx);

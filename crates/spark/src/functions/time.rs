@@ -260,7 +260,7 @@ fn next_day(call: &Call<'_>) -> Result<ArrayRef> {
 
 /// `make_timestamp(year, month, day, hour, minute, second[, zone])`; seconds have six decimals.
 fn make_timestamp(call: &Call<'_>, strict: bool) -> Result<ArrayRef> {
-    Ok(Arc::new(made(call, strict, |local, tz| calendar::from_local(local, tz))?.with_timezone("UTC")))
+    Ok(Arc::new(made(call, strict, calendar::from_local)?.with_timezone("UTC")))
 }
 
 /// As [`make_timestamp`], as a local time.
