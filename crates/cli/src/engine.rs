@@ -221,6 +221,7 @@ impl Engine for Local {
             full_refresh: request.full_refresh.0,
             full_refresh_all: request.full_refresh_all,
             validate_only: request.dry_run,
+            user_name: ["USER", "LOGNAME", "USERNAME"].iter().find_map(|name| std::env::var(name).ok()),
         };
         let outcome = self.pipeline()?.update(request, sinks, cancel).await?;
         Ok(UpdateOutcome {

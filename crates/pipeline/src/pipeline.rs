@@ -13,11 +13,12 @@ use tokio_util::sync::CancellationToken;
 use crate::definitions::{Definitions, load};
 use crate::event::log::{EventFilter, EventLogWriter, read_events};
 use crate::event::{
-    BusContext, CreateUpdate, Details, Event, EventBus, EventEmitter, EventSink, Origin, UpdateCause, UpdateProgress,
-    UpdateState,
+    BusContext, CreateUpdate, Details, Event, EventBus, EventEmitter, EventSink, Origin, RuntimeDetails, UpdateCause,
+    UpdateProgress, UpdateState, UserAction,
 };
 use crate::graph::{Environment, Graph, resolve};
 use crate::name::Namespace;
+use crate::owner;
 use crate::session::{EngineOptions, Sessions};
 use crate::spec::PipelineSpec;
 use crate::storage::Storage;
@@ -77,11 +78,13 @@ impl Pipeline {
     ///
     /// # Errors
     /// `User` if a setting has a value it cannot have.
-    pub fn open(spec: PipelineSpec, options: &EngineOptions) -> Result<Self> {
+    pub fn open(mut spec: PipelineSpec, options: &EngineOptions) -> Result<Self> {
         let namespace = Namespace {
             catalog: spec.catalog.clone().unwrap_or_else(|| Namespace::DEFAULT_CATALOG.to_owned()),
             schema: spec.schema.clone().unwrap_or_else(|| Namespace::DEFAULT_SCHEMA.to_owned()),
         };
+        let storage = Storage::new(&spec.storage, namespace.clone())?;
+        owner::adopt(&mut spec, storage.root())?;
         let mut conf = SparkConf::pipeline_defaults();
         for (key, value) in &spec.configuration {
             conf.set(key, value)?;
@@ -89,7 +92,7 @@ impl Pipeline {
         conf.all.insert("pipelines.id".to_owned(), spec.id.clone());
         let environment = Environment {
             pipeline_id: spec.id.clone(),
-            storage: Storage::new(&spec.storage, namespace.clone())?,
+            storage,
             namespace,
             lake: Lake::new(Arc::clone(&options.stores)),
             clock: Arc::clone(&options.clock),
@@ -144,10 +147,18 @@ impl Pipeline {
     ) -> Result<UpdateOutcome> {
         let update_id = self.environment.ids.next_id().to_string();
         let _lock = UpdateLock::acquire(&self.environment.storage.lock_file(), &update_id)?;
+        owner::claim(self.environment.storage.root(), &self.spec.id)?;
         sinks.push(Box::new(EventLogWriter::new(&self.environment.lake, &self.spec.storage)?));
         let bus = EventBus::start(self.bus_context(&update_id), sinks);
         let emitter = bus.emitter();
-        let outcome = self.run_update(&request, &update_id, &emitter, &cancel).await;
+        let mut running = Box::pin(self.run_update(&request, &update_id, &emitter, &cancel));
+        let outcome = tokio::select! {
+            outcome = &mut running => outcome,
+            () = cancel.cancelled() => {
+                emitter.emit(Details::UpdateProgress(UpdateProgress::new(UpdateState::Stopping)));
+                running.await
+            }
+        };
         if let Err(error) = &outcome {
             finished(&emitter, UpdateState::Failed, Some(error));
         }
@@ -192,7 +203,15 @@ impl Pipeline {
         cancel: &CancellationToken,
     ) -> Result<UpdateOutcome> {
         self.announce(request, emitter);
-        let definitions = load::load(&self.spec, &self.environment).await?;
+        let definitions = tokio::select! {
+            biased;
+            // The process that evaluates Python ends with the future; what it says of the signal is of no interest.
+            () = cancel.cancelled() => {
+                finished(emitter, UpdateState::Canceled, None);
+                return Ok(UpdateOutcome::new(update_id, UpdateState::Canceled, Vec::new()));
+            }
+            definitions = load::load(&self.spec, &self.environment) => definitions?,
+        };
         let mut request = request.clone();
         for _ in 0..MAX_SCHEMA_CHANGES {
             let validation = self.resolve(&definitions, emitter).await;
@@ -269,12 +288,18 @@ impl Pipeline {
     fn announce(&self, request: &UpdateRequest, emitter: &EventEmitter) {
         emitter.emit(Details::CreateUpdate(CreateUpdate {
             cause: UpdateCause::UserAction,
+            run_as: request.user_name.clone(),
             full_refresh: request.full_refresh_all,
             refresh_selection: request.refresh.clone(),
             full_refresh_selection: request.full_refresh.clone(),
             validate_only: request.validate_only,
             development: self.spec.development,
-            ..CreateUpdate::default()
+        }));
+        emitter
+            .emit(Details::UserAction(UserAction { action: "START".to_owned(), user_name: request.user_name.clone() }));
+        emitter.emit(Details::RuntimeDetails(RuntimeDetails {
+            dbr_version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..RuntimeDetails::default()
         }));
         emitter.emit(Details::UpdateProgress(UpdateProgress::new(UpdateState::Initializing)));
     }

@@ -15,6 +15,7 @@ pub mod functions;
 pub mod json;
 pub mod naming;
 pub mod operators;
+mod plan_problem;
 pub mod relation;
 pub mod session;
 pub mod sql;

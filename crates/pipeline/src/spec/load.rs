@@ -111,6 +111,7 @@ impl Draft {
         let name = source.root.file_name().map_or_else(|| "pipeline".into(), |n| n.to_string_lossy().into_owned());
         let spec = PipelineSpec {
             id: String::new(),
+            id_is_derived: false,
             name,
             root: source.root.clone(),
             settings_file: (source.kind != SpecKind::Folder).then(|| source.path.clone()),
@@ -296,7 +297,8 @@ impl Draft {
         for (key, value) in std::mem::take(&mut self.cluster_conf) {
             self.spec.configuration.entry(key).or_insert(value);
         }
-        if self.spec.id.is_empty() {
+        self.spec.id_is_derived = self.spec.id.is_empty();
+        if self.spec.id_is_derived {
             self.spec.id = Uuid::new_v5(&Uuid::NAMESPACE_URL, self.identity.join("#").as_bytes()).to_string();
         }
         self.resolve_target()?;
