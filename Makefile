@@ -30,6 +30,7 @@ lint: setup
 	ruff check python examples bench
 	ruff format --check python examples bench
 	mypy
+	typos
 
 test: lint
 	cargo test --locked --workspace
