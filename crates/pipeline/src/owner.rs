@@ -19,7 +19,7 @@ struct Owner {
 }
 
 /// Gives `spec` the id its storage knows it by, where the settings do not say one: it would otherwise change
-/// when a settings file is added.
+/// when the folder is moved or a settings file is added.
 ///
 /// # Errors
 /// `PIPELINE_STORAGE_IN_USE` (`User`) if the settings say an id and the storage belongs to another one; `Data` if

@@ -151,14 +151,7 @@ impl Pipeline {
         sinks.push(Box::new(EventLogWriter::new(&self.environment.lake, &self.spec.storage)?));
         let bus = EventBus::start(self.bus_context(&update_id), sinks);
         let emitter = bus.emitter();
-        let mut running = Box::pin(self.run_update(&request, &update_id, &emitter, &cancel));
-        let outcome = tokio::select! {
-            outcome = &mut running => outcome,
-            () = cancel.cancelled() => {
-                emitter.emit(Details::UpdateProgress(UpdateProgress::new(UpdateState::Stopping)));
-                running.await
-            }
-        };
+        let outcome = self.run_update(&request, &update_id, &emitter, &cancel).await;
         if let Err(error) = &outcome {
             finished(&emitter, UpdateState::Failed, Some(error));
         }
@@ -182,7 +175,7 @@ impl Pipeline {
     /// Reads the event log, oldest event first.
     ///
     /// # Errors
-    /// `User` if there is no log yet, `Unavailable` if the storage does not answer, `Data` if a row is no event.
+    /// `Unavailable` if the storage does not answer, `Data` if a row is no event.
     pub async fn events(&self, filter: &EventFilter) -> Result<Vec<Event>> {
         read_events(&self.environment.lake, &self.spec.storage, filter).await
     }
@@ -222,7 +215,7 @@ impl Pipeline {
                 finished(emitter, UpdateState::Completed, None);
                 return Ok(UpdateOutcome::new(update_id, UpdateState::Completed, validation.diagnostics));
             }
-            let outcome = self.pass(validation.graph, &request, emitter, cancel).await?;
+            let outcome = self.pass_until_stopped(validation.graph, &request, emitter, cancel).await?;
             if !outcome.schema_evolved() || cancel.is_cancelled() {
                 return Ok(conclude(update_id, outcome, emitter, cancel));
             }
@@ -243,6 +236,31 @@ impl Pipeline {
             emitter.warn(warning.into());
         }
         Validation { graph, diagnostics }
+    }
+
+    /// A pass; if it is told to stop, the log says so before it says how the update ended.
+    async fn pass_until_stopped(
+        &self,
+        graph: Graph,
+        request: &UpdateRequest,
+        emitter: &EventEmitter,
+        cancel: &CancellationToken,
+    ) -> Result<PassOutcome> {
+        let stopping = || emitter.emit(Details::UpdateProgress(UpdateProgress::new(UpdateState::Stopping)));
+        let mut pass = Box::pin(self.pass(graph, request, emitter, cancel));
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => {
+                stopping();
+                pass.await
+            }
+            outcome = &mut pass => {
+                if cancel.is_cancelled() {
+                    stopping();
+                }
+                outcome
+            }
+        }
     }
 
     async fn pass(
@@ -313,7 +331,10 @@ impl UpdateOutcome {
 
 fn invalid(update_id: &str, diagnostics: Vec<Diagnostic>, emitter: &EventEmitter) -> UpdateOutcome {
     let count = diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count();
-    let error = Error::from_diagnostics(format!("the pipeline has {count} problems"), diagnostics.clone());
+    let error = Error::from_diagnostics(
+        format!("the pipeline has {count} problem{}", if count == 1 { "" } else { "s" }),
+        diagnostics.clone(),
+    );
     finished(emitter, UpdateState::Failed, Some(&error));
     UpdateOutcome { definitions_valid: false, ..UpdateOutcome::new(update_id, UpdateState::Failed, diagnostics) }
 }

@@ -74,6 +74,30 @@ fn exit_codes_are_those_of_the_help() {
 }
 
 #[test]
+fn nothing_has_happened_before_the_first_update() {
+    let pipeline = Pipeline::new(&[("a.sql", "CREATE OR REFRESH MATERIALIZED VIEW a AS SELECT 1 AS one;\n")]);
+    let name = pipeline.path().file_name().unwrap().to_str().unwrap();
+    let said = |arguments: &[&str]| {
+        let done = pipeline.run(arguments);
+        (done.code, done.out, done.err)
+    };
+    assert_eq!(said(&["status"]), (Some(0), format!("Pipeline {name} has not run yet.\n"), String::new()));
+    assert_eq!(said(&["events"]), (Some(0), "No events.\n".to_owned(), String::new()));
+    assert_eq!(said(&["events", "--format", "json"]), (Some(0), String::new(), String::new()));
+    assert!(!pipeline.path().join(".deltaworks").exists(), "looking leaves no trace");
+}
+
+#[test]
+fn sources_that_are_no_text_say_so() {
+    let pipeline = Pipeline::new(&[("a.sql", "")]);
+    std::fs::write(pipeline.path().join("a.sql"), b"CREATE OR REFRESH MATERIALIZED VIEW v AS SELECT '\xff' AS x;")
+        .unwrap();
+    pipeline
+        .run(&["validate"])
+        .complains(2, &["error: source file `a.sql` cannot be read: stream did not contain valid UTF-8"]);
+}
+
+#[test]
 fn colour_is_for_terminals_that_want_it() {
     let invalid = Pipeline::new(&[("a.sql", "CREATE OR REFRESH MATERIALIZED VIEW a AS SELECT one FROM b;\n")]);
     assert!(!invalid.run(&["validate"]).err.contains('\u{1b}'));

@@ -121,19 +121,20 @@ fn second_update_is_refused_while_one_is_active() {
 }
 
 #[test]
-fn new_settings_file_repeats_nothing() {
+fn moved_folder_or_new_settings_file_repeat_nothing() {
     let parent = Pipeline::new(&[("a/pipeline.sql", SQL), ("a/in/1.json", "{\"id\": 1, \"text\": \"a\"}\n")]);
     assert_eq!(parent.run(&["run", "a"]).code, Some(0));
-    parent.write("a/deltaworks.yml", "name: shop\n");
-    assert_eq!(parent.run(&["run", "a"]).code, Some(0));
-    let rows = || parent.run(&["sql", "a", "SELECT n FROM gold", "--format", "csv"]).out;
+    std::fs::rename(parent.path().join("a"), parent.path().join("b")).unwrap();
+    parent.write("b/deltaworks.yml", "name: shop\n");
+    assert_eq!(parent.run(&["run", "b"]).code, Some(0));
+    let rows = || parent.run(&["sql", "b", "SELECT n FROM gold", "--format", "csv"]).out;
     assert_eq!(rows(), "n\n1\n");
-    parent.write("a/deltaworks.yml", "name: shop\nid: another\n");
-    parent.run(&["run", "a"]).complains(
+    parent.write("b/deltaworks.yml", "name: shop\nid: another\n");
+    parent.run(&["run", "b"]).complains(
         2,
         &["error[PIPELINE_STORAGE_IN_USE]: storage `", "not to `another`", "or choose another `storage`"],
     );
-    parent.write("a/deltaworks.yml", "name: shop\n");
+    parent.write("b/deltaworks.yml", "name: shop\n");
     assert_eq!(rows(), "n\n1\n");
 }
 

@@ -77,7 +77,7 @@ pub fn load(source: &SpecSource, options: &LoadOptions) -> Result<(PipelineSpec,
 /// Reads one settings file.
 pub(super) fn read(path: &Path, root: &Path) -> Result<Node> {
     let text = std::fs::read_to_string(path)
-        .map_err(|e| Error::user(format!("settings file `{}` cannot be read", path.display())).with_source(e))?;
+        .map_err(|e| Error::user(format!("settings file `{}` cannot be read: {e}", path.display())).with_source(e))?;
     let origin = Origin {
         display: path.strip_prefix(root).unwrap_or(path).to_owned(),
         folder: path.parent().unwrap_or(root).to_owned(),
