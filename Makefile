@@ -30,6 +30,7 @@ lint: setup
 	ruff check python examples bench tests
 	ruff format --check python examples bench tests
 	mypy
+	typos
 
 test: lint
 	cargo test --locked --workspace

@@ -172,8 +172,8 @@ impl Local {
 /// The graph as people see it.
 fn summary(graph: &Graph, namespace: &Namespace) -> GraphSummary {
     let datasets = graph
-        .outputs
-        .iter()
+        .outputs_in_order()
+        .into_iter()
         .map(|(name, output)| DatasetSummary {
             name: name.display_in(namespace),
             kind: output.kind.noun().to_owned(),
@@ -184,7 +184,12 @@ fn summary(graph: &Graph, namespace: &Namespace) -> GraphSummary {
                 .filter_map(|flow| graph.flows.get(flow))
                 .map(|flow| FlowSummary {
                     name: flow.flow.name.display_in(namespace),
-                    inputs: flow.references.iter().map(|input| input.display_in(namespace)).collect(),
+                    inputs: flow
+                        .references
+                        .iter()
+                        .map(|input| input.display_in(namespace))
+                        .chain(flow.outside_streams())
+                        .collect(),
                 })
                 .collect(),
             location: Some(output.output.location.to_string()),
@@ -221,6 +226,7 @@ impl Engine for Local {
             full_refresh: request.full_refresh.0,
             full_refresh_all: request.full_refresh_all,
             validate_only: request.dry_run,
+            user_name: ["USER", "LOGNAME", "USERNAME"].iter().find_map(|name| std::env::var(name).ok()),
         };
         let outcome = self.pipeline()?.update(request, sinks, cancel).await?;
         Ok(UpdateOutcome {

@@ -32,8 +32,13 @@ impl Exit {
         }
     }
 
-    /// The code for an error while working on a pipeline: several problems at once are those of definitions.
+    /// The code for an error while working on a pipeline: several problems at once are those of definitions; what the
+    /// user did and no source file shows is on the command line or in the settings.
     pub(crate) fn of_pipeline_error(error: &Error) -> Self {
-        if error.diagnostics().is_empty() { Self::UpdateFailed } else { Self::InvalidDefinitions }
+        match error.kind() {
+            _ if !error.diagnostics().is_empty() => Self::InvalidDefinitions,
+            Kind::User if error.location().is_none() => Self::Usage,
+            _ => Self::UpdateFailed,
+        }
     }
 }

@@ -27,7 +27,7 @@ fn text(graph: &GraphSummary) -> String {
         for flow in &dataset.flows {
             let via = if flow.name == dataset.name { String::new() } else { format!(" by flow {}", flow.name) };
             if flow.inputs.is_empty() {
-                let _ = writeln!(out, "  <- no dataset{via}");
+                let _ = writeln!(out, "  <- nothing of the pipeline{via}");
             }
             for input in flow.inputs.iter().unique() {
                 let _ = writeln!(out, "  <- {input}{via}");

@@ -46,17 +46,19 @@ fn kind_of(error: &DeltaTableError) -> Kind {
 /// What the operating system said, where storage is full or closed: libraries wrap it under other names.
 fn refused_by_storage(error: &(dyn std::error::Error + 'static)) -> Option<Error> {
     use std::io::ErrorKind;
-    let io = std::iter::successors(Some(error), |error| error.source())
-        .find_map(|error| error.downcast_ref::<std::io::Error>())?;
-    let (problem, help) = match io.kind() {
+    let advice = |io: &std::io::Error| match io.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-            ("storage is full", "Free space and run again: nothing of what was being written is visible.")
+            Some(("storage is full", "Free space and run again: nothing of what was being written is visible."))
         }
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            ("storage refuses access", "Check who owns the folder of the table and that it can be written.")
+            Some(("storage refuses access", "Check who owns the folder of the table and that it can be written."))
         }
-        _ => return None,
+        _ => None,
     };
+    // Some of them are wrapped in another error of the same type.
+    let (io, (problem, help)) = std::iter::successors(Some(error), |error| error.source())
+        .filter_map(|error| error.downcast_ref::<std::io::Error>())
+        .find_map(|io| Some((io, advice(io)?)))?;
     Some(Error::new(Kind::Unavailable, format!("{problem}: {io}")).with_help(help))
 }
 

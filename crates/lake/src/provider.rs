@@ -22,6 +22,7 @@ use deltaworks_spark::error::{Error, Result};
 
 use crate::changes::DataFile;
 use crate::error::from_delta;
+use crate::limit_guard::guarded;
 use crate::schema::index_of;
 use crate::table::Table;
 
@@ -117,7 +118,7 @@ impl TableProvider for TableScan {
         self.table
             .update_datafusion_session(session)
             .map_err(|error| datafusion::error::DataFusionError::from(from_delta(error)))?;
-        self.scan.scan(session, projection, filters, limit).await
+        Ok(guarded(self.scan.scan(session, projection, filters, limit).await?))
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {

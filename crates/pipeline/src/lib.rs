@@ -10,6 +10,7 @@ pub mod event;
 pub mod expectation;
 pub mod graph;
 pub mod name;
+mod owner;
 mod pipeline;
 pub mod session;
 pub mod spec;

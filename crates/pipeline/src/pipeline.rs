@@ -13,11 +13,12 @@ use tokio_util::sync::CancellationToken;
 use crate::definitions::{Definitions, load};
 use crate::event::log::{EventFilter, EventLogWriter, read_events};
 use crate::event::{
-    BusContext, CreateUpdate, Details, Event, EventBus, EventEmitter, EventSink, Origin, UpdateCause, UpdateProgress,
-    UpdateState,
+    BusContext, CreateUpdate, Details, Event, EventBus, EventEmitter, EventSink, Origin, RuntimeDetails, UpdateCause,
+    UpdateProgress, UpdateState, UserAction,
 };
 use crate::graph::{Environment, Graph, resolve};
 use crate::name::Namespace;
+use crate::owner;
 use crate::session::{EngineOptions, Sessions};
 use crate::spec::PipelineSpec;
 use crate::storage::Storage;
@@ -77,11 +78,13 @@ impl Pipeline {
     ///
     /// # Errors
     /// `User` if a setting has a value it cannot have.
-    pub fn open(spec: PipelineSpec, options: &EngineOptions) -> Result<Self> {
+    pub fn open(mut spec: PipelineSpec, options: &EngineOptions) -> Result<Self> {
         let namespace = Namespace {
             catalog: spec.catalog.clone().unwrap_or_else(|| Namespace::DEFAULT_CATALOG.to_owned()),
             schema: spec.schema.clone().unwrap_or_else(|| Namespace::DEFAULT_SCHEMA.to_owned()),
         };
+        let storage = Storage::new(&spec.storage, namespace.clone())?;
+        owner::adopt(&mut spec, storage.root())?;
         let mut conf = SparkConf::pipeline_defaults();
         for (key, value) in &spec.configuration {
             conf.set(key, value)?;
@@ -89,7 +92,7 @@ impl Pipeline {
         conf.all.insert("pipelines.id".to_owned(), spec.id.clone());
         let environment = Environment {
             pipeline_id: spec.id.clone(),
-            storage: Storage::new(&spec.storage, namespace.clone())?,
+            storage,
             namespace,
             lake: Lake::new(Arc::clone(&options.stores)),
             clock: Arc::clone(&options.clock),
@@ -144,6 +147,7 @@ impl Pipeline {
     ) -> Result<UpdateOutcome> {
         let update_id = self.environment.ids.next_id().to_string();
         let _lock = UpdateLock::acquire(&self.environment.storage.lock_file(), &update_id)?;
+        owner::claim(self.environment.storage.root(), &self.spec.id)?;
         sinks.push(Box::new(EventLogWriter::new(&self.environment.lake, &self.spec.storage)?));
         let bus = EventBus::start(self.bus_context(&update_id), sinks);
         let emitter = bus.emitter();
@@ -171,7 +175,7 @@ impl Pipeline {
     /// Reads the event log, oldest event first.
     ///
     /// # Errors
-    /// `User` if there is no log yet, `Unavailable` if the storage does not answer, `Data` if a row is no event.
+    /// `Unavailable` if the storage does not answer, `Data` if a row is no event.
     pub async fn events(&self, filter: &EventFilter) -> Result<Vec<Event>> {
         read_events(&self.environment.lake, &self.spec.storage, filter).await
     }
@@ -192,7 +196,15 @@ impl Pipeline {
         cancel: &CancellationToken,
     ) -> Result<UpdateOutcome> {
         self.announce(request, emitter);
-        let definitions = load::load(&self.spec, &self.environment).await?;
+        let definitions = tokio::select! {
+            biased;
+            // The process that evaluates Python ends with the future; what it says of the signal is of no interest.
+            () = cancel.cancelled() => {
+                finished(emitter, UpdateState::Canceled, None);
+                return Ok(UpdateOutcome::new(update_id, UpdateState::Canceled, Vec::new()));
+            }
+            definitions = load::load(&self.spec, &self.environment) => definitions?,
+        };
         let mut request = request.clone();
         for _ in 0..MAX_SCHEMA_CHANGES {
             let validation = self.resolve(&definitions, emitter).await;
@@ -203,7 +215,7 @@ impl Pipeline {
                 finished(emitter, UpdateState::Completed, None);
                 return Ok(UpdateOutcome::new(update_id, UpdateState::Completed, validation.diagnostics));
             }
-            let outcome = self.pass(validation.graph, &request, emitter, cancel).await?;
+            let outcome = self.pass_until_stopped(validation.graph, &request, emitter, cancel).await?;
             if !outcome.schema_evolved() || cancel.is_cancelled() {
                 return Ok(conclude(update_id, outcome, emitter, cancel));
             }
@@ -224,6 +236,31 @@ impl Pipeline {
             emitter.warn(warning.into());
         }
         Validation { graph, diagnostics }
+    }
+
+    /// A pass; if it is told to stop, the log says so before it says how the update ended.
+    async fn pass_until_stopped(
+        &self,
+        graph: Graph,
+        request: &UpdateRequest,
+        emitter: &EventEmitter,
+        cancel: &CancellationToken,
+    ) -> Result<PassOutcome> {
+        let stopping = || emitter.emit(Details::UpdateProgress(UpdateProgress::new(UpdateState::Stopping)));
+        let mut pass = Box::pin(self.pass(graph, request, emitter, cancel));
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => {
+                stopping();
+                pass.await
+            }
+            outcome = &mut pass => {
+                if cancel.is_cancelled() {
+                    stopping();
+                }
+                outcome
+            }
+        }
     }
 
     async fn pass(
@@ -269,12 +306,18 @@ impl Pipeline {
     fn announce(&self, request: &UpdateRequest, emitter: &EventEmitter) {
         emitter.emit(Details::CreateUpdate(CreateUpdate {
             cause: UpdateCause::UserAction,
+            run_as: request.user_name.clone(),
             full_refresh: request.full_refresh_all,
             refresh_selection: request.refresh.clone(),
             full_refresh_selection: request.full_refresh.clone(),
             validate_only: request.validate_only,
             development: self.spec.development,
-            ..CreateUpdate::default()
+        }));
+        emitter
+            .emit(Details::UserAction(UserAction { action: "START".to_owned(), user_name: request.user_name.clone() }));
+        emitter.emit(Details::RuntimeDetails(RuntimeDetails {
+            dbr_version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..RuntimeDetails::default()
         }));
         emitter.emit(Details::UpdateProgress(UpdateProgress::new(UpdateState::Initializing)));
     }
@@ -288,7 +331,10 @@ impl UpdateOutcome {
 
 fn invalid(update_id: &str, diagnostics: Vec<Diagnostic>, emitter: &EventEmitter) -> UpdateOutcome {
     let count = diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count();
-    let error = Error::from_diagnostics(format!("the pipeline has {count} problems"), diagnostics.clone());
+    let error = Error::from_diagnostics(
+        format!("the pipeline has {count} problem{}", if count == 1 { "" } else { "s" }),
+        diagnostics.clone(),
+    );
     finished(emitter, UpdateState::Failed, Some(&error));
     UpdateOutcome { definitions_valid: false, ..UpdateOutcome::new(update_id, UpdateState::Failed, diagnostics) }
 }

@@ -118,6 +118,8 @@ pub fn directory_url(path: &Path) -> Result<Url> {
 }
 
 /// A name as one path component: lower case, with everything that could leave the folder escaped.
+///
+/// Not by percent signs: table locations are URLs, and readers differ in how often they decode them.
 fn component(name: &str) -> Result<String> {
     if name.is_empty() {
         return Err(Error::user("a dataset name has an empty part"));
@@ -129,7 +131,7 @@ fn component(name: &str) -> Result<String> {
         } else {
             let mut bytes = [0; 4];
             for byte in c.encode_utf8(&mut bytes).bytes() {
-                escaped.push_str(&format!("%{byte:02X}"));
+                escaped.push_str(&format!("~{byte:02x}"));
             }
         }
     }
@@ -144,8 +146,8 @@ mod tests {
     #[test]
     fn names_cannot_leave_their_folder() {
         assert_eq!(component("Orders").unwrap(), "orders");
-        assert_eq!(component("..").unwrap(), "%2E.");
-        assert_eq!(component("a/../../b").unwrap(), "a%2F..%2F..%2Fb");
+        assert_eq!(component("..").unwrap(), "~2e.");
+        assert_eq!(component("a/../../b").unwrap(), "a~2f..~2f..~2fb");
         assert!(component("").is_err());
     }
 

@@ -19,6 +19,9 @@ pub(crate) struct FileEntry {
     pub(crate) path: Path,
     /// The URL users see.
     pub(crate) url: String,
+    /// By which a stream knows it: below the load path as the user wrote it, so that neither moving the pipeline's
+    /// folder nor another path mapping makes it a new file.
+    pub(crate) key: String,
     pub(crate) size: u64,
     /// Microseconds since the epoch.
     pub(crate) modified_us: i64,
@@ -86,7 +89,7 @@ async fn list_location(
         && !pattern.root.is_empty()
         && let Ok(meta) = location.store.head(&location.object(&pattern.root)?).await
     {
-        return Ok(vec![entry(location, meta, Vec::new())]);
+        return Ok(vec![entry(location, meta, location.written.clone(), Vec::new())]);
     }
     if !location.may_exist(&pattern.root) {
         return Err(path_not_found(&location.written));
@@ -94,6 +97,7 @@ async fn list_location(
     let prefix = location.object(&pattern.root)?;
     let metas: Vec<ObjectMeta> = location.store.list(Some(&prefix)).try_collect().await.map_err(unavailable)?;
     let root_depth = segments(&pattern.root).count();
+    let written_root = without_last(&location.written, pattern.globs.len());
     let mut files = Vec::new();
     for meta in metas {
         let parts: Vec<String> = segments(meta.location.as_ref()).skip(root_depth).map(str::to_owned).collect();
@@ -112,13 +116,15 @@ async fn list_location(
             continue;
         }
         let partition = if depth == Depth::Partitions && options.recursive { Vec::new() } else { partition };
-        files.push(entry(location, meta, partition));
+        let key = format!("{written_root}/{}", parts.join("/"));
+        files.push(entry(location, meta, key, partition));
     }
     Ok(files)
 }
 
-fn entry(location: &Location, meta: ObjectMeta, partition: Vec<(String, Option<String>)>) -> FileEntry {
+fn entry(location: &Location, meta: ObjectMeta, key: String, partition: Vec<(String, Option<String>)>) -> FileEntry {
     FileEntry {
+        key,
         store: Arc::clone(&location.store),
         url: location.url_of(&meta.location),
         size: meta.size,
@@ -126,6 +132,13 @@ fn entry(location: &Location, meta: ObjectMeta, partition: Vec<(String, Option<S
         path: meta.location,
         partition,
     }
+}
+
+/// A path without its last `count` segments and without a slash at its end.
+fn without_last(path: &str, count: usize) -> &str {
+    (0..count).fold(path.trim_end_matches('/'), |path, _| {
+        path.rsplit_once('/').map_or("", |(parent, _)| parent.trim_end_matches('/'))
+    })
 }
 
 fn segments(key: &str) -> impl Iterator<Item = &str> {

@@ -50,7 +50,7 @@ impl<'a> Options<'a> {
 
     pub(crate) fn count(&self, key: &str) -> Result<Option<u64>> {
         self.get(key)
-            .map(|value| value.trim().parse().map_err(|_| invalid_option(key, value, "a whole number of at least 0")))
+            .map(|value| value.trim().parse().map_err(|_| invalid_option(key, value, "a whole number")))
             .transpose()
     }
 
@@ -93,9 +93,24 @@ impl<'a> Options<'a> {
     /// Fails with `Unsupported` if an option without an implementation is given.
     pub(crate) fn refuse(&self, keys: &[&str]) -> Result<()> {
         match keys.iter().find(|key| self.get(key).is_some()) {
-            Some(key) => Err(Error::unsupported(format!("option `{key}`"))),
+            Some(key) => Err(Error::unsupported(format!("option `{key}`")).with_help(instead_of(key))),
             None => Ok(()),
         }
+    }
+}
+
+/// What to do without an option that is not supported.
+fn instead_of(key: &str) -> &'static str {
+    match key {
+        "badRecordsPath" => {
+            "Keep broken records in the table: `rescuedDataColumn`, or a column `_corrupt_record` in the schema."
+        }
+        "singleVariantColumn" => "Read the files as text, and take values out by `get_json_object` or `from_json`.",
+        "avroSchema" | "avroSchemaUrl" => {
+            "Leave it out: files are read with their own schema. Give types by `schemaHints`."
+        }
+        "pathRewrites" => "Use `path_mappings` of the settings.",
+        _ => "Remove it.",
     }
 }
 
@@ -165,7 +180,8 @@ impl FileOptions {
         if let Some(value) = options.get("cleanSource")
             && !value.eq_ignore_ascii_case("off")
         {
-            return Err(Error::unsupported(format!("option `cleanSource` with value `{value}`")));
+            return Err(Error::unsupported(format!("option `cleanSource` with value `{value}`"))
+                .with_help("Remove it: files that were read stay where they are, and are not read again."));
         }
         options.refuse(&["badRecordsPath", "maxFileAge", "singleVariantColumn", "pathRewrites"])?;
         let name_pattern = options.any(&["pathGlobFilter", "fileNamePattern"]);

@@ -15,9 +15,10 @@ use crate::listing::{Depth, FileEntry, list_files};
 use crate::options::{EvolutionMode, FileOptions, Options, validate_cloud_files};
 use crate::scan::{Columns, Evolution, HIDDEN_KEY, ScanSpec};
 use crate::schema::evolution::{evolve, without_void};
-use crate::schema::hints::apply_hints;
+use crate::schema::hints::{apply_hints, reached_into};
 use crate::schema::partition::partition_columns;
 use crate::schema::store::{SchemaStore, StoredSchema};
+use crate::schema::structured::infer_structured;
 use crate::text::TextParser;
 
 /// Inference looks at so many files and bytes, unless settings say otherwise.
@@ -301,12 +302,15 @@ impl Resolver<'_> {
         }
         let paths = self.read.paths;
         let auto_loader = self.read.reader != Reader::Plain;
+        let hints = self.file_options.hints.clone();
         let files = self.listing().await?;
         let sample = &files[..files.len().min(sample_files)];
         if sample.is_empty() {
             return Err(cannot_infer(format.name(), paths, auto_loader));
         }
-        let data = built.infer(sample, inference).await?;
+        let hinted = hints.as_deref().map(reached_into).transpose()?.unwrap_or_default();
+        let is_hinted = |name: &str| hinted.iter().any(|hinted| hinted.eq_ignore_ascii_case(name));
+        let data = infer_structured(built, sample, inference, &is_hinted).await?;
         if data.fields.is_empty() {
             return Err(cannot_infer(format.name(), paths, auto_loader));
         }
@@ -363,7 +367,11 @@ impl Evolution for SliceEvolution {
 impl SliceEvolution {
     async fn store(&self) -> Result<()> {
         let Growth { store: Some(store), known, .. } = self.growth.as_ref() else { return Ok(()) };
-        let observed = without_void(self.growth.format.infer(&self.files, self.growth.inference).await?);
+        let is_structured =
+            |name: &str| known.data.field_with_name(name).is_ok_and(|field| field.data_type().is_nested());
+        let Growth { format, inference, .. } = self.growth.as_ref();
+        let observed = infer_structured(format.as_ref(), &self.files, *inference, &is_structured).await?;
+        let observed = without_void(observed);
         let excluded = |name: &str| known.partition.iter().any(|field| field.name().eq_ignore_ascii_case(name));
         let mut data = evolve(&known.data, &observed, self.widens(), &excluded);
         if let Some(hints) = &self.growth.hints {

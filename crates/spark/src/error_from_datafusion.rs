@@ -4,6 +4,7 @@ use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 
 use crate::error::{Error, Kind};
+use crate::plan_problem::plan_problem;
 
 /// Unwraps context and external layers down to the cause, then classifies it.
 pub(crate) fn convert(error: DataFusionError) -> Error {
@@ -52,7 +53,7 @@ fn classify_shared(error: &DataFusionError) -> Error {
         }
         return copy;
     }
-    if let Some(known) = unreadable_file(&text(error)) {
+    if let Some(known) = known_problem(&text(error)) {
         return known;
     }
     let (kind, condition) = classification(error);
@@ -61,11 +62,15 @@ fn classify_shared(error: &DataFusionError) -> Error {
 
 fn classify(error: DataFusionError) -> Error {
     let message = text(&error);
-    if let Some(known) = unreadable_file(&message) {
+    if let Some(known) = known_problem(&message) {
         return known.with_source(error);
     }
     let (kind, condition) = classification(&error);
     name(Error::new(kind, message).with_source(error), condition)
+}
+
+fn known_problem(message: &str) -> Option<Error> {
+    unreadable_file(message).or_else(|| plan_problem(message))
 }
 
 /// A data file that a table names and that cannot be read. The Parquet reader keeps the cause as text only.

@@ -13,6 +13,7 @@ use crate::output::Output;
 pub(super) async fn run(engine: &dyn Engine, args: &EventsArgs, output: &Output) -> Result<Exit> {
     let events = engine.events(&filter(args)).await?;
     match args.format {
+        EventFormat::Table if events.is_empty() => output.note("No events."),
         EventFormat::Table => output.result(&table(&events)),
         EventFormat::Json => {
             for event in &events {

@@ -28,7 +28,12 @@ pub(super) async fn run_until(
     let view = SharedView::default();
     let outcome = engine.update(args.request()?, vec![display(args, output, &view)?], cancel).await?;
     if !args.json && output.verbosity > Verbosity::Quiet {
-        output.result(&format!("\n{}", render_summary(&view.lock(), SystemClock.now(), output.color)));
+        let mut view = view.lock().clone();
+        if !outcome.diagnostics.is_empty() {
+            // They follow with their source lines.
+            view.flows.values_mut().for_each(|flow| flow.error = None);
+        }
+        output.result(&format!("\n{}", render_summary(&view, SystemClock.now(), output.color)));
     }
     if !outcome.diagnostics.is_empty() {
         output.error(&diagnostics::render_all(&outcome.diagnostics, &Folder(engine.root()), output.color_errors));

@@ -44,6 +44,7 @@ pub(super) fn is_shown(event: &Event, verbosity: Verbosity) -> bool {
     }
 }
 
+/// What the update is about, rather than how it goes.
 fn is_definition(details: &Details) -> bool {
     matches!(
         details,
@@ -51,6 +52,8 @@ fn is_definition(details: &Details) -> bool {
             | Details::FlowDefinition(_)
             | Details::SinkDefinition(_)
             | Details::OperationProgress(_)
+            | Details::UserAction(_)
+            | Details::RuntimeDetails(_)
     )
 }
 

@@ -13,7 +13,7 @@ use super::numbers::{duration, grouped};
 
 /// Flows, expectations, warnings, and how it ended. `now` counts for what has not ended.
 pub(crate) fn render(view: &UpdateView, now: DateTime<Utc>, color: bool) -> String {
-    let mut out = flows(view, now, color);
+    let mut out = if view.flows.is_empty() { String::new() } else { flows(view, now, color) };
     if !view.expectations.is_empty() {
         let _ = write!(out, "\n{}", expectations(view));
     }

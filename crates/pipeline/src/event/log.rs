@@ -8,7 +8,7 @@ use datafusion::functions::core::expr_fn::get_field;
 use datafusion::logical_expr::{Expr, col, lit};
 use datafusion::prelude::SessionContext;
 use deltaworks_lake::{Commit, Lake, Table, TableDefinition, Writer, WriterOptions, location};
-use deltaworks_spark::{Error, Kind, Result};
+use deltaworks_spark::{Kind, Result};
 use url::Url;
 
 use super::arrow::{from_record_batch, schema, to_record_batch};
@@ -146,16 +146,13 @@ pub enum UpdateFilter {
     Id(String),
 }
 
-/// Reads a pipeline's event log, oldest event first.
+/// Reads a pipeline's event log, oldest event first. There is none before the first update, and so no events.
 ///
 /// # Errors
-/// `User` if there is no log yet, `Unavailable` if the storage does not answer, `Data` if a row is no event.
+/// `Unavailable` if the storage does not answer, `Data` if a row is no event.
 pub async fn read_events(lake: &Lake, storage: &Url, filter: &EventFilter) -> Result<Vec<Event>> {
     let location = event_log_location(storage)?;
-    let table = lake.open(&location, None).await?.ok_or_else(|| {
-        Error::user(format!("there is no event log at `{location}`"))
-            .with_help("Run the pipeline once; every update writes to the log.")
-    })?;
+    let Some(table) = lake.open(&location, None).await? else { return Ok(Vec::new()) };
     let update_id = match &filter.update {
         UpdateFilter::All => None,
         UpdateFilter::Id(id) => Some(id.clone()),

@@ -21,6 +21,9 @@ use deltaworks_spark::{Error, Result};
 
 use crate::name::DatasetName;
 
+/// What the identity of a stream of a dataset of the pipeline begins with.
+pub(super) const IDENTITY: &str = "dataset:";
+
 /// A batch read of a stored dataset, not yet bound to a snapshot.
 #[derive(Debug, Clone)]
 pub struct DatasetTable {
@@ -79,7 +82,7 @@ impl StreamSource for DatasetStream {
     }
 
     fn identity(&self) -> String {
-        format!("dataset:{}", self.name.to_string().to_lowercase())
+        format!("{IDENTITY}{}", self.name.to_string().to_lowercase())
     }
 
     fn schema(&self) -> SchemaRef {

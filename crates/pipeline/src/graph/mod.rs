@@ -67,7 +67,25 @@ pub struct ResolvedFlow {
     pub conf: SparkConf,
 }
 
+impl ResolvedFlow {
+    /// The streams it reads that are no datasets of the pipeline, as people know them: `cloudFiles[/data/orders]`.
+    pub fn outside_streams(&self) -> Vec<String> {
+        let sources = deltaworks_spark::streaming::streaming_sources(&self.plan);
+        let outside = sources.iter().filter(|source| !source.identity().starts_with(dataset::IDENTITY));
+        outside.map(|source| source.description()).collect()
+    }
+}
+
 impl Graph {
+    /// The outputs, each after those its flows read.
+    pub fn outputs_in_order(&self) -> Vec<(&DatasetName, &ResolvedOutput)> {
+        let place = |name: &DatasetName| self.flows.values().rposition(|flow| flow.flow.target == *name);
+        let mut outputs: Vec<_> = self.outputs.iter().collect();
+        // Stable: what has no flow yet comes first.
+        outputs.sort_by_key(|(name, _)| place(name).map_or(0, |at| at + 1));
+        outputs
+    }
+
     /// The stored datasets that the flows of `name` read.
     pub fn upstream(&self, name: &DatasetName) -> Vec<&DatasetName> {
         let Some(output) = self.outputs.get(name) else { return Vec::new() };

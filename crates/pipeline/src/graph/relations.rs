@@ -94,7 +94,7 @@ impl<'a> FlowRelations<'a> {
                 }),
             }),
             _ if streaming => {
-                Err(not_a_stream(&name.name, "is a materialized view: its rows may be rewritten by every update"))
+                Err(not_a_stream(&name.name, "is a materialized view, whose rows may be rewritten by every update"))
             }
             _ => dataset::batch_scan(DatasetTable {
                 name: name.clone(),
@@ -125,7 +125,10 @@ impl<'a> FlowRelations<'a> {
     }
 
     fn not_found(&self, written: &ObjectName) -> Error {
-        let error = Error::user(format!("The table or view `{written}` cannot be found"))
+        let shown = written.to_string();
+        // `dlt.read` adds the virtual schema; its user never wrote it.
+        let shown = shown.strip_prefix("LIVE.").unwrap_or(&shown);
+        let error = Error::user(format!("The table or view `{shown}` cannot be found"))
             .with_condition("TABLE_OR_VIEW_NOT_FOUND");
         let last = written.0.last().map(String::as_str).unwrap_or_default();
         let names = self.resolver.dataset_names();

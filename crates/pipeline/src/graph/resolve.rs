@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::SessionContext;
 use deltaworks_lake::Lake;
 use deltaworks_sources::SourceContext;
 use deltaworks_spark::conf::SparkConf;
@@ -303,6 +304,9 @@ impl<'a> Resolver<'a> {
                 flow.plan = schema::conform(guarded, &schema)?;
             }
         }
+        for flow in &flows {
+            analyse(&flow.plan, &ctx)?;
+        }
         self.lint(output, &flows);
         Ok(ResolvedDataset { name: output.name.clone(), kind, schema, output: output.clone(), flows, ctx })
     }
@@ -507,4 +511,11 @@ fn from_diagnostic(diagnostic: Diagnostic) -> Error {
         Some(location) => error.at(location),
         None => error,
     }
+}
+
+/// Finds what only the analysis of a whole plan tells, such as a UNION of types that do not meet.
+fn analyse(plan: &LogicalPlan, ctx: &SessionContext) -> Result<()> {
+    let state = ctx.state();
+    state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {})?;
+    Ok(())
 }

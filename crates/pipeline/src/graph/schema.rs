@@ -53,7 +53,27 @@ pub fn of_output(output: &Output, queries: &[SchemaRef]) -> Result<SchemaRef> {
         }
         None => union(output, queries)?,
     };
+    check_layout(output, &schema)?;
     Ok(with_comments(schema, &output.column_comments))
+}
+
+/// Partition and clustering columns are columns of the table.
+fn check_layout(output: &Output, schema: &SchemaRef) -> Result<()> {
+    let columns = output.partition_columns.iter().map(|column| ("partition", column));
+    let columns = columns.chain(output.clustering_columns.iter().map(|column| ("clustering", column)));
+    for (role, column) in columns {
+        // A clustering column may be a field of a structure.
+        let top = if role == "clustering" { column.split('.').next().unwrap_or(column) } else { column };
+        if find(schema, top).is_none() {
+            let error = Error::user(format!("{role} column `{column}` is not a column of `{}`", output.name.name))
+                .with_condition("DELTA_COLUMN_NOT_FOUND_IN_SCHEMA");
+            return Err(match nearest(top, schema.fields().iter().map(|field| field.name().as_str())) {
+                Some(near) => error.with_help(format!("Did you mean `{near}`?")),
+                None => error.with_help("Select the column in the query, or name another one."),
+            });
+        }
+    }
+    Ok(())
 }
 
 fn check_columns(output: &Output, query: &SchemaRef) -> Result<()> {

@@ -77,7 +77,7 @@ pub fn load(source: &SpecSource, options: &LoadOptions) -> Result<(PipelineSpec,
 /// Reads one settings file.
 pub(super) fn read(path: &Path, root: &Path) -> Result<Node> {
     let text = std::fs::read_to_string(path)
-        .map_err(|e| Error::user(format!("settings file `{}` cannot be read", path.display())).with_source(e))?;
+        .map_err(|e| Error::user(format!("settings file `{}` cannot be read: {e}", path.display())).with_source(e))?;
     let origin = Origin {
         display: path.strip_prefix(root).unwrap_or(path).to_owned(),
         folder: path.parent().unwrap_or(root).to_owned(),
@@ -111,6 +111,7 @@ impl Draft {
         let name = source.root.file_name().map_or_else(|| "pipeline".into(), |n| n.to_string_lossy().into_owned());
         let spec = PipelineSpec {
             id: String::new(),
+            id_is_derived: false,
             name,
             root: source.root.clone(),
             settings_file: (source.kind != SpecKind::Folder).then(|| source.path.clone()),
@@ -296,7 +297,8 @@ impl Draft {
         for (key, value) in std::mem::take(&mut self.cluster_conf) {
             self.spec.configuration.entry(key).or_insert(value);
         }
-        if self.spec.id.is_empty() {
+        self.spec.id_is_derived = self.spec.id.is_empty();
+        if self.spec.id_is_derived {
             self.spec.id = Uuid::new_v5(&Uuid::NAMESPACE_URL, self.identity.join("#").as_bytes()).to_string();
         }
         self.resolve_target()?;

@@ -13,6 +13,8 @@ use super::path_mappings::PathMappings;
 pub struct PipelineSpec {
     /// The pipeline's id: as given, or a UUIDv5 of the settings file's path, target and key.
     pub id: String,
+    /// Whether the settings say no id. What the storage knows then counts.
+    pub id_is_derived: bool,
     /// Its name, with the prefix of a bundle's development mode.
     pub name: String,
     /// The folder of the settings file; relative paths start here.

@@ -118,7 +118,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "id",
         Kind::Text,
         |d, n| d.spec.id = text(n),
-        "The pipeline's id. Without it, one is derived from the path of the settings file.",
+        "The pipeline's id. Without it, the first update derives one from the path of the settings file, and the storage keeps it.",
     ),
     both(
         "name",

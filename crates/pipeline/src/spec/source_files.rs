@@ -63,7 +63,7 @@ pub(super) fn walk(root: &Path, skip: &dyn Fn(&Path) -> bool) -> Result<Vec<Path
 
 fn walk_into(folder: &Path, skip: &dyn Fn(&Path) -> bool, files: &mut Vec<PathBuf>) -> Result<()> {
     let unreadable =
-        |e: std::io::Error| Error::user(format!("folder `{}` cannot be read", folder.display())).with_source(e);
+        |e: std::io::Error| Error::user(format!("folder `{}` cannot be read: {e}", folder.display())).with_source(e);
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
         let (path, name) = (entry.path(), entry.file_name());
@@ -189,8 +189,9 @@ fn classify(path: PathBuf, root: &Path) -> Result<SourceFile> {
             .with_help("Sources end in `.sql`, `.py` or `.ipynb`.")
             .at(SourceLocation::file(&display_path))
     })?;
-    let text = std::fs::read_to_string(&path)
-        .map_err(|e| Error::user(format!("source file `{}` cannot be read", display_path.display())).with_source(e))?;
+    let text = std::fs::read_to_string(&path).map_err(|e| {
+        Error::user(format!("source file `{}` cannot be read: {e}", display_path.display())).with_source(e)
+    })?;
     let (language, format) =
         layout(&path, &text, language).map_err(|error| error.at(SourceLocation::file(&display_path)))?;
     Ok(SourceFile { path, display_path, language, format })

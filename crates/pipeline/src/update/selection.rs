@@ -21,6 +21,8 @@ pub struct UpdateRequest {
     pub full_refresh_all: bool,
     /// Definitions are analysed; nothing is read or written.
     pub validate_only: bool,
+    /// Who asks for it, for the event log.
+    pub user_name: Option<String>,
 }
 
 /// What happens to one dataset in an update.

@@ -19,6 +19,12 @@ pub(crate) fn apply_hints(schema: Schema, hints: &str) -> Result<Schema> {
     Ok(Schema::new(fields))
 }
 
+/// The columns that hints reach into: `a` of `a.b INT`.
+pub(crate) fn reached_into(hints: &str) -> Result<Vec<String>> {
+    let columns = parse_columns(hints)?;
+    Ok(columns.into_iter().filter(|(path, _)| path.len() > 1).filter_map(|(path, _)| path.into_iter().next()).collect())
+}
+
 fn hinted(fields: &Fields, (path, data_type): &HintedColumn) -> Fields {
     let Some((name, rest)) = path.split_first() else { return fields.clone() };
     let mut fields: Vec<_> = fields.iter().cloned().collect();

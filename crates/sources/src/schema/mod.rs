@@ -4,3 +4,4 @@ pub(crate) mod evolution;
 pub(crate) mod hints;
 pub(crate) mod partition;
 pub(crate) mod store;
+pub(crate) mod structured;

@@ -19,7 +19,7 @@ use crate::scan::FileTable;
 use crate::stream::limit::Limit;
 use deltaworks_spark::types;
 
-/// The columns of the ledger: `path: Utf8`, `size: Int64`, `modification_time` and `discovered_at:
+/// The columns of the ledger: `path: Utf8` (below the load path as it was written), `size: Int64`, `modification_time` and `discovered_at:
 /// Timestamp(us, UTC)`, none nullable.
 pub fn ledger_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
@@ -64,7 +64,7 @@ impl StreamSource for FileStreamSource {
         };
         let overwrites = relation.options.allow_overwrites;
         let mut files = relation.list().await?;
-        files.retain(|file| match seen.get(&file.url) {
+        files.retain(|file| match seen.get(&file.key) {
             None => true,
             Some(modified) => overwrites && *modified != file.modified_us,
         });
@@ -134,7 +134,7 @@ impl FileStreamReader {
             |values: Vec<i64>| -> ArrayRef { Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC")) };
         let sizes: Vec<i64> = files.iter().map(|file| file.size as i64).collect();
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(StringArray::from_iter_values(files.iter().map(|file| &file.url))),
+            Arc::new(StringArray::from_iter_values(files.iter().map(|file| &file.key))),
             Arc::new(Int64Array::from(sizes)),
             times(files.iter().map(|file| file.modified_us).collect()),
             times(vec![self.discovered_us; files.len()]),

@@ -64,3 +64,50 @@ async fn vanished_file_fails_unless_missing_files_are_ignored() {
         }
     }
 }
+
+#[tokio::test]
+async fn file_that_grows_is_read_as_it_was_listed() {
+    for format in ["json", "text"] {
+        let dir = TempDir::new().unwrap();
+        write(dir.path(), "in/a", "{\"a\": 1}\n");
+        let source = open(&dir, &[("cloudFiles.format", format)]).await.unwrap();
+        let read = slices(&source, OpenContext::default()).await;
+        write(dir.path(), "in/a", "{\"a\": 1}\n{\"a\": 2}\n");
+        assert_eq!(rows(Arc::clone(&read[0].input), &[]).await.unwrap().len(), 1, "{format}");
+    }
+}
+
+#[tokio::test]
+async fn avro_cut_off_within_a_block_is_an_error() {
+    use arrow::array::Int32Array;
+    use arrow_avro::writer::AvroWriter;
+
+    let dir = TempDir::new().unwrap();
+    let batch_of_ints = arrow::array::RecordBatch::try_from_iter([(
+        "id",
+        Arc::new(Int32Array::from_iter_values(0..100)) as arrow::array::ArrayRef,
+    )])
+    .unwrap();
+    let mut bytes = Vec::new();
+    let mut writer = AvroWriter::new(&mut bytes, batch_of_ints.schema().as_ref().clone()).unwrap();
+    writer.write(&batch_of_ints).unwrap();
+    writer.finish().unwrap();
+    drop(writer);
+    write(dir.path(), "in/a.avro", "");
+    let path = dir.path().join("in/a.avro");
+    fs::write(&path, &bytes).unwrap();
+    assert_eq!(batch("avro", &dir, &[], &["id"]).await.unwrap().len(), 100);
+    // After the header, there is no place to cut that leaves a whole file, but the one before the block.
+    let mut whole = 0;
+    for length in 20..bytes.len() {
+        fs::write(&path, &bytes[..length]).unwrap();
+        match batch("avro", &dir, &[], &["id"]).await {
+            Ok(read) => {
+                assert!(read.is_empty(), "{length} of {} bytes", bytes.len());
+                whole += 1;
+            }
+            Err(error) => assert_eq!(error.condition(), Some("FAILED_READ_FILE.NO_HINT"), "{error}"),
+        }
+    }
+    assert_eq!(whole, 1);
+}

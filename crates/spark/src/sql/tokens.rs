@@ -59,8 +59,18 @@ impl<'a> Source<'a> {
             ParserError::TokenizerError(text) | ParserError::ParserError(text) => position(text),
             ParserError::RecursionLimitExceeded => ("statement is nested too deeply".to_owned(), None),
         };
+        let at = at.map(|at| self.complained_about(&message, at).unwrap_or(at));
         let place = at.map_or_else(|| self.end(), |at| self.place(at));
         self.syntax_error(message, place)
+    }
+
+    /// The word that a complaint names as found. Where it was to be an expression, the parser gives the position of
+    /// the word after it.
+    fn complained_about(&self, message: &str, at: Location) -> Option<Location> {
+        let found = message.strip_prefix("expected an expression, found `")?.strip_suffix('`')?;
+        let tokens = tokenize(self).ok()?;
+        let before = tokens.iter().rev().find(|token| token.span.start < at)?;
+        (before.token.to_string() == found).then_some(before.span.start)
     }
 
     /// A syntax error that says `message`, at `place`.
@@ -100,10 +110,11 @@ fn position(text: &str) -> (String, Option<Location>) {
 /// "Expected: x, found: y" in our words.
 fn soften(text: &str) -> String {
     let text = text.trim().trim_start_matches("sql parser error: ");
+    let text = text.replace("Expected an expression, found: ", "Expected: an expression, found: ");
     match text.strip_prefix("Expected: ").and_then(|rest| rest.rsplit_once(", found: ")) {
         Some((expected, "EOF")) => format!("expected {expected}, found the end of the statement"),
         Some((expected, found)) => format!("expected {expected}, found `{found}`"),
-        None => text.to_owned(),
+        None => text,
     }
 }
 

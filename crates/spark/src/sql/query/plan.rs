@@ -82,10 +82,13 @@ impl<'a> Planner<'a> {
         let mut names = self.provider.function_names();
         names.sort_by_cached_key(|known| (strsim::damerau_levenshtein(name, known), known.clone()));
         names.dedup();
-        let nearest: Vec<String> = names.iter().take(3).map(|known| format!("`{known}`")).collect();
-        Error::user(format!("function `{name}` is unknown"))
-            .with_condition("UNRESOLVED_ROUTINE")
-            .with_help(format!("Did you mean {}?", nearest.join(" or ")))
+        let near = |known: &&String| strsim::damerau_levenshtein(name, known) <= (name.len() / 3).max(1);
+        let nearest: Vec<String> = names.iter().filter(near).take(3).map(|known| format!("`{known}`")).collect();
+        let error = Error::user(format!("function `{name}` is unknown")).with_condition("UNRESOLVED_ROUTINE");
+        match nearest.as_slice() {
+            [] => error.with_help("Check the name; the functions of Spark SQL can be called."),
+            nearest => error.with_help(format!("Did you mean {}?", nearest.join(" or "))),
+        }
     }
 
     pub(super) fn options(&self) -> ParserOptions {

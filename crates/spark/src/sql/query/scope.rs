@@ -183,8 +183,34 @@ impl ScopeColumn {
     }
 }
 
+/// A column of `scopes` that is a structure without the field that follows it in `parts`.
+fn missing_field(parts: &[Ident], scopes: &[&Scope]) -> Option<Error> {
+    let (at, column) = (0..parts.len().saturating_sub(1)).find_map(|at| {
+        let (qualifier, rest) = parts.split_at(at);
+        let mut columns = scopes.iter().flat_map(|scope| &scope.columns);
+        columns.find(|column| column.is(qualifier, &rest[0].value)).map(|column| (at, column))
+    })?;
+    let (mut data_type, mut known) = (&column.data_type, at + 1);
+    while let (DataType::Struct(fields), Some(part)) = (data_type, parts.get(known)) {
+        let Some(field) = fields.iter().find(|field| field.name().eq_ignore_ascii_case(&part.value)) else {
+            let names: Vec<String> = fields.iter().take(5).map(|field| format!("`{}`", field.name())).collect();
+            let structure = joined(&parts[..known]);
+            return Some(
+                Error::user(format!("`{structure}` has no field `{}`", part.value))
+                    .with_condition("FIELD_NOT_FOUND")
+                    .with_help(format!("Its fields are {}.", names.join(", "))),
+            );
+        };
+        (data_type, known) = (field.data_type(), known + 1);
+    }
+    None
+}
+
 /// The error that `parts` name no column of `scopes`.
 pub(super) fn unresolved(parts: &[Ident], scopes: &[&Scope]) -> Error {
+    if let Some(error) = missing_field(parts, scopes) {
+        return error;
+    }
     let wanted = parts.last().map(|part| part.value.to_lowercase()).unwrap_or_default();
     let mut names: Vec<&str> =
         scopes.iter().flat_map(|scope| &scope.columns).map(|column| column.name.as_str()).collect();

@@ -1,0 +1,12 @@
+//! The product as its users have it: the program, run in folders of its own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod commands;
+mod diagnostics;
+mod guide;
+mod monitoring;
+mod settings;
+mod signals;
+mod storage;
+mod support;

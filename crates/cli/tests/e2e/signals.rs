@@ -1,0 +1,88 @@
+//! SIGINT and SIGTERM end an update in order; the next one goes on where it stopped.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::support::Pipeline;
+
+const FILES: usize = 200;
+
+/// A stream of one file per batch, so that an update takes many commits.
+fn pipeline() -> Pipeline {
+    let pipeline = Pipeline::new(&[(
+        "pipeline.sql",
+        "CREATE OR REFRESH STREAMING TABLE bronze AS
+         SELECT id FROM STREAM read_files('in', format => 'json', schema => 'id INT', maxFilesPerTrigger => 1);
+         CREATE OR REFRESH MATERIALIZED VIEW gold AS SELECT count(*) AS n, sum(id) AS sum FROM bronze;",
+    )]);
+    (0..FILES).for_each(|id| pipeline.write(&format!("in/{id}.json"), &format!("{{\"id\": {id}}}\n")));
+    pipeline
+}
+
+fn interrupted_by(signal: &str) {
+    let pipeline = pipeline();
+    let mut child = pipeline.command(&["run", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut events = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    let committed = |event: &Value| event["details"]["flow_progress"]["metrics"]["num_output_rows"] == 1;
+    assert!(events.any(|event| committed(&event)), "no batch was committed");
+    let sent = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let rest: Vec<Value> = events.collect();
+    let status = child.wait().unwrap();
+    let mut errors = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+    assert_eq!(status.code(), Some(1), "{errors}");
+    let states: Vec<&str> =
+        rest.iter().filter_map(|event| event["details"]["update_progress"]["state"].as_str()).collect();
+    assert_eq!(states, ["STOPPING", "CANCELED"], "{errors}");
+    let flows = |name: &str| {
+        let of_flow = rest.iter().filter(|event| event["origin"]["flow_name"] == name);
+        of_flow.filter_map(|event| event["details"]["flow_progress"]["status"].as_str()).next_back()
+    };
+    assert_eq!(flows("bronze"), Some("STOPPED"));
+
+    // What was committed before is whole, and what follows is neither lost nor repeated.
+    assert_eq!(
+        pipeline.query("SELECT count(*) = count(DISTINCT id) AS whole, count(*) > 0 AS some FROM bronze"),
+        "whole,some\ntrue,true\n"
+    );
+    assert_eq!(pipeline.run(&["run"]).code, Some(0));
+    assert_eq!(pipeline.query("SELECT n, sum FROM gold"), format!("n,sum\n{FILES},{}\n", FILES * (FILES - 1) / 2));
+}
+
+#[test]
+fn interrupt_while_python_is_evaluated_cancels_the_update() {
+    let pipeline = Pipeline::new(&[(
+        "pipeline.py",
+        "import dlt, pathlib, time
+pathlib.Path('evaluating').touch()
+while not pathlib.Path('never').exists():
+    time.sleep(0.01)
+",
+    )]);
+    let child = pipeline.command(&["run", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while !pipeline.path().join("evaluating").exists() {
+        std::thread::yield_now();
+    }
+    let sent = Command::new("kill").args(["-s", "INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let done = child.wait_with_output().unwrap();
+    let (out, err) = (String::from_utf8(done.stdout).unwrap(), String::from_utf8(done.stderr).unwrap());
+    assert_eq!((done.status.code(), err.as_str()), (Some(1), ""), "{out}");
+    let last: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+    assert_eq!(last["details"]["update_progress"]["state"], "CANCELED");
+}
+
+#[test]
+fn interrupt_ends_the_update_in_order() {
+    interrupted_by("INT");
+}
+
+#[test]
+fn termination_ends_the_update_in_order() {
+    interrupted_by("TERM");
+}

@@ -1,0 +1,184 @@
+"""Tables that other Delta readers open: the rows are the ones this program shows."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from deltalake import DeltaTable
+
+SQL = """
+CREATE OR REFRESH STREAMING TABLE bronze AS
+SELECT * FROM STREAM read_files('in', format => 'json',
+  schema => 'id BIGINT, name STRING, amount DECIMAL(10,2), at TIMESTAMP, day DATE, tags ARRAY<STRING>,
+             place STRUCT<city: STRING, zip: INT>, labels MAP<STRING, STRING>, ok BOOLEAN, ratio DOUBLE');
+CREATE OR REFRESH STREAMING TABLE by_day PARTITIONED BY (day)
+AS SELECT id, day, amount FROM STREAM bronze;
+CREATE OR REFRESH STREAMING TABLE generated (
+  id BIGINT,
+  at TIMESTAMP,
+  day DATE GENERATED ALWAYS AS (CAST(at AS DATE))
+) AS SELECT id, at FROM STREAM bronze;
+CREATE OR REFRESH MATERIALIZED VIEW totals CLUSTER BY (day) AS
+SELECT day, count(*) AS n, sum(amount) AS amount FROM bronze GROUP BY day;
+"""
+
+FIRST = [
+    {
+        "id": 1,
+        "name": "Zoë",
+        "amount": 1.5,
+        "at": "2026-01-01T12:00:00Z",
+        "day": "2026-01-01",
+        "tags": ["x", None],
+        "place": {"city": "London", "zip": 7},
+        "labels": {"a": "1"},
+        "ok": True,
+        "ratio": 0.5,
+    },
+    {"id": 2, "day": "2026-01-02", "amount": 2.25, "at": "2026-01-02T23:59:59.123456Z"},
+]
+SECOND = [{"id": 3, "day": None, "amount": 4.0, "at": "2026-01-03T00:00:00Z", "name": "a b/c=d"}]
+
+
+class Pipeline:
+    """A pipeline's folder and the program."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "in").mkdir()
+        (folder / "pipeline.sql").write_text(SQL)
+
+    def arrive(self, name: str, rows: list[dict[str, object]]) -> None:
+        """Puts a file of rows where the pipeline reads."""
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (self.folder / "in" / name).write_text(text)
+
+    def __call__(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [os.environ["DELTAWORKS_BIN"], *arguments], cwd=self.folder, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def rows(self, query: str) -> list[list[str]]:
+        """The rows of a query as this program shows them, without the header."""
+        return list(csv.reader(io.StringIO(self("sql", query, "--format", "csv"))))[1:]
+
+    def table(self, name: str, version: int | None = None) -> DeltaTable:
+        """The table as delta-rs' Python package opens it."""
+        return DeltaTable(self.folder / ".deltaworks" / "tables" / name, version=version)
+
+    def duckdb(self, name: str, query: str) -> list[tuple[object, ...]]:
+        """The rows of a query in DuckDB over the files of the table, read through Arrow."""
+        connection = duckdb.connect()
+        connection.register("t", self.table(name).to_pyarrow_dataset().to_table())
+        return connection.sql(query).fetchall()
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    pipeline = Pipeline(tmp_path_factory.mktemp("pipeline"))
+    pipeline.arrive("1.json", FIRST)
+    pipeline("run")
+    pipeline.arrive("2.json", SECOND)
+    pipeline("run")
+    return pipeline
+
+
+def arrow(table: DeltaTable) -> pa.Table:
+    """All rows by id."""
+    return table.to_pyarrow_dataset().to_table().sort_by("id")
+
+
+def test_all_types(pipeline: Pipeline) -> None:
+    rows = arrow(pipeline.table("bronze")).to_pylist()
+    assert [row["id"] for row in rows] == [1, 2, 3]
+    first = rows[0]
+    assert (first["name"], str(first["amount"]), first["at"].isoformat(), first["day"].isoformat()) == (
+        "Zoë",
+        "1.50",
+        "2026-01-01T12:00:00+00:00",
+        "2026-01-01",
+    )
+    assert (first["tags"], first["place"], first["ok"], first["ratio"]) == (
+        ["x", None],
+        {"city": "London", "zip": 7},
+        True,
+        0.5,
+    )
+    assert dict(first["labels"]) == {"a": "1"}
+    assert {name: rows[1][name] for name in ("name", "tags", "place", "labels", "ok", "ratio")} == dict.fromkeys(
+        ("name", "tags", "place", "labels", "ok", "ratio")
+    )
+    assert rows[1]["at"].isoformat() == "2026-01-02T23:59:59.123456+00:00"
+    types = {field.name: str(field.type) for field in arrow(pipeline.table("bronze")).schema}
+    found = [types[name] for name in ("id", "amount", "day", "ok")]
+    assert found == ["int64", "decimal128(10, 2)", "date32[day]", "bool"]
+
+
+def test_same_rows_as_ours(pipeline: Pipeline) -> None:
+    ours = pipeline.rows("SELECT id, amount, name FROM bronze ORDER BY id")
+    theirs = [[str(r["id"]), str(r["amount"]), r["name"] or ""] for r in arrow(pipeline.table("bronze")).to_pylist()]
+    assert theirs == ours == [["1", "1.50", "Zoë"], ["2", "2.25", ""], ["3", "4.00", "a b/c=d"]]
+
+
+def test_partitions(pipeline: Pipeline) -> None:
+    table = pipeline.table("by_day")
+    assert table.metadata().partition_columns == ["day"]
+    found = sorted((str(p["day"]) for p in table.partitions()), key=str)
+    assert found == ["2026-01-01", "2026-01-02", "None"]
+    of_day = pc.field("day") == pa.scalar(datetime.date(2026, 1, 2))
+    one = table.to_pyarrow_dataset().to_table(filter=of_day)
+    assert [(row["id"], str(row["amount"])) for row in one.to_pylist()] == [(2, "2.25")]
+    query = "SELECT day::VARCHAR, sum(amount)::VARCHAR FROM t GROUP BY day ORDER BY 1 NULLS LAST"
+    sums = pipeline.duckdb("by_day", query)
+    assert sums == [("2026-01-01", "1.50"), ("2026-01-02", "2.25"), (None, "4.00")]
+
+
+def test_generated_columns(pipeline: Pipeline) -> None:
+    rows = arrow(pipeline.table("generated")).to_pylist()
+    assert [(row["id"], row["day"].isoformat()) for row in rows] == [
+        (1, "2026-01-01"),
+        (2, "2026-01-02"),
+        (3, "2026-01-03"),
+    ]
+
+
+def test_time_travel(pipeline: Pipeline) -> None:
+    table = pipeline.table("totals")
+    versions = sorted(entry["version"] for entry in table.history())
+    by_version = {
+        version: sum(row["n"] for row in pipeline.table("totals", version).to_pyarrow_dataset().to_table().to_pylist())
+        for version in versions
+    }
+    assert by_version[versions[-1]] == 3
+    assert 2 in by_version.values()
+    for version, rows in by_version.items():
+        ours = pipeline.rows(f"SELECT coalesce(sum(n), 0) AS n FROM totals VERSION AS OF {version}")
+        assert ours == [[str(rows)]], version
+
+
+def test_materialized_view_in_duckdb(pipeline: Pipeline) -> None:
+    rows = pipeline.duckdb("totals", "SELECT day::VARCHAR, n, amount::DOUBLE FROM t ORDER BY 1 NULLS LAST")
+    assert rows == [("2026-01-01", 1, 1.5), ("2026-01-02", 1, 2.25), (None, 1, 4.0)]
+
+
+def test_event_log_is_a_table(pipeline: Pipeline) -> None:
+    events = DeltaTable(pipeline.folder / ".deltaworks" / "system" / "events").to_pyarrow_dataset().to_table()
+    states = [
+        json.loads(event["details"])["update_progress"]["state"]
+        for event in events.sort_by("timestamp").to_pylist()
+        if event["event_type"] == "update_progress"
+    ]
+    assert states.count("COMPLETED") == 2
+    assert states[-1] == "COMPLETED"
