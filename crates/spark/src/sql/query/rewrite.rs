@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
+use datafusion::logical_expr::Volatility;
+use datafusion::logical_expr::planner::ContextProvider;
 use sqlparser::ast::{
     self, AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArgumentList, FunctionArguments, Ident, ObjectName, Query, Spanned, UnaryOperator, Value, VisitMut,
@@ -181,7 +183,8 @@ impl Rewriter<'_, '_> {
                 let op = BinaryOperator::Custom(RLIKE.to_owned());
                 Some(not(*negated, Expr::BinaryOp { left, op, right }))
             }
-            Expr::Between { expr: value, negated, low, high } => {
+            // What differs each time it is evaluated is left for coercion, which evaluates it once.
+            Expr::Between { expr: value, negated, low, high } if !self.is_volatile(value) => {
                 let value = std::mem::replace(value, null());
                 let (low, high) = (std::mem::replace(low, null()), std::mem::replace(high, null()));
                 let above = Expr::BinaryOp { left: value.clone(), op: BinaryOperator::GtEq, right: low };
@@ -249,6 +252,18 @@ impl Rewriter<'_, '_> {
             }
         }
         Err(unresolved(parts, self.names.scopes).at(place()))
+    }
+
+    fn is_volatile(&self, expr: &Expr) -> bool {
+        let volatile = |function: &Function| {
+            let meta = self.planner.provider.get_function_meta(&function.name.to_string());
+            meta.is_some_and(|udf| udf.signature().volatility == Volatility::Volatile)
+        };
+        let found = ast::visit_expressions(expr, |expr| match expr {
+            Expr::Function(function) if volatile(function) => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        });
+        found.is_break()
     }
 
     fn function_after(&self, function: &mut Function) -> Result<Option<Expr>> {
