@@ -68,8 +68,8 @@ pub struct DatasetStream {
 /// Makes streaming readers of stored datasets.
 #[async_trait]
 pub trait DatasetOpener: std::fmt::Debug + Send + Sync {
-    /// The source that reads the table of `name`, in the table's schema.
-    async fn source(&self, name: &DatasetName) -> Result<Arc<dyn StreamSource>>;
+    /// The source that reads the table, in the table's schema.
+    async fn source(&self) -> Result<Arc<dyn StreamSource>>;
 }
 
 #[async_trait]
@@ -87,7 +87,7 @@ impl StreamSource for DatasetStream {
     }
 
     async fn open(&self, context: OpenContext) -> Result<Box<dyn StreamReader>> {
-        self.opener.source(&self.name).await?.open(context).await
+        self.opener.source().await?.open(context).await
     }
 }
 
