@@ -16,6 +16,7 @@ use super::plan::{Ctes, Planner};
 use super::provider::{LITERAL, RLIKE};
 use super::scope::{Scope, ident, text, unresolved};
 use crate::error::{Error, Result};
+use crate::functions::schema_of;
 
 /// What an expression may refer to.
 #[derive(Clone, Copy)]
@@ -271,6 +272,14 @@ impl Rewriter<'_, '_> {
             [part] => part.as_ident().map(|ident| ident.value.to_ascii_lowercase()).unwrap_or_default(),
             _ => return Err(self.planner.unknown_function(&function.name.to_string())),
         };
+        if name == "from_json"
+            && let FunctionArguments::List(list) = &mut function.args
+            && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(schema))) = list.args.get_mut(1)
+            && let Some(sample) = json_sample(schema)
+        {
+            // The schema must be known when the call is planned.
+            *schema = text(&schema_of(sample)?);
+        }
         if self.planner.provider.has_function(&name) {
             function.name = ObjectName::from(vec![Ident::new(name)]);
             return Ok(None);
@@ -282,6 +291,21 @@ impl Rewriter<'_, '_> {
             return Ok(Some(cast(std::mem::replace(arg, *null()), data_type)));
         }
         Err(self.planner.unknown_function(&name))
+    }
+}
+
+/// The text in `schema_of_json('…')`.
+fn json_sample(expr: &Expr) -> Option<&str> {
+    let Expr::Function(Function { name, args: FunctionArguments::List(list), .. }) = expr else { return None };
+    match (name.0.as_slice(), list.args.first()) {
+        (
+            [function],
+            Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(ast::ValueWithSpan {
+                value: Value::SingleQuotedString(sample),
+                ..
+            })))),
+        ) if function.as_ident().is_some_and(|name| name.value.eq_ignore_ascii_case("schema_of_json")) => Some(sample),
+        _ => None,
     }
 }
 
