@@ -29,6 +29,7 @@ pub use changes::{CommitChanges, DataFile};
 pub use commit::Commit;
 pub use definition::TableDefinition;
 pub use lake::Lake;
+pub use provider::snapshot_of;
 pub use state::StateTable;
 pub use table::Table;
 pub use writer::{Writer, WriterOptions, WrittenFiles};

@@ -67,6 +67,9 @@ pub struct ComputedFrom {
     pub definition: String,
     /// The version of each input table.
     pub inputs: BTreeMap<String, InputVersion>,
+    /// For each other read, in plan order, a hash of the state it saw; `None` if one could not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub others: Option<Vec<String>>,
 }
 
 /// A version of a particular table; a table made anew has another id.
