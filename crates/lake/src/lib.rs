@@ -15,6 +15,7 @@ pub mod commit;
 pub mod definition;
 mod error;
 pub mod lake;
+mod length;
 pub mod location;
 mod log_checkpoint;
 pub mod maintenance;

@@ -320,6 +320,7 @@ impl<'a> Resolver<'a> {
     fn assemble(&self, output: &'a Output, mut flows: Vec<ResolvedFlow>) -> Result<ResolvedDataset> {
         let kind = final_kind(output, &flows)?;
         check_flows(output, kind, &flows)?;
+        schema::check_declaration(output, kind)?;
         let location = self.location(output, kind)?;
         let ctx = self.environment.sessions.context(&self.environment.conf)?;
         let queries: Vec<SchemaRef> = flows.iter().map(|flow| query_schema(&flow.plan)).collect();
@@ -337,11 +338,12 @@ impl<'a> Resolver<'a> {
             let dataset = output.name.display_in(&self.environment.namespace);
             for flow in &mut flows {
                 let (guarded, on_all_rows) = guard::guard_rows(flow.plan.clone(), output, &dataset, &ctx)?;
-                let rows = schema::conform(guarded, &schema)?;
+                let rows = schema::conform(guarded, &schema, &ctx)?;
                 flow.plan = guard::guard_dataset(rows, &on_all_rows, &dataset, Scope::Stored, &ctx)?;
             }
         }
         self.lint(&flows);
+        let schema = schema::stored(&schema);
         Ok(ResolvedDataset { name: output.name.clone(), kind, schema, location, output: output.clone(), flows, ctx })
     }
 
