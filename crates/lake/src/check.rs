@@ -16,6 +16,7 @@ use datafusion::prelude::SessionContext;
 use deltaworks_spark::error::{Error, Result};
 
 use crate::definition::{CONSTRAINT_PREFIX, GENERATION_KEY, INVARIANTS_KEY};
+use crate::length::Length;
 
 /// Turns the SQL text of an expression over a table's columns into an expression.
 pub type ParseExpression = Arc<dyn Fn(&str, &DFSchema) -> Result<Expr> + Send + Sync>;
@@ -25,6 +26,7 @@ pub(crate) struct Checks {
     schema: SchemaRef,
     generated: Vec<Generated>,
     constraints: Vec<Constraint>,
+    lengths: Vec<Length>,
 }
 
 struct Generated {
@@ -50,10 +52,11 @@ impl Checks {
         session: Option<&SessionState>,
         parse: Option<&ParseExpression>,
     ) -> Result<Self> {
+        let lengths = Length::all(schema);
         let generated = generation_expressions(schema);
         let constraints = constraint_expressions(schema, properties);
         if generated.is_empty() && constraints.is_empty() {
-            return Ok(Self { schema: Arc::clone(schema), generated: Vec::new(), constraints: Vec::new() });
+            return Ok(Self { schema: Arc::clone(schema), generated: Vec::new(), constraints: Vec::new(), lengths });
         }
         let planner = Planner::new(schema, session, parse)?;
         let generated = generated
@@ -64,7 +67,7 @@ impl Checks {
             .into_iter()
             .map(|(name, sql)| Ok(Constraint { name, expression: planner.plan(&sql)?, sql }))
             .collect::<Result<_>>()?;
-        Ok(Self { schema: Arc::clone(schema), generated, constraints })
+        Ok(Self { schema: Arc::clone(schema), generated, constraints, lengths })
     }
 
     /// Fills generated columns that are `missing`, then checks everything.
@@ -72,6 +75,9 @@ impl Checks {
     /// # Errors
     /// `Data`, naming the column or constraint and showing the first row that breaks it.
     pub(crate) fn complete(&self, mut columns: Vec<ArrayRef>, rows: usize, missing: &[usize]) -> Result<Vec<ArrayRef>> {
+        for length in &self.lengths {
+            columns[length.column] = length.fit(&columns[length.column], self.schema.field(length.column).name())?;
+        }
         for generated in &self.generated {
             let batch = self.unchecked(&columns, rows)?;
             let value = generated.expression.evaluate(&batch)?.into_array(rows)?;

@@ -28,6 +28,7 @@ pub struct Commit {
     removal: Removal,
     change: MetadataChange,
     transaction: Option<(String, i64)>,
+    on_this_version: bool,
     metrics: BTreeMap<String, Value>,
     user_metadata: Option<String>,
 }
@@ -63,6 +64,7 @@ impl Commit {
             removal,
             change: MetadataChange::default(),
             transaction: None,
+            on_this_version: false,
             metrics: BTreeMap::new(),
             user_metadata: None,
         }
@@ -103,6 +105,14 @@ impl Commit {
         self
     }
 
+    /// Only lands directly on the version that the table is at: any commit in between is a conflict
+    /// (`DELTA_CONCURRENT_WRITE`). For rows that were checked against those of that version.
+    #[must_use]
+    pub fn on_this_version(mut self) -> Self {
+        self.on_this_version = true;
+        self
+    }
+
     /// Metrics for the table's history; rows, files and bytes written are added by themselves.
     #[must_use]
     pub fn operation_metrics(mut self, metrics: BTreeMap<String, Value>) -> Self {
@@ -136,8 +146,9 @@ impl Commit {
         )));
         self.check_transaction(table).await?;
         let version = match &self.removal {
-            Removal::Nothing => self.attempt(table, MAX_ATTEMPTS).await?,
             Removal::Files(_) => self.attempt(table, 0).await?,
+            _ if self.on_this_version => self.attempt(table, 0).await?,
+            Removal::Nothing => self.attempt(table, MAX_ATTEMPTS).await?,
             Removal::Everything => self.replace(table).await?,
         };
         fail::fail_point!("lake.after_commit", |_| Err(Error::new(Kind::Unavailable, "failpoint `lake.after_commit`")));

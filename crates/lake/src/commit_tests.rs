@@ -25,6 +25,21 @@ async fn appends_of_two_writers_both_land() {
 }
 
 #[tokio::test]
+async fn append_on_a_given_version_does_not_land_on_another() {
+    let folder = Folder::new();
+    let mut first = people_table(&folder).await;
+    let mut second = reopened(&first).await;
+    let (a, b) = (write(&first, people(&[(1, "a")])).await, write(&second, people(&[(2, "b")])).await);
+    Commit::append(a).commit(&mut first).await.unwrap();
+    let commit = Commit::append(b).on_this_version();
+    let error = commit.clone().commit(&mut second).await.unwrap_err();
+    assert_eq!((error.kind(), error.condition()), (Kind::Conflict, Some("DELTA_CONCURRENT_WRITE")));
+    second.refresh().await.unwrap();
+    assert_eq!(commit.commit(&mut second).await.unwrap(), 2);
+    assert_eq!(rows(second.provider().unwrap()).await, ["1|a", "2|b"]);
+}
+
+#[tokio::test]
 async fn same_batch_is_committed_only_once() {
     let folder = Folder::new();
     let mut first = people_table(&folder).await;

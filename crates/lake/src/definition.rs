@@ -10,6 +10,8 @@ pub const COMMENT_KEY: &str = "comment";
 pub const GENERATION_KEY: &str = "delta.generationExpression";
 /// The field metadata key of a column's invariant, as older tables have it.
 pub(crate) const INVARIANTS_KEY: &str = "delta.invariants";
+/// The field metadata key of a text column's `varchar(n)` or `char(n)`, as Spark has it.
+pub(crate) const CHAR_TYPE_KEY: &str = deltaworks_spark::types::CHAR_TYPE_KEY;
 /// The prefix of properties that hold CHECK constraints.
 pub const CONSTRAINT_PREFIX: &str = "delta.constraints.";
 /// The property that keeps clustering columns.

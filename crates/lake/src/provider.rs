@@ -30,7 +30,8 @@ impl Table {
     /// The table's rows at this version. Filters prune files by their statistics.
     pub fn provider(&self) -> Result<Arc<dyn TableProvider>> {
         let scan = eager_scan(self.state()?.snapshot())?;
-        Ok(Arc::new(TableScan { table: self.inner().clone(), scan, schema: Arc::clone(self.schema()) }))
+        let schema = Arc::clone(self.schema());
+        Ok(Arc::new(TableScan { table: self.inner().clone(), scan, schema, whole: true }))
     }
 
     /// The rows of `files`, in the table's schema at this version; columns a file is too old for are NULL.
@@ -55,7 +56,7 @@ impl Table {
             };
             let schema = scan.schema();
             let scan = scan.with_file_paths(paths);
-            parts.push(Arc::new(TableScan { table: self.inner().clone(), scan, schema }));
+            parts.push(Arc::new(TableScan { table: self.inner().clone(), scan, schema, whole: false }));
         }
         match <[_; 1]>::try_from(parts) {
             Ok([part]) if part.schema() == *self.schema() => Ok(part),
@@ -68,6 +69,14 @@ impl Table {
         let log = self.state()?.snapshot().try_log_data().map_err(from_delta)?;
         Ok(log.iter().map(|file| file.path().into_owned()).collect())
     }
+}
+
+/// The id and the version of the table that `provider` reads, if it reads one as a whole.
+pub fn snapshot_of(provider: &dyn TableProvider) -> Option<(String, u64)> {
+    let any: &dyn std::any::Any = provider;
+    let scan = any.downcast_ref::<TableScan>().filter(|scan| scan.whole)?;
+    let state = scan.table.snapshot().ok()?;
+    Some((state.metadata().id().to_owned(), scan.table.version()?))
 }
 
 /// The path as the log has it: a URL, in which the percent signs of folder names are escaped once more.
@@ -96,6 +105,8 @@ struct TableScan {
     table: DeltaTable,
     scan: DeltaScanNext,
     schema: SchemaRef,
+    /// All files of the table's version, not some of them.
+    whole: bool,
 }
 
 #[async_trait]

@@ -1,7 +1,8 @@
-//! Expectations: the row constraints of a dataset, evaluated in the pass that writes it.
+//! Expectations: the constraints of a dataset, evaluated in the pass that writes it.
 //!
-//! An expectation is part of the plan: [`Expectations`] is a logical node over the query it guards, run
-//! by [`exec::ExpectationExec`], which evaluates every predicate on every row, counts, drops and fails.
+//! A constraint on all rows at once is in [`aggregate`]. One on each row is part of the plan: [`Expectations`]
+//! is a logical node over the query it guards, run by [`exec::ExpectationExec`], which evaluates every
+//! predicate on every row, counts, drops and fails.
 //! A row passes if and only if the predicate is TRUE; NULL does not pass.
 
 use std::cmp::Ordering;
@@ -20,6 +21,7 @@ use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 
 use crate::definitions::ExpectationAction;
 
+pub mod aggregate;
 pub mod exec;
 pub mod metrics;
 

@@ -9,6 +9,7 @@ pub mod definitions;
 pub mod event;
 pub mod expectation;
 pub mod graph;
+mod locations;
 pub mod name;
 mod owner;
 mod pipeline;

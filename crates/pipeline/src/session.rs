@@ -16,6 +16,7 @@ use deltaworks_spark::session::{SessionOptions, session_context};
 
 use crate::event::{Clock, IdGenerator, RandomIds, SystemClock};
 use crate::expectation::ExpectationPlanner;
+use crate::expectation::aggregate::AggregateExpectationPlanner;
 use crate::spec::{MemoryLimit, PipelineSpec};
 
 /// What an update is given from outside: a share of the machine, and everything whose answers are not the same twice.
@@ -104,7 +105,11 @@ impl Sessions {
             conf: conf.clone(),
             target_partitions: self.parallelism,
             runtime: Arc::clone(&self.runtime),
-            extension_planners: vec![Arc::new(ExpectationPlanner), Arc::new(IncrementalPlanner)],
+            extension_planners: vec![
+                Arc::new(ExpectationPlanner),
+                Arc::new(AggregateExpectationPlanner),
+                Arc::new(IncrementalPlanner),
+            ],
         })
     }
 }

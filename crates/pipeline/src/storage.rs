@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use deltaworks_spark::{Error, Result};
 use url::Url;
 
+use crate::locations::ExternalLocations;
 use crate::name::{DatasetName, Namespace};
 
 /// The folder of a pipeline and what lies in it.
@@ -105,6 +106,19 @@ impl Storage {
         directory_url(&self.root.join("system").join("events"))
     }
 
+    /// The note of tables that lie elsewhere.
+    pub fn locations_file(&self) -> PathBuf {
+        self.root.join("system").join("locations.json")
+    }
+
+    /// Where a table lies that is only known by its name: where it was noted, else in the storage.
+    pub fn find_table(&self, name: &DatasetName) -> Result<Url> {
+        match ExternalLocations::read(&self.locations_file())?.get(name) {
+            Some(location) => Ok(location.clone()),
+            None => self.table(name),
+        }
+    }
+
     /// The file whose lock says that an update is active.
     pub fn lock_file(&self) -> PathBuf {
         self.root.join("system").join("update.lock")
@@ -115,6 +129,20 @@ impl Storage {
 pub fn directory_url(path: &Path) -> Result<Url> {
     Url::from_directory_path(path)
         .map_err(|()| Error::internal(format!("storage path `{}` is not absolute", path.display())))
+}
+
+/// Writes through a temporary file and a rename, and makes both durable.
+pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
+    use std::io::Write;
+    let folder = path.parent().ok_or_else(|| Error::internal("a file has no folder"))?;
+    std::fs::create_dir_all(folder)?;
+    let temporary = path.with_extension("json.tmp");
+    let mut file = std::fs::File::create(&temporary)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    std::fs::File::open(folder)?.sync_all()?;
+    Ok(())
 }
 
 /// A name as one path component: lower case, with everything that could leave the folder escaped.
@@ -159,5 +187,15 @@ mod tests {
         assert_eq!(storage.table(&own).unwrap().path(), "/data/p/tables/orders/");
         let other = DatasetName { catalog: "main".into(), schema: "gold".into(), name: "orders".into() };
         assert_eq!(storage.table(&other).unwrap().path(), "/data/p/catalogs/main/gold/orders/");
+    }
+
+    #[test]
+    fn a_file_replaces_an_earlier_attempt() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep").join("0.json");
+        write_atomically(&path, b"first attempt, longer").unwrap();
+        write_atomically(&path, b"second").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"second");
+        assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use chrono::{NaiveDateTime, TimeZone};
+use chrono_tz::Tz;
 use datafusion::catalog::TableProvider;
 use deltaworks_spark::relation::{ReadOptions, TimeTravel};
 use deltaworks_spark::{Error, Result};
@@ -39,6 +41,24 @@ pub(crate) fn table_location(paths: &[String], schema: Option<&SchemaRef>, conte
     }
 }
 
+/// `/x@v3` and `/x@20260131080000000`: the path, and the state to read, in the session's time zone.
+fn split_time_travel(path: &str, zone: Tz) -> (String, Option<TimeTravel>) {
+    let split = path.rsplit_once('@').and_then(|(path, state)| {
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let state = match state.strip_prefix(['v', 'V']) {
+            Some(version) if is_number(version) => TimeTravel::Version(version.parse().ok()?),
+            None if state.len() == 17 && is_number(state) => {
+                let at =
+                    NaiveDateTime::parse_from_str(&format!("{}.{}", &state[..14], &state[14..]), "%Y%m%d%H%M%S%.f");
+                TimeTravel::Timestamp(zone.from_local_datetime(&at.ok()?).earliest()?.timestamp_micros())
+            }
+            _ => return None,
+        };
+        Some((path.to_owned(), Some(state)))
+    });
+    split.unwrap_or_else(|| (path.to_owned(), None))
+}
+
 /// Reads a table at once.
 pub(crate) async fn provider(
     paths: &[String],
@@ -52,16 +72,35 @@ pub(crate) async fn provider(
             return Err(Error::unsupported(format!("option `{key}` (reading the change data feed of a table)")));
         }
     }
-    let location = table_location(paths, schema.as_ref(), context)?;
-    let time_travel = match (options.count("versionAsOf")?, options.timestamp("timestampAsOf", context.conf.time_zone)?)
-    {
-        (Some(_), Some(_)) => {
-            return Err(Error::user("only one of `versionAsOf` and `timestampAsOf` can be given")
+    let zone = context.conf.time_zone;
+    let (paths, suffix): (Vec<_>, Vec<_>) = paths.iter().map(|path| split_time_travel(path, zone)).unzip();
+    let location = table_location(&paths, schema.as_ref(), context)?;
+    let suffix = suffix.into_iter().flatten().next();
+    let time_travel = match (options.count("versionAsOf")?, options.timestamp("timestampAsOf", zone)?, suffix) {
+        (Some(version), None, None) => Some(TimeTravel::Version(version)),
+        (None, Some(at_us), None) => Some(TimeTravel::Timestamp(at_us)),
+        (None, None, suffix) => suffix,
+        _ => {
+            return Err(Error::user("only one of `versionAsOf`, `timestampAsOf` and `@` in the path can be given")
                 .with_condition("DELTA_ONEOF_IN_TIMETRAVEL"));
         }
-        (Some(version), None) => Some(TimeTravel::Version(version)),
-        (None, Some(at_us)) => Some(TimeTravel::Timestamp(at_us)),
-        (None, None) => None,
     };
     context.lake().open(&location, time_travel).await?.ok_or_else(|| no_table(&paths.join(", ")))?.provider()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_may_end_with_the_state_to_read() {
+        let check = |path: &str, table: &str, state: Option<TimeTravel>| {
+            assert_eq!(split_time_travel(path, Tz::Europe__Berlin), (table.to_owned(), state), "{path}");
+        };
+        check("/x/t@v3", "/x/t", Some(TimeTravel::Version(3)));
+        check("/x@y/t@v3/", "/x@y/t@v3/", None);
+        check("/x/t@version", "/x/t@version", None);
+        check("/x/t@20260101003000250", "/x/t", Some(TimeTravel::Timestamp(1_767_223_800_250_000)));
+        check("abfss://c@a.dfs/t", "abfss://c@a.dfs/t", None);
+    }
 }

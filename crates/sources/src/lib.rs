@@ -73,7 +73,17 @@ pub async fn batch_provider(
     let read = FileRead { reader, format, paths, schema, options, streaming: false };
     let mut relation = FileRelation::resolve(read, context).await?;
     let files = relation.list_once().await?;
-    Ok(Arc::new(scan::FileTable::new(Arc::clone(&relation.spec), files, None)))
+    let request = format!("{:?} {paths:?} {:?}", relation.name, options.iter().collect::<Vec<_>>());
+    Ok(Arc::new(scan::FileTable::new(Arc::clone(&relation.spec), files, None).requested(request)))
+}
+
+/// What a read at once sees, as text: two reads of files that give the same text give the same rows.
+///
+/// For files that is the request and path, size and modification time of every file; `None` for anything
+/// that did not come from here, Delta tables included.
+pub fn state_of(provider: &dyn TableProvider) -> Option<String> {
+    let any: &dyn std::any::Any = provider;
+    any.downcast_ref::<scan::FileTable>()?.state()
 }
 
 /// The plan that scans a [`batch_provider`].

@@ -11,6 +11,7 @@ use deltaworks_spark::sql::statement::{
     FlowSource, OnViolation, PipelineStatement,
 };
 use deltaworks_spark::sql::{script, statement, substitute};
+use deltaworks_spark::types::{CHAR_TYPE_KEY, DEFAULT_KEY, IDENTITY_START_KEY};
 use deltaworks_spark::{Error, Result};
 
 use super::{Condition, Definitions, Expectation, ExpectationAction, Flow, FlowQuery, Language, Output, OutputKind};
@@ -184,12 +185,6 @@ fn declared_schema(columns: &[ColumnDefinition]) -> Result<Option<SchemaRef>> {
 fn field(column: &ColumnDefinition) -> Result<Field> {
     let unsupported =
         |what: &str| Err(Error::unsupported(format!("{what} (column `{}`)", column.name)).at(column.location.clone()));
-    if column.identity.is_some() {
-        return unsupported("GENERATED AS IDENTITY");
-    }
-    if column.default.is_some() {
-        return unsupported("DEFAULT");
-    }
     if column.mask.is_some() {
         return unsupported("MASK");
     }
@@ -204,6 +199,15 @@ fn field(column: &ColumnDefinition) -> Result<Field> {
     }
     if let Some(expression) = &column.generated {
         metadata.insert(deltaworks_lake::definition::GENERATION_KEY.to_owned(), expression.clone());
+    }
+    if let Some(default) = &column.default {
+        metadata.insert(DEFAULT_KEY.to_owned(), default.clone());
+    }
+    if let Some(char_type) = &column.char_type {
+        metadata.insert(CHAR_TYPE_KEY.to_owned(), char_type.clone());
+    }
+    if let Some(identity) = &column.identity {
+        metadata.insert(IDENTITY_START_KEY.to_owned(), identity.start.to_string());
     }
     Ok(Field::new(&column.name, data_type, column.nullable).with_metadata(metadata))
 }

@@ -71,8 +71,8 @@ pub struct DatasetStream {
 /// Makes streaming readers of stored datasets.
 #[async_trait]
 pub trait DatasetOpener: std::fmt::Debug + Send + Sync {
-    /// The source that reads the table of `name`, in the table's schema.
-    async fn source(&self, name: &DatasetName) -> Result<Arc<dyn StreamSource>>;
+    /// The source that reads the table, in the table's schema.
+    async fn source(&self) -> Result<Arc<dyn StreamSource>>;
 }
 
 #[async_trait]
@@ -90,7 +90,7 @@ impl StreamSource for DatasetStream {
     }
 
     async fn open(&self, context: OpenContext) -> Result<Box<dyn StreamReader>> {
-        self.opener.source(&self.name).await?.open(context).await
+        self.opener.source().await?.open(context).await
     }
 }
 
@@ -174,17 +174,31 @@ fn streaming_dataset(scan: &TableScan) -> Option<DatasetName> {
     any.downcast_ref::<DatasetStream>().map(|stream| stream.name.clone())
 }
 
-/// Whether a plan reads nothing but stored datasets of the pipeline, whose versions are known.
-pub fn reads_only_datasets(plan: &LogicalPlan) -> Result<bool> {
-    let mut only = true;
+/// What the reads of anything but the pipeline's datasets see, as texts in the order of a pre-order walk; `None`
+/// if one of them cannot tell. As long as the texts are the same, so is what is read.
+pub fn other_reads(plan: &LogicalPlan) -> Result<Option<Vec<String>>> {
+    let mut states = Some(Vec::new());
     plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node
             && dataset_table(scan).is_none()
         {
-            only = false;
-            return Ok(TreeNodeRecursion::Stop);
+            match (state_of(scan), &mut states) {
+                (Some(state), Some(states)) => states.push(state),
+                _ => {
+                    states = None;
+                    return Ok(TreeNodeRecursion::Stop);
+                }
+            }
         }
         Ok(TreeNodeRecursion::Continue)
     })?;
-    Ok(only)
+    Ok(states)
+}
+
+fn state_of(scan: &TableScan) -> Option<String> {
+    let provider = source_as_provider(&scan.source).ok()?;
+    match deltaworks_lake::snapshot_of(provider.as_ref()) {
+        Some((id, version)) => Some(format!("delta {id} {version}")),
+        None => deltaworks_sources::state_of(provider.as_ref()),
+    }
 }

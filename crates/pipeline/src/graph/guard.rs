@@ -7,48 +7,96 @@ use async_trait::async_trait;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 use datafusion::prelude::SessionContext;
+use deltaworks_spark::naming::column_name;
 use deltaworks_spark::relation::{RelationRequest, RelationResolver};
 use deltaworks_spark::types::type_name;
 use deltaworks_spark::{Error, Result, connect, sql};
 
-use crate::definitions::{Condition, Expectation, Output};
+use crate::definitions::{Condition, Expectation, ExpectationAction, Output};
+use crate::expectation::aggregate::{AggregateExpectations, Scope, calls_of, is_aggregate};
 use crate::expectation::{BoundExpectation, ExpectationMetrics, Expectations};
 
-/// The query with the output's expectations evaluated on its rows.
+/// The query with the output's conditions on rows evaluated, and its other conditions: those on all rows at once.
 ///
 /// # Errors
-/// One for the first expectation that is not a boolean row constraint over the query's columns.
-pub fn guard(plan: LogicalPlan, output: &Output, dataset: &str, ctx: &SessionContext) -> Result<LogicalPlan> {
-    if output.expectations.is_empty() {
-        return Ok(plan);
-    }
+/// One for the first expectation that is not a boolean condition over the query's columns.
+pub fn guard_rows<'a>(
+    plan: LogicalPlan,
+    output: &'a Output,
+    dataset: &str,
+    ctx: &SessionContext,
+) -> Result<(LogicalPlan, Vec<&'a Expectation>)> {
     let mut bound: Vec<BoundExpectation> = Vec::with_capacity(output.expectations.len());
-    for expectation in &output.expectations {
-        if bound.iter().any(|earlier| earlier.name == expectation.name) {
+    let mut on_all_rows: Vec<&Expectation> = Vec::new();
+    for (index, expectation) in output.expectations.iter().enumerate() {
+        if output.expectations.iter().take(index).any(|earlier| earlier.name == expectation.name) {
             return Err(Error::user(format!("expectation `{}` of `{dataset}` is declared twice", expectation.name))
                 .with_help("Names of expectations are unique per dataset.")
                 .at(expectation.location.clone()));
         }
-        let predicate = bind(expectation, &plan, ctx).map_err(|error| {
-            error
-                .context(format!("in expectation `{}` of `{dataset}`", expectation.name))
-                .at(expectation.location.clone())
-        })?;
-        bound.push(BoundExpectation { name: expectation.name.clone(), predicate, action: expectation.action });
+        let predicate = bind(expectation, &plan, dataset, ctx)?;
+        if is_aggregate(&predicate)? {
+            on_all_rows.push(expectation);
+        } else {
+            bound.push(BoundExpectation { name: expectation.name.clone(), predicate, action: expectation.action });
+        }
+    }
+    if bound.is_empty() {
+        return Ok((plan, on_all_rows));
     }
     let names = bound.iter().map(|expectation| expectation.name.clone()).collect();
     let metrics = Arc::new(ExpectationMetrics::new(dataset, names));
     let node = Expectations { input: Arc::new(plan), dataset: dataset.to_owned(), expectations: bound, metrics };
+    Ok((node.into_plan(), on_all_rows))
+}
+
+/// The dataset with its conditions on all rows evaluated.
+///
+/// # Errors
+/// As [`guard_rows`].
+pub fn guard_dataset(
+    plan: LogicalPlan,
+    expectations: &[&Expectation],
+    dataset: &str,
+    scope: Scope,
+    ctx: &SessionContext,
+) -> Result<LogicalPlan> {
+    if expectations.is_empty() {
+        return Ok(plan);
+    }
+    let bound = expectations
+        .iter()
+        .map(|expectation| {
+            let predicate = bind(expectation, &plan, dataset, ctx)?;
+            Ok(BoundExpectation { name: expectation.name.clone(), predicate, action: expectation.action })
+        })
+        .collect::<Result<_>>()?;
+    let node = AggregateExpectations {
+        input: Arc::new(plan),
+        dataset: dataset.to_owned(),
+        scope,
+        expectations: bound,
+        tally: Arc::default(),
+    };
     Ok(node.into_plan())
 }
 
-fn bind(expectation: &Expectation, plan: &LogicalPlan, ctx: &SessionContext) -> Result<Expr> {
+fn bind(expectation: &Expectation, plan: &LogicalPlan, dataset: &str, ctx: &SessionContext) -> Result<Expr> {
+    predicate(expectation, plan, ctx).map_err(|error| {
+        error.context(format!("in expectation `{}` of `{dataset}`", expectation.name)).at(expectation.location.clone())
+    })
+}
+
+fn predicate(expectation: &Expectation, plan: &LogicalPlan, ctx: &SessionContext) -> Result<Expr> {
     let schema = plan.schema();
     let predicate = match &expectation.condition {
         Condition::Sql(text) => sql::plan_expression(ctx, text, schema, &expectation.location)?,
         Condition::Column(column) => connect::plan::plan_expression(ctx, column, plan, &NoRelations)?,
     };
-    refuse_non_row_constructs(&predicate)?;
+    refuse_constructs(&predicate)?;
+    if is_aggregate(&predicate)? {
+        check_aggregates(&predicate, expectation.action)?;
+    }
     let data_type = predicate.get_type(schema)?;
     if data_type != DataType::Boolean {
         return Err(Error::user(format!(
@@ -61,7 +109,7 @@ fn bind(expectation: &Expectation, plan: &LogicalPlan, ctx: &SessionContext) -> 
     Ok(predicate)
 }
 
-/// A condition on one row reads nothing else.
+/// A condition reads nothing but the dataset.
 struct NoRelations;
 
 #[async_trait]
@@ -71,11 +119,10 @@ impl RelationResolver for NoRelations {
     }
 }
 
-fn refuse_non_row_constructs(predicate: &Expr) -> Result<()> {
+fn refuse_constructs(predicate: &Expr) -> Result<()> {
     let mut refused: Option<&'static str> = None;
     predicate.apply(|expr| {
         refused = match expr {
-            Expr::AggregateFunction(_) => Some("an aggregate function"),
             Expr::WindowFunction(_) => Some("a window function"),
             Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) => Some("a subquery"),
             Expr::Unnest(_) => Some("a generator"),
@@ -85,10 +132,50 @@ fn refuse_non_row_constructs(predicate: &Expr) -> Result<()> {
     })?;
     match refused {
         None => Ok(()),
-        Some(construct) => {
-            Err(Error::user(format!("an expectation is a condition on one row and cannot contain {construct}"))
-                .with_condition("INVALID_EXPECTATION")
-                .with_help("Compute it in a materialized view of its own and put the expectation there."))
+        Some(construct) => Err(invalid(format!("an expectation cannot contain {construct}"))
+            .with_help("Compute it in a materialized view of its own and put the expectation there.")),
+    }
+}
+
+/// A condition on all rows says nothing about a single one.
+fn check_aggregates(predicate: &Expr, action: ExpectationAction) -> Result<()> {
+    if action == ExpectationAction::Drop {
+        return Err(invalid("a condition on all rows at once says of no single row whether to drop it".to_owned())
+            .with_help("Use FAIL UPDATE (expect_or_fail) or only record it (expect)."));
+    }
+    for call in calls_of(predicate)? {
+        let Expr::AggregateFunction(function) = &call else { continue };
+        let arguments = function.params.args.iter().chain(function.params.filter.as_deref());
+        for argument in arguments {
+            if is_aggregate(argument)? {
+                return Err(invalid(format!("`{}` holds an aggregate inside of an aggregate", column_name(&call)))
+                    .with_help("Compute the inner one in a materialized view and put the expectation there."));
+            }
+        }
+        if !function.params.order_by.is_empty() {
+            return Err(Error::unsupported(format!("ORDER BY in `{}` of an expectation", column_name(&call)))
+                .with_help("Compute it in a materialized view of its own and put the expectation there."));
         }
     }
+    let mut outside = None;
+    predicate.apply(|expr| match expr {
+        Expr::AggregateFunction(_) => Ok(TreeNodeRecursion::Jump),
+        Expr::Column(column) => {
+            outside = Some(column.name.clone());
+            Ok(TreeNodeRecursion::Stop)
+        }
+        _ => Ok(TreeNodeRecursion::Continue),
+    })?;
+    match outside {
+        None => Ok(()),
+        Some(column) => {
+            Err(invalid(format!("column `{column}` stands outside of the aggregates of a condition on all rows"))
+                .with_condition("MISSING_GROUP_BY")
+                .with_help("Aggregate it (max(…), any_value(…)), or make two expectations of it."))
+        }
+    }
+}
+
+fn invalid(message: String) -> Error {
+    Error::user(message).with_condition("INVALID_EXPECTATION")
 }

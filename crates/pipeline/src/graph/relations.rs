@@ -54,6 +54,7 @@ impl<'a> FlowRelations<'a> {
     ) -> Result<LogicalPlan> {
         if let [format, path] = name.0.as_slice()
             && is_path_format(format)
+            && time_travel.is_none()
         {
             return self.source(Some(format), std::slice::from_ref(path), None, options, streaming).await;
         }
@@ -90,6 +91,7 @@ impl<'a> FlowRelations<'a> {
                 schema: Arc::clone(&dataset.schema),
                 opener: Arc::new(TableOpener {
                     environment: Arc::clone(&self.resolver.environment),
+                    location: dataset.location.clone().ok_or_else(|| Error::internal("a view has no table"))?,
                     options: options.clone(),
                 }),
             }),
@@ -113,7 +115,7 @@ impl<'a> FlowRelations<'a> {
         time_travel: Option<&TimeTravel>,
         streaming: bool,
     ) -> Result<LogicalPlan> {
-        let location = self.resolver.environment.storage.table(&name)?;
+        let location = self.resolver.environment.storage.find_table(&name)?;
         let Some(table) = self.resolver.environment.lake.open(&location, time_travel.cloned()).await? else {
             return Err(self.not_found(written));
         };
@@ -196,13 +198,14 @@ impl RelationResolver for FlowRelations<'_> {
 #[derive(Debug)]
 struct TableOpener {
     environment: Arc<super::Environment>,
+    location: Url,
     options: ReadOptions,
 }
 
 #[async_trait]
 impl DatasetOpener for TableOpener {
-    async fn source(&self, name: &DatasetName) -> Result<Arc<dyn StreamSource>> {
-        delta_stream(&self.environment.storage.table(name)?, &self.options, &self.environment).await
+    async fn source(&self) -> Result<Arc<dyn StreamSource>> {
+        delta_stream(&self.location, &self.options, &self.environment).await
     }
 }
 

@@ -23,6 +23,8 @@ use super::suggest::nearest;
 use super::{Graph, ResolvedFlow, ResolvedOutput, dataset, guard, order, schema};
 use crate::definitions::{Definitions, Flow, FlowQuery, Output, OutputKind};
 use crate::event::{Clock, IdGenerator};
+use crate::expectation::aggregate::Scope;
+use crate::locations::own_location;
 use crate::name::{DatasetName, Namespace};
 use crate::session::Sessions;
 use crate::spec::PathMappings;
@@ -86,11 +88,43 @@ pub async fn resolve(definitions: &Definitions, environment: &Arc<Environment>) 
         );
     }
     let graph = resolver.into_graph(definitions);
+    diagnostics.extend(shared_locations(&graph));
     diagnostics.sort_by_key(|diagnostic| {
         diagnostic.location.as_ref().map(|location| (location.file.clone(), location.line, location.column))
     });
     diagnostics.dedup();
     (graph, diagnostics)
+}
+
+/// Tables of which one would lie in the folder of another.
+fn shared_locations(graph: &Graph) -> Vec<Diagnostic> {
+    let stored: Vec<_> =
+        graph.outputs.values().filter_map(|output| Some((output, output.location.as_ref()?))).collect();
+    let mut problems = Vec::new();
+    for (index, (second, inner)) in stored.iter().enumerate() {
+        for (first, outer) in &stored[..index] {
+            if !inner.as_str().starts_with(outer.as_str()) && !outer.as_str().starts_with(inner.as_str()) {
+                continue;
+            }
+            let (one, other) = (&first.output.name.name, &second.output.name.name);
+            let message = match inner == outer {
+                true => format!("`{other}` and `{one}` are both stored at `{}`", inner.path()),
+                false => format!(
+                    "`{other}` is stored at `{}`, `{one}` at `{}`: one within the other",
+                    inner.path(),
+                    outer.path()
+                ),
+            };
+            let place = if second.output.path.is_some() { second } else { first };
+            problems.push(
+                Diagnostic::error(message)
+                    .with_condition("LOCATION_ALREADY_EXISTS")
+                    .with_help("Give each table a folder of its own, or remove `path` (LOCATION).")
+                    .at(place.output.location.clone()),
+            );
+        }
+    }
+    problems
 }
 
 /// The outputs being resolved, outermost first.
@@ -117,6 +151,8 @@ pub(super) struct ResolvedDataset {
     pub(super) name: DatasetName,
     pub(super) kind: OutputKind,
     pub(super) schema: SchemaRef,
+    /// Where it is stored; `None` for views and sinks.
+    pub(super) location: Option<Url>,
     output: Output,
     flows: Vec<ResolvedFlow>,
     ctx: datafusion::prelude::SessionContext,
@@ -128,7 +164,7 @@ impl ResolvedDataset {
         let [flow] = self.flows.as_slice() else {
             return Err(Error::internal(format!("view `{}` has not exactly one query", self.name)));
         };
-        guard::guard(flow.plan.clone(), &self.output, &self.name.name, &self.ctx)
+        guard_view(flow.plan.clone(), &self.output, &self.ctx)
     }
 }
 
@@ -285,6 +321,8 @@ impl<'a> Resolver<'a> {
     fn assemble(&self, output: &'a Output, mut flows: Vec<ResolvedFlow>) -> Result<ResolvedDataset> {
         let kind = final_kind(output, &flows)?;
         check_flows(output, kind, &flows)?;
+        schema::check_declaration(output, kind)?;
+        let location = self.location(output, kind)?;
         let ctx = self.environment.sessions.context(&self.environment.conf)?;
         let queries: Vec<SchemaRef> = flows.iter().map(|flow| query_schema(&flow.plan)).collect();
         let schema = if kind.is_view() {
@@ -295,30 +333,36 @@ impl<'a> Resolver<'a> {
         if kind.is_view() {
             // Expectations of a view are put around its query for each reader; here they are only checked.
             for flow in &flows {
-                guard::guard(flow.plan.clone(), output, &output.name.name, &ctx)?;
+                guard_view(flow.plan.clone(), output, &ctx)?;
             }
         } else {
             let dataset = output.name.display_in(&self.environment.namespace);
             for flow in &mut flows {
-                let guarded = guard::guard(flow.plan.clone(), output, &dataset, &ctx)?;
-                flow.plan = schema::conform(guarded, &schema)?;
+                let (guarded, on_all_rows) = guard::guard_rows(flow.plan.clone(), output, &dataset, &ctx)?;
+                let rows = schema::conform(guarded, &schema, &ctx)?;
+                flow.plan = guard::guard_dataset(rows, &on_all_rows, &dataset, Scope::Stored, &ctx)?;
             }
         }
         for flow in &flows {
             analyse(&flow.plan, &ctx)?;
         }
-        self.lint(output, &flows);
-        Ok(ResolvedDataset { name: output.name.clone(), kind, schema, output: output.clone(), flows, ctx })
+        self.lint(&flows);
+        let schema = schema::stored(&schema);
+        Ok(ResolvedDataset { name: output.name.clone(), kind, schema, location, output: output.clone(), flows, ctx })
+    }
+
+    fn location(&self, output: &Output, kind: OutputKind) -> Result<Option<Url>> {
+        if kind.is_view() || kind == OutputKind::Sink {
+            return Ok(None);
+        }
+        match own_location(output, &self.environment.path_mappings)? {
+            Some(location) => Ok(Some(location)),
+            None => self.environment.storage.table(&output.name).map(Some),
+        }
     }
 
     /// Warnings that do not stop the update.
-    fn lint(&self, output: &Output, flows: &[ResolvedFlow]) {
-        if let Some(path) = &output.path {
-            let warning = format!("`{}` is stored in the pipeline's storage, not at `{path}`", output.name.name);
-            self.diagnostics.lock().push(Diagnostic::warning(warning).at(output.location.clone()).with_help(
-                "Custom locations are not supported yet: remove `path` (LOCATION), or read the table by name.",
-            ));
-        }
+    fn lint(&self, flows: &[ResolvedFlow]) {
         for flow in flows.iter().filter(|flow| !flow.conf.ansi) {
             for cast in deltaworks_spark::coercion::lenient_casts(&flow.plan) {
                 let cast = match &flow.flow.query {
@@ -369,10 +413,6 @@ impl<'a> Resolver<'a> {
         let mut flows = IndexMap::new();
         for output in &definitions.outputs {
             let Some(Ok(dataset)) = resolved.remove(&output.name) else { continue };
-            let location = match dataset.kind {
-                kind if kind.is_view() || kind == OutputKind::Sink => None,
-                _ => self.environment.storage.table(&output.name).ok(),
-            };
             let names = dataset.flows.iter().map(|flow| flow.flow.name.clone()).collect();
             outputs.insert(
                 output.name.clone(),
@@ -380,7 +420,7 @@ impl<'a> Resolver<'a> {
                     output: output.clone(),
                     kind: dataset.kind,
                     schema: Arc::clone(&dataset.schema),
-                    location,
+                    location: dataset.location.clone(),
                     flows: names,
                 },
             );
@@ -400,6 +440,13 @@ const WITHOUT_FLOW: &str = "PIPELINE_DATASET_WITHOUT_FLOW";
 
 fn upstream_failed(name: &DatasetName) -> Error {
     Error::user(format!("dataset `{}` could not be resolved", name.name)).with_condition(UPSTREAM_FAILED)
+}
+
+/// The query of a view with its expectations, for one reader.
+fn guard_view(plan: LogicalPlan, output: &Output, ctx: &datafusion::prelude::SessionContext) -> Result<LogicalPlan> {
+    let name = &output.name.name;
+    let (rows, on_all_rows) = guard::guard_rows(plan, output, name, ctx)?;
+    guard::guard_dataset(rows, &on_all_rows, name, Scope::Passing, ctx)
 }
 
 fn query_schema(plan: &LogicalPlan) -> SchemaRef {

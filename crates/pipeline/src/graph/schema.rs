@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::Column;
+use datafusion::common::{Column, DFSchema};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
+use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
-use deltaworks_spark::types::type_name;
+use deltaworks_spark::diagnostic::SourceLocation;
+use deltaworks_spark::types::{DEFAULT_KEY, IDENTITY_START_KEY, type_name};
 use deltaworks_spark::{Error, Result};
 
 use super::suggest::nearest;
-use crate::definitions::Output;
+use crate::definitions::{Output, OutputKind};
 
 /// The field metadata key that marks columns which exist only when named (`_metadata`).
 const HIDDEN: &str = "deltaworks.hidden";
@@ -71,6 +73,32 @@ fn check_layout(output: &Output, schema: &SchemaRef) -> Result<()> {
                 Some(near) => error.with_help(format!("Did you mean `{near}`?")),
                 None => error.with_help("Select the column in the query, or name another one."),
             });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what the columns of `output` declare but cannot have.
+///
+/// # Errors
+/// `Unsupported` for identity columns; `User` for defaults of a materialized view.
+pub fn check_declaration(output: &Output, kind: OutputKind) -> Result<()> {
+    for field in output.schema.iter().flat_map(|schema| schema.fields()) {
+        if field.metadata().contains_key(IDENTITY_START_KEY) {
+            // The Delta writer refuses tables with this feature, and without it other writers would repeat numbers.
+            return Err(Error::unsupported(format!("GENERATED AS IDENTITY (column `{}`)", field.name())).with_help(
+                "Use a key of the data, or uuid(); or number the rows in a materialized view (row_number).",
+            ));
+        }
+        if field.metadata().contains_key(DEFAULT_KEY) && kind != OutputKind::StreamingTable {
+            return Err(Error::user(format!(
+                "column `{}` of {} `{}` has a DEFAULT, which only columns of streaming tables can have",
+                field.name(),
+                kind.noun(),
+                output.name.name
+            ))
+            .with_condition("UNSUPPORTED_FEATURE.TABLE_OPERATION")
+            .with_help("Compute the value in the query: COALESCE(…), or a constant with an alias."));
         }
     }
     Ok(())
@@ -166,9 +194,9 @@ fn with_comments(schema: SchemaRef, comments: &BTreeMap<String, String>) -> Sche
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
-/// Brings a query into the columns of its target, by name: casts where types differ, NULL where a column
-/// is missing. Generated columns that the query lacks are left out; the writer computes them.
-pub fn conform(plan: LogicalPlan, target: &SchemaRef) -> Result<LogicalPlan> {
+/// Brings a query into the columns of its target, by name: casts where types differ, the default or NULL where a
+/// column is missing. Generated columns that the query lacks are left out; the writer computes them.
+pub fn conform(plan: LogicalPlan, target: &SchemaRef, ctx: &SessionContext) -> Result<LogicalPlan> {
     let mut columns = Vec::with_capacity(target.fields().len());
     for field in target.fields() {
         let found = plan.schema().iter().find(|(_, column)| column.name().eq_ignore_ascii_case(field.name()));
@@ -183,10 +211,40 @@ pub fn conform(plan: LogicalPlan, target: &SchemaRef) -> Result<LogicalPlan> {
                 columns.push(expr.alias(field.name()));
             }
             None if field.metadata().contains_key(GENERATION_EXPRESSION) => {}
+            None if let Some(text) = field.metadata().get(DEFAULT_KEY) => {
+                columns.push(default(text, field, ctx)?.alias(field.name()));
+            }
             None => columns.push(lit(ScalarValue::try_from(field.data_type())?).alias(field.name())),
         }
     }
     Ok(LogicalPlanBuilder::from(plan).project(columns)?.build()?)
+}
+
+/// The value of a column that a query does not have.
+fn default(text: &str, field: &Field, ctx: &SessionContext) -> Result<Expr> {
+    let place = SourceLocation::new("<default>", 1, 1);
+    deltaworks_spark::sql::plan_expression(ctx, text, &DFSchema::empty(), &place)
+        .map(|value| deltaworks_spark::cast::cast_expr(value, field.data_type().clone()))
+        .map_err(|error| {
+            Error::user(error.message().to_owned())
+                .with_condition("INVALID_DEFAULT_VALUE.UNRESOLVED_EXPRESSION")
+                .with_help("A default is an expression without columns, such as `0` or `current_timestamp()`.")
+                .context(format!("in the DEFAULT `{text}` of column `{}`", field.name()))
+        })
+}
+
+/// The columns as they are stored. Defaults are the pipeline's business: as a table feature they would lock out
+/// writers that do not know it.
+pub fn stored(schema: &SchemaRef) -> SchemaRef {
+    if !schema.fields().iter().any(|field| field.metadata().contains_key(DEFAULT_KEY)) {
+        return Arc::clone(schema);
+    }
+    let without = |field: &Arc<Field>| {
+        let mut field = field.as_ref().clone();
+        field.metadata_mut().remove(DEFAULT_KEY);
+        field
+    };
+    Arc::new(Schema::new(schema.fields().iter().map(without).collect::<Vec<_>>()))
 }
 
 fn find<'a>(schema: &'a Schema, name: &str) -> Option<&'a Field> {

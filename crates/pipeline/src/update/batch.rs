@@ -1,6 +1,7 @@
 //! One batch of a flow, from bound plan to commit: the protocol that makes every row count exactly once.
 //!
 //! 1. The plan runs; data files are written. No reader sees them.
+//!    Expectations on the dataset as a whole are evaluated.
 //! 2. State and ledgers are committed to their own tables, on top of the versions the last batch named.
 //! 3. The progress file is written. It names what the batch read up to and the new versions.
 //! 4. One commit to the target adds the data files and the flow's transaction. From here on the batch counts.
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::checkpoint::{Checkpoint, Progress};
 use super::target;
+use super::verdict::DatasetConditions;
 use super::write::{Written, write_plan};
 use crate::expectation::metrics::ExpectationCount;
 
@@ -78,6 +80,8 @@ impl Batch<'_> {
     {
         let started = Instant::now();
         let expectations = crate::expectation::metrics_of(&self.plan)?;
+        expectations.iter().for_each(|metrics| metrics.reset());
+        let conditions = DatasetConditions::of(&self.plan)?;
         let definition = match &self.effect {
             Effect::Append => table.definition()?,
             Effect::Replace(definition) => definition.as_ref().clone(),
@@ -85,6 +89,11 @@ impl Batch<'_> {
         let options = target::writer_options(definition, self.ctx);
         let written = write_plan(self.ctx, self.plan, table, &options, self.cancel).await?;
         reached("batch.files_written")?;
+        let on_target = conditions.depend_on_target(&self.effect);
+        if on_target {
+            table.refresh().await?;
+        }
+        let mut of_datasets = conditions.evaluate(self.ctx, table, &self.effect).await?;
         let progress = finish().await?;
         reached("batch.state_committed")?;
         self.checkpoint.write(&progress).await?;
@@ -94,18 +103,32 @@ impl Batch<'_> {
         }
         let Written { files, input_rows } = written;
         let (output_rows, output_bytes) = (files.rows, files.bytes);
-        let commit = match self.effect {
+        let commit = match &self.effect {
             Effect::Append => Commit::append(files),
-            Effect::Replace(definition) => target::replace(files, &definition),
+            Effect::Replace(definition) => target::replace(files, definition),
         };
-        let version = commit.transaction(self.checkpoint.app_id(), progress.batch).commit(table).await?;
+        let commit = commit.transaction(self.checkpoint.app_id(), progress.batch);
+        let version = if on_target {
+            loop {
+                match commit.clone().on_this_version().commit(table).await {
+                    // Another flow added rows since the conditions were evaluated: they may not hold any more.
+                    Err(error) if error.condition() == Some("DELTA_CONCURRENT_WRITE") => {
+                        table.refresh().await?;
+                        of_datasets = conditions.evaluate(self.ctx, table, &self.effect).await?;
+                    }
+                    committed => break committed?,
+                }
+            }
+        } else {
+            commit.commit(table).await?
+        };
         reached("batch.committed")?;
         Ok(BatchReport {
             input_rows,
             output_rows,
             output_bytes,
             dropped_rows: expectations.iter().map(|metrics| metrics.dropped()).sum(),
-            expectations: expectations.iter().flat_map(|metrics| metrics.counts()).collect(),
+            expectations: expectations.iter().flat_map(|metrics| metrics.counts()).chain(of_datasets).collect(),
             duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
             version,
         })

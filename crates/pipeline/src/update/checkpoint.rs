@@ -16,6 +16,7 @@ use deltaworks_spark::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::name::DatasetName;
+use crate::storage::write_atomically;
 
 /// The format of progress files, in their `version` field.
 const FORMAT_VERSION: u32 = 1;
@@ -66,6 +67,9 @@ pub struct ComputedFrom {
     pub definition: String,
     /// The version of each input table.
     pub inputs: BTreeMap<String, InputVersion>,
+    /// For each other read, in plan order, a hash of the state it saw; `None` if one could not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub others: Option<Vec<String>>,
 }
 
 /// A version of a particular table; a table made anew has another id.
@@ -165,20 +169,6 @@ pub async fn current_generation(table: &Table, pipeline_id: &str) -> Result<i64>
     Ok(table.transaction_version(&generation_app_id(pipeline_id)).await?.unwrap_or(0))
 }
 
-/// Writes through a temporary file and a rename, and makes both durable.
-fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
-    use std::io::Write;
-    let folder = path.parent().ok_or_else(|| Error::internal("progress file has no folder"))?;
-    std::fs::create_dir_all(folder)?;
-    let temporary = path.with_extension("json.tmp");
-    let mut file = std::fs::File::create(&temporary)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
-    std::fs::File::open(folder)?.sync_all()?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -197,15 +187,5 @@ mod tests {
         };
         let text = serde_json::to_string(&progress).unwrap();
         assert_eq!(serde_json::from_str::<Progress>(&text).unwrap(), progress);
-    }
-
-    #[test]
-    fn a_progress_file_replaces_an_earlier_attempt() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("deep").join("0.json");
-        write_atomically(&path, b"first attempt, longer").unwrap();
-        write_atomically(&path, b"second").unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"second");
-        assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
 }

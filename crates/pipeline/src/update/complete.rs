@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
+use datafusion::prelude::SessionContext;
 use deltaworks_spark::Result;
 use deltaworks_spark::streaming::Backlog;
 
@@ -13,7 +14,7 @@ use super::checkpoint::{ComputedFrom, Progress};
 use super::flow::{FlowRun, Snapshot, bind};
 use super::report::{self, Recompute};
 use super::target;
-use crate::graph::dataset::reads_only_datasets;
+use crate::graph::dataset::other_reads;
 
 /// Brings a materialized view up to date.
 ///
@@ -27,8 +28,12 @@ pub async fn run(run: &FlowRun) -> Result<()> {
     let output = run.output()?;
     let definition = target::definition(output, &run.environment.pipeline_id);
     let snapshots = run.snapshots(&flow.plan).await?;
-    let computed_from =
-        ComputedFrom { definition: fingerprint(&flow.plan, &definition, &flow.conf.all), inputs: versions(&snapshots) };
+    let others = other_reads(&flow.plan)?;
+    let computed_from = ComputedFrom {
+        definition: fingerprint(&flow.plan, &definition, &flow.conf.all),
+        inputs: versions(&snapshots),
+        others: others.map(|states| states.iter().map(|state| hash(state)).collect()),
+    };
     let reason = why(run, &flow.plan, committed.as_ref(), &computed_from)?;
     report::planned(&run.emitter, &reason);
     if reason == Recompute::NothingChanged {
@@ -59,13 +64,13 @@ fn why(run: &FlowRun, plan: &LogicalPlan, committed: Option<&Progress>, now: &Co
     if before.definition != now.definition {
         return Ok(Recompute::DefinitionChanged);
     }
-    if !is_deterministic(plan)? {
+    if !is_deterministic(plan, &run.session()?)? {
         return Ok(Recompute::NotDeterministic);
     }
-    if !reads_only_datasets(plan)? {
+    if now.others.is_none() {
         return Ok(Recompute::InputNotInDelta);
     }
-    if before.inputs != now.inputs {
+    if before.inputs != now.inputs || before.others != now.others {
         return Ok(Recompute::InputChanged);
     }
     Ok(Recompute::NothingChanged)
@@ -78,6 +83,10 @@ fn fingerprint(
     conf: &BTreeMap<String, String>,
 ) -> String {
     let text = format!("{}\n{:?}\n{definition:?}\n{conf:?}", plan.display_indent_schema(), plan.schema());
+    hash(&text)
+}
+
+fn hash(text: &str) -> String {
     format!("{:032x}", stable_hash(text.as_bytes()))
 }
 
@@ -92,9 +101,13 @@ fn versions(snapshots: &[Snapshot]) -> BTreeMap<String, super::checkpoint::Input
     snapshots.iter().map(|snapshot| (snapshot.name.to_string().to_lowercase(), snapshot.version.clone())).collect()
 }
 
-fn is_deterministic(plan: &LogicalPlan) -> Result<bool> {
+/// Whether the query gives the same result each time. Some functions show only after analysis what they stand
+/// for: `current_timestamp()` is a cast of `now()`.
+fn is_deterministic(plan: &LogicalPlan, ctx: &SessionContext) -> Result<bool> {
+    let state = ctx.state();
+    let analysed = state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {})?;
     let mut deterministic = true;
-    plan.apply_with_subqueries(|node| {
+    analysed.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
             expr.apply(|part| {
                 if let Expr::ScalarFunction(call) = part

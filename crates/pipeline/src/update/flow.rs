@@ -97,7 +97,10 @@ impl FlowRun {
     }
 
     async fn snapshot(&self, read: &DatasetTable) -> Result<(InputVersion, Arc<dyn TableProvider>)> {
-        let location = self.environment.storage.table(&read.name)?;
+        let location = match self.graph.outputs.get(&read.name).and_then(|output| output.location.clone()) {
+            Some(location) => location,
+            None => self.environment.storage.find_table(&read.name)?,
+        };
         let table = self.environment.lake.open(&location, read.time_travel.clone()).await?.ok_or_else(|| {
             Error::user(format!("dataset `{}` has not been computed yet", read.name.name))
                 .with_condition("TABLE_OR_VIEW_NOT_FOUND")

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::definitions::OutputKind;
 use crate::event::{Details, EventEmitter, FlowProgress, FlowStatus, Level, UpdateProgress, UpdateState};
 use crate::graph::{Environment, Graph, ResolvedFlow};
+use crate::locations::ExternalLocations;
 use crate::name::DatasetName;
 
 pub mod batch;
@@ -28,6 +29,7 @@ mod scheduler;
 pub mod selection;
 mod streaming;
 pub(crate) mod target;
+mod verdict;
 pub(crate) mod write;
 
 pub use describe::describe;
@@ -145,6 +147,9 @@ async fn prepare_tables(pass: &Pass, errors: &parking_lot::Mutex<Vec<(DatasetNam
     }
     pass.emitter.emit(Details::UpdateProgress(UpdateProgress::new(UpdateState::SettingUpTables)));
     let mut unprepared = HashSet::new();
+    if let Err(error) = note_locations(pass) {
+        tracing::warn!(%error, "the places of tables outside of the storage could not be noted");
+    }
     for (name, refresh) in pass.selection.iter().filter(|(_, refresh)| **refresh != Refresh::Excluded) {
         let Some(output) = pass.graph.outputs.get(name) else { continue };
         if let Err(error) =
@@ -159,6 +164,14 @@ async fn prepare_tables(pass: &Pass, errors: &parking_lot::Mutex<Vec<(DatasetNam
         }
     }
     unprepared
+}
+
+/// Notes where tables with a place of their own lie, for queries by name.
+fn note_locations(pass: &Pass) -> Result<()> {
+    let outputs = pass.graph.outputs.iter().filter(|(name, _)| pass.selection.contains_key(*name));
+    let locations =
+        outputs.map(|(name, output)| (name, output.location.as_ref().filter(|_| output.output.path.is_some())));
+    ExternalLocations::update(&pass.environment.storage.locations_file(), locations)
 }
 
 /// The selected flows; each waits for the flows that write what it reads, and for once-flows into its target.

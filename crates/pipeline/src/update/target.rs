@@ -7,6 +7,7 @@ use datafusion::prelude::SessionContext;
 use deltaworks_lake::{Commit, Lake, Table, TableDefinition, WriterOptions, WrittenFiles};
 use deltaworks_spark::diagnostic::SourceLocation;
 use deltaworks_spark::{Error, Result};
+use url::Url;
 
 use super::checkpoint::{current_generation, generation_app_id};
 use super::selection::Refresh;
@@ -26,9 +27,16 @@ pub(crate) const PIPELINE_ID: &str = "pipelines.pipelineId";
 pub async fn prepare(lake: &Lake, output: &ResolvedOutput, refresh: Refresh, pipeline_id: &str) -> Result<Table> {
     let location = output.location.as_ref().ok_or_else(|| Error::internal("a view has no table"))?;
     let wanted = definition(output, pipeline_id);
+    let external = output.output.path.is_some();
     let Some(mut table) = lake.open(location, None).await? else {
+        if external {
+            check_empty(output, location)?;
+        }
         return lake.create(location, &wanted).await;
     };
+    if external {
+        check_owner(output, &table, pipeline_id)?;
+    }
     check_same_kind(output, &table)?;
     match (output.kind, refresh) {
         (OutputKind::StreamingTable, Refresh::Full) => clear(&mut table, &wanted, pipeline_id).await?,
@@ -62,6 +70,42 @@ fn kind(output: &ResolvedOutput) -> &'static str {
         OutputKind::MaterializedView => "MATERIALIZED_VIEW",
         _ => "STREAMING_TABLE",
     }
+}
+
+/// A table is not made among files of something else.
+fn check_empty(output: &ResolvedOutput, location: &Url) -> Result<()> {
+    let folder = deltaworks_lake::location::to_path(location).and_then(|path| std::fs::read_dir(path).ok());
+    if folder.is_none_or(|mut entries| entries.next().is_none()) {
+        return Ok(());
+    }
+    Err(Error::user(format!(
+        "the location of `{}`, `{}`, has files in it but is no Delta table",
+        output.output.name.name,
+        location.path()
+    ))
+    .with_condition("DELTA_CREATE_TABLE_WITH_NON_EMPTY_LOCATION")
+    .with_help("Choose an empty folder."))
+}
+
+/// What somebody else wrote is not taken over: a materialized view would replace all of its rows.
+fn check_owner(output: &ResolvedOutput, table: &Table, pipeline_id: &str) -> Result<()> {
+    let owner = table.definition()?.properties.get(PIPELINE_ID).cloned();
+    if owner.as_deref() == Some(pipeline_id) {
+        return Ok(());
+    }
+    let whose = match owner {
+        Some(owner) => format!("belongs to pipeline `{owner}`"),
+        None => "was not made by a pipeline".to_owned(),
+    };
+    Err(Error::user(format!(
+        "the table at the location of `{}`, `{}`, {whose}",
+        output.output.name.name,
+        table.location().path()
+    ))
+    .with_condition("TABLE_ALREADY_MANAGED_BY_OTHER_PIPELINE")
+    .with_help(format!(
+        "Choose another location, or hand the table over: set its property `{PIPELINE_ID}` to `{pipeline_id}`."
+    )))
 }
 
 fn check_same_kind(output: &ResolvedOutput, table: &Table) -> Result<()> {

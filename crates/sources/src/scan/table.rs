@@ -20,6 +20,8 @@ pub(crate) struct FileTable {
     spec: Arc<ScanSpec>,
     files: Vec<Arc<FileEntry>>,
     evolution: Option<Arc<dyn Evolution>>,
+    /// What was asked for, as text; `None` for a slice of a stream.
+    request: Option<String>,
 }
 
 impl fmt::Debug for FileTable {
@@ -30,7 +32,23 @@ impl fmt::Debug for FileTable {
 
 impl FileTable {
     pub(crate) fn new(spec: Arc<ScanSpec>, files: Vec<FileEntry>, evolution: Option<Arc<dyn Evolution>>) -> Self {
-        Self { spec, files: files.into_iter().map(Arc::new).collect(), evolution }
+        Self { spec, files: files.into_iter().map(Arc::new).collect(), evolution, request: None }
+    }
+
+    /// With what was asked for: format, paths, options.
+    pub(crate) fn requested(self, request: String) -> Self {
+        Self { request: Some(request), ..self }
+    }
+
+    /// What is read and from which state of which files: as long as it is the same text, so are the rows.
+    pub(crate) fn state(&self) -> Option<String> {
+        let mut text = format!("{}\n{:?}", self.request.as_ref()?, self.spec.columns.schema);
+        let mut files: Vec<&FileEntry> = self.files.iter().map(AsRef::as_ref).collect();
+        files.sort_by(|a, b| a.url.cmp(&b.url));
+        for file in files {
+            text.push_str(&format!("\n{} {} {}", file.url, file.size, file.modified_us));
+        }
+        Some(text)
     }
 }
 

@@ -5,6 +5,7 @@
 //! plans that were built without us.
 
 mod arithmetic;
+mod between;
 mod lenient;
 mod nodes;
 mod rule;

@@ -96,6 +96,19 @@ fn resolve_case(case: Case, schema: &DFSchema, conf: &SparkConf) -> Result<Expr>
         case.when_then_expr.iter().map(|(_, then)| then.as_ref()).chain(case.else_expr.as_deref()).collect();
     let common = common_type(&results, schema, conf)?;
     let base = case.expr.map(|base| *base);
+    let otherwise = case.else_expr.map(|e| cast(*e, &common, schema, conf)).transpose()?.map(Box::new);
+    if let Some(base) = base.as_ref().filter(|base| base.is_volatile()) {
+        // Compared with every WHEN, it must still be evaluated once.
+        let (whens, thens): (Vec<_>, Vec<_>) = case.when_then_expr.into_iter().map(|(w, t)| (*w, *t)).unzip();
+        let mut compared = cast_to_common([vec![base.clone()], whens].concat(), schema, conf)?;
+        let base = compared.remove(0);
+        let when_then = compared
+            .into_iter()
+            .zip(thens)
+            .map(|(when, then)| Ok((Box::new(when), Box::new(cast(then, &common, schema, conf)?))))
+            .collect::<Result<Vec<_>>>()?;
+        return Ok(Expr::Case(Case::new(Some(Box::new(base)), when_then, otherwise)));
+    }
     let when_then = case
         .when_then_expr
         .into_iter()
@@ -107,7 +120,6 @@ fn resolve_case(case: Case, schema: &DFSchema, conf: &SparkConf) -> Result<Expr>
             Ok((Box::new(when), Box::new(cast(*then, &common, schema, conf)?)))
         })
         .collect::<Result<Vec<_>>>()?;
-    let otherwise = case.else_expr.map(|e| cast(*e, &common, schema, conf)).transpose()?.map(Box::new);
     Ok(Expr::Case(Case::new(None, when_then, otherwise)))
 }
 
@@ -120,6 +132,9 @@ fn resolve_in(list: InList, schema: &DFSchema, conf: &SparkConf) -> Result<Expr>
 }
 
 fn resolve_between(between: Between, schema: &DFSchema, conf: &SparkConf) -> Result<Expr> {
+    if between.expr.is_volatile() {
+        return super::between::between_once(between, schema, conf);
+    }
     let low = binary_op(*between.expr.clone(), Operator::GtEq, *between.low, schema, conf)?;
     let high = binary_op(*between.expr, Operator::LtEq, *between.high, schema, conf)?;
     let both = low.and(high);

@@ -48,7 +48,8 @@ fn not_constant() -> Error {
         .with_condition("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT")
 }
 
-fn schema_of(text: &str) -> Result<String> {
+/// What `schema_of_json` gives for a sample.
+pub(crate) fn schema_of(text: &str) -> Result<String> {
     // The schema of a column of such values is that of any value.
     let wrapped = format!("{{\"value\": {text}}}");
     serde_json::from_str::<Value>(&wrapped).map_err(|error| {

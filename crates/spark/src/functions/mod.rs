@@ -40,6 +40,7 @@ use datafusion::execution::FunctionRegistry;
 pub(crate) use aggregate::{resolve_aggregate, resolve_window};
 pub use build::{FunctionCall, Kind, call, is_generator, kind};
 pub(crate) use form::expand;
+pub(crate) use json::schema_of;
 pub(crate) use pattern::Pattern;
 pub(crate) use planner::FunctionPlanner;
 

@@ -210,7 +210,7 @@ fn word(text: &str, span: Span) -> TokenWithSpan {
     TokenWithSpan { token: Token::make_word(text, None), span }
 }
 
-/// `t@v3` as `t VERSION AS OF 3`.
+/// `t@v3` as `t VERSION AS OF 3`, `t@20260131080000000` as `t TIMESTAMP AS OF '2026-01-31 08:00:00.000'`.
 fn versions(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let mut out = Vec::with_capacity(tokens.len());
     let mut rest = tokens.into_iter().peekable();
@@ -222,7 +222,16 @@ fn versions(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
                 .map(str::to_owned),
             _ => None,
         };
+        let timestamp = match (&token.token, rest.peek().map(|next| &next.token)) {
+            (Token::AtSign, Some(Token::Number(digits, false))) => encoded_timestamp(digits),
+            _ => None,
+        };
         match version {
+            _ if timestamp.is_some() => {
+                let span = rest.next().map_or(token.span, |next| next.span);
+                out.extend(["TIMESTAMP", "AS", "OF"].map(|text| word(text, span)));
+                out.extend(timestamp.map(|text| TokenWithSpan { token: Token::SingleQuotedString(text), span }));
+            }
             Some(version) => {
                 let span = rest.next().map_or(token.span, |next| next.span);
                 out.extend(["VERSION", "AS", "OF"].map(|text| word(text, span)));
@@ -232,6 +241,16 @@ fn versions(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         }
     }
     out
+}
+
+/// `yyyyMMddHHmmssSSS` as a timestamp.
+fn encoded_timestamp(digits: &str) -> Option<String> {
+    if digits.len() != 17 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let part = |from: usize, to: usize| &digits[from..to];
+    let (date, time) = ((part(0, 4), part(4, 6), part(6, 8)), (part(8, 10), part(10, 12), part(12, 14)));
+    Some(format!("{}-{}-{} {}:{}:{}.{}", date.0, date.1, date.2, time.0, time.1, time.2, part(14, 17)))
 }
 
 /// `MAP<k, v>` as `STRUCT<__map_key k, __map_value v>`.
@@ -425,6 +444,12 @@ mod tests {
             rewritten("FROM STREAM(t) WATERMARK ts DELAY OF INTERVAL 3 MINUTES AS w"),
             "FROM STREAM ( t , __watermark => ts , __watermark_delay => INTERVAL 3 MINUTES ) AS w"
         );
+    }
+
+    #[test]
+    fn versions_and_times_behind_an_at_sign_are_spelled_out() {
+        assert_eq!(rewritten("FROM t@v3 x"), "FROM t VERSION AS OF 3 x");
+        assert_eq!(rewritten("FROM t@20260131080910250"), "FROM t TIMESTAMP AS OF '2026-01-31 08:09:10.250'");
     }
 
     #[test]

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, IntervalUnit, Schema, TimeUnit};
 
-use super::{COMMENT_KEY, DEFAULT_KEY, GENERATION_EXPRESSION_KEY, array, map_of, timestamp, timestamp_ntz};
+use super::{
+    CHAR_TYPE_KEY, COMMENT_KEY, DEFAULT_KEY, GENERATION_EXPRESSION_KEY, IDENTITY_START_KEY, IDENTITY_STEP_KEY, array,
+    map_of, timestamp, timestamp_ntz,
+};
 use crate::error::{Error, Result};
 
 /// Reads one type: `int`, `DECIMAL(10, 2)`, `map<string, array<struct<a: int>>>`.
@@ -173,9 +176,24 @@ impl<'a> Parser<'a> {
         };
         self.at += 1;
         self.take_symbol(':');
+        let start = self.at;
         let data_type = self.data_type()?;
-        let (nullable, metadata) = self.column_options()?;
+        let length = self.char_type(start);
+        let (nullable, mut metadata) = self.column_options()?;
+        metadata.extend(length.map(|text| (CHAR_TYPE_KEY.to_owned(), text)));
         Ok(Field::new(name, data_type, nullable).with_metadata(metadata))
+    }
+
+    /// The type read from the token `start` on as text, if it is one of limited length.
+    fn char_type(&self, start: usize) -> Option<String> {
+        let Token::Word(word) = self.tokens.get(start)? else { return None };
+        let name = match word.to_ascii_lowercase().as_str() {
+            "varchar" => "varchar",
+            "char" | "character" => "char",
+            _ => return None,
+        };
+        let length = self.source.get(self.spans.get(start + 2)?.0..self.spans.get(start + 2)?.1)?;
+        Some(format!("{name}({length})"))
     }
 
     fn column_options(&mut self) -> Result<(bool, HashMap<String, String>)> {
@@ -224,8 +242,8 @@ impl<'a> Parser<'a> {
                     self.take_symbol(',');
                 }
             }
-            metadata.insert("delta.identity.start".to_owned(), start.to_string());
-            metadata.insert("delta.identity.step".to_owned(), step.to_string());
+            metadata.insert(IDENTITY_START_KEY.to_owned(), start.to_string());
+            metadata.insert(IDENTITY_STEP_KEY.to_owned(), step.to_string());
             metadata.insert("delta.identity.allowExplicitInsert".to_owned(), (!always).to_string());
             return Ok(());
         }

@@ -27,6 +27,13 @@ pub const GENERATION_EXPRESSION_KEY: &str = "delta.generationExpression";
 /// The key of a column default in its metadata, as Delta names it.
 pub const DEFAULT_KEY: &str = "CURRENT_DEFAULT";
 
+/// The key of `varchar(5)` or `char(5)` in the metadata of a text column, as Spark names it.
+pub const CHAR_TYPE_KEY: &str = "__CHAR_VARCHAR_TYPE_STRING";
+/// The key of an identity column's first value in its metadata, as Delta names it.
+pub const IDENTITY_START_KEY: &str = "delta.identity.start";
+/// The key of the distance between an identity column's values in its metadata, as Delta names it.
+pub const IDENTITY_STEP_KEY: &str = "delta.identity.step";
+
 /// The Arrow type of Spark's `timestamp`.
 pub fn timestamp() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))

@@ -65,7 +65,7 @@ impl Planner<'_> {
             let qualifier = vec![cte.value.clone()];
             return self.table(factor, plan, alias, qualifier, false);
         }
-        let Some(read) = read_of(factor, &self.source)? else {
+        let Some(read) = read_of(factor, &self.source, self.time_zone())? else {
             let plan = self.range(factor)?;
             return self.table(factor, plan, alias, Vec::new(), false);
         };

@@ -27,8 +27,9 @@ use self::plan::Planner;
 use self::provider::Provider;
 use super::tokens::Source;
 use crate::diagnostic::SourceLocation;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::relation::{RelationRequest, RelationResolver};
+use crate::session::conf_of;
 
 pub use parameters::Parameters;
 pub use relation::relations_of;
@@ -73,7 +74,8 @@ pub async fn plan_query(
     resolver: &dyn RelationResolver,
 ) -> Result<LogicalPlan> {
     let mut relations: Vec<(RelationRequest, LogicalPlan)> = Vec::new();
-    for read in relation::reads(query) {
+    let state = ctx.state();
+    for read in relation::reads(query, conf_of(&state).time_zone) {
         let request = read?.request;
         let plan = resolver.resolve(&request).await.map_err(|error| match &request.location {
             Some(location) => error.at(location.clone()),
@@ -81,7 +83,6 @@ pub async fn plan_query(
         })?;
         relations.push((request, plan));
     }
-    let state = ctx.state();
     let planner = Planner::new(Provider::new(&state), Source::new(&query.text, &query.location), relations);
     planner.plan_query(query.query.clone(), &HashMap::new(), &[]).map_err(|error| error.at(query.location.clone()))
 }
@@ -127,6 +128,12 @@ fn expressions(
     if next.token != Token::EOF {
         let place = source.place(next.span.start);
         return Err(source.syntax_error(format!("expected the end of the expression, found `{}`", next.token), place));
+    }
+    if let Some(table) = relation::first_read(&items, &source) {
+        return Err(Error::user(format!("a subquery that reads a table (`{table}`) cannot stand in this expression"))
+            .with_condition("UNSUPPORTED_EXPR_FOR_OPERATOR")
+            .with_help("Join with the table in the query, and use the joined column here.")
+            .at(location.clone()));
     }
     let state = ctx.state();
     let planner = Planner::new(Provider::new(&state), source, Vec::new());

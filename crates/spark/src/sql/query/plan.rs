@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 
+use chrono_tz::Tz;
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::planner::ContextProvider;
 use datafusion::logical_expr::{Expr as PlanExpr, LogicalPlan, LogicalPlanBuilder};
@@ -16,6 +17,7 @@ use super::scope::{Scope, ident};
 use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
 use crate::relation::RelationRequest;
+use crate::session::conf_of;
 use crate::sql::tokens::Source;
 
 /// The common table expressions in scope: internal table name by lower-case name.
@@ -51,6 +53,11 @@ impl<'a> Planner<'a> {
 
     pub(super) fn place(&self, at: Location) -> SourceLocation {
         self.source.place(at)
+    }
+
+    /// The zone of times that name none.
+    pub(super) fn time_zone(&self) -> Tz {
+        conf_of(self.provider.state()).time_zone
     }
 
     /// Makes `plan` a table that the rewritten query can name.

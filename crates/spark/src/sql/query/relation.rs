@@ -2,12 +2,15 @@
 
 use std::ops::ControlFlow;
 
+use chrono::{DateTime, SecondsFormat};
+use chrono_tz::Tz;
 use sqlparser::ast::{
-    self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, TableFactor, TableVersion, Value, Visit,
-    Visitor,
+    self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, SelectItem, TableFactor, TableVersion,
+    Value, Visit, Visitor,
 };
 
 use super::SqlQuery;
+use crate::cast::parse::timestamp;
 use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
 use crate::relation::{ObjectName, ReadOptions, RelationRequest, TimeTravel, UnresolvedRelation};
@@ -29,18 +32,33 @@ pub(super) struct Read {
 ///
 /// Names of common table expressions are left out; malformed reads are left to planning.
 pub fn relations_of(query: &SqlQuery) -> Vec<RelationRequest> {
-    reads(query).into_iter().flatten().map(|read| read.request).collect()
+    reads(query, Tz::UTC).into_iter().flatten().map(|read| read.request).collect()
 }
 
-pub(super) fn reads(query: &SqlQuery) -> Vec<Result<Read>> {
+/// The same with everything planning needs; times without a zone are those of `zone`.
+pub(super) fn reads(query: &SqlQuery, zone: Tz) -> Vec<Result<Read>> {
     let source = Source::new(&query.text, &query.location);
-    let mut collector = Collector { source, ctes: Vec::new(), found: Vec::new() };
+    let mut collector = Collector { source, zone, ctes: Vec::new(), found: Vec::new() };
     let _ = query.query.visit(&mut collector);
     collector.found
 }
 
+/// The first thing that a subquery in `items` reads, as people name it.
+pub(super) fn first_read(items: &[SelectItem], source: &Source<'_>) -> Option<String> {
+    let mut collector = Collector { source: source.clone(), zone: Tz::UTC, ctes: Vec::new(), found: Vec::new() };
+    let _ = items.to_vec().visit(&mut collector);
+    let read = collector.found.into_iter().next()?;
+    Some(match read.map(|read| read.request.relation) {
+        Ok(UnresolvedRelation::Table { name, .. }) => name.to_string(),
+        Ok(UnresolvedRelation::Source { paths, .. }) => paths.join(", "),
+        Ok(UnresolvedRelation::EventLog { .. }) => "event_log".to_owned(),
+        Err(_) => "?".to_owned(),
+    })
+}
+
 struct Collector<'a> {
     source: Source<'a>,
+    zone: Tz,
     /// Per open query: the names of its common table expressions and where they end.
     ctes: Vec<Vec<(String, sqlparser::tokenizer::Location)>>,
     found: Vec<Result<Read>>,
@@ -69,7 +87,7 @@ impl Visitor for Collector<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
-        match read_of(factor, &self.source).transpose() {
+        match read_of(factor, &self.source, self.zone).transpose() {
             Some(Ok(read)) => {
                 let cte = match factor {
                     TableFactor::Table { name, args: None, .. } if name.0.len() == 1 => name.0[0].as_ident(),
@@ -87,7 +105,7 @@ impl Visitor for Collector<'_> {
 }
 
 /// The base relation that `factor` is; `None` for joins, subqueries and functions that read nothing.
-pub(super) fn read_of(factor: &TableFactor, source: &Source<'_>) -> Result<Option<Read>> {
+pub(super) fn read_of(factor: &TableFactor, source: &Source<'_>, zone: Tz) -> Result<Option<Read>> {
     let TableFactor::Table { name, args, version, sample, with_hints, .. } = factor else { return Ok(None) };
     let idents: Vec<&Ident> = name.0.iter().filter_map(|part| part.as_ident()).collect();
     let [first, ..] = idents.as_slice() else { return Ok(None) };
@@ -100,9 +118,9 @@ pub(super) fn read_of(factor: &TableFactor, source: &Source<'_>) -> Result<Optio
         return Err(Error::unsupported("`WITH (…)` options on a table that is not read as a stream").at(place));
     }
     let at = |error: Error| error.at(place.clone());
-    let time_travel = version.as_ref().map(time_travel).transpose().map_err(at)?;
+    let time_travel = version.as_ref().map(|version| time_travel(version, zone)).transpose().map_err(at)?;
     let Some(args) = args else {
-        return Ok(Some(named(&idents, time_travel, ReadOptions::new(), false, place)));
+        return named(&idents, time_travel, ReadOptions::new(), false, place).map(Some);
     };
     if idents.len() == 1 && first.value.eq_ignore_ascii_case("stream") {
         return stream(&args.args, source, place).map(Some);
@@ -122,22 +140,42 @@ fn named(
     options: ReadOptions,
     streaming: bool,
     place: SourceLocation,
-) -> Read {
+) -> Result<Read> {
     let name: Vec<String> = idents.iter().map(|ident| ident.value.clone()).collect();
-    let is_path = idents.len() == 2
-        && idents[1].quote_style.is_some()
-        && FILE_FORMATS.contains(&name[0].to_ascii_lowercase().as_str());
-    let relation = if is_path && time_travel.is_none() {
-        UnresolvedRelation::Source {
-            format: Some(name[0].clone()),
-            paths: vec![name[1].clone()],
-            schema: None,
-            options,
+    let relation = match name.as_slice() {
+        [format, path]
+            if idents[1].quote_style.is_some() && FILE_FORMATS.contains(&format.to_ascii_lowercase().as_str()) =>
+        {
+            by_path(format, path, time_travel, options).map_err(|error| error.at(place.clone()))?
         }
-    } else {
-        UnresolvedRelation::Table { name: ObjectName(name.clone()), options, time_travel }
+        _ => UnresolvedRelation::Table { name: ObjectName(name.clone()), options, time_travel },
     };
-    Read { request: RelationRequest { relation, streaming, location: Some(place) }, watermark: None, name }
+    Ok(Read { request: RelationRequest { relation, streaming, location: Some(place) }, watermark: None, name })
+}
+
+/// `` delta.`/x` VERSION AS OF 3 ``: the state to read is an option of the reader.
+fn by_path(
+    format: &str,
+    path: &str,
+    time_travel: Option<TimeTravel>,
+    mut options: ReadOptions,
+) -> Result<UnresolvedRelation> {
+    if time_travel.is_some() && !format.eq_ignore_ascii_case("delta") {
+        return Err(Error::user(format!("files of format `{format}` have no versions to go back to"))
+            .with_condition("UNSUPPORTED_FEATURE.TIME_TRAVEL")
+            .with_help("Only Delta tables can be read as of a version or a time."));
+    }
+    match time_travel {
+        Some(TimeTravel::Version(version)) => options.set("versionAsOf", version.to_string()),
+        Some(TimeTravel::Timestamp(at_us)) => {
+            let at = DateTime::from_timestamp_micros(at_us)
+                .ok_or_else(|| Error::user("the timestamp is out of range of the calendar"))?;
+            options.set("timestampAsOf", at.to_rfc3339_opts(SecondsFormat::Micros, true));
+        }
+        None => {}
+    }
+    let (format, paths) = (Some(format.to_owned()), vec![path.to_owned()]);
+    Ok(UnresolvedRelation::Source { format, paths, schema: None, options })
 }
 
 /// `STREAM(t, option => value, …)`
@@ -158,9 +196,9 @@ fn stream(args: &[FunctionArg], source: &Source<'_>, place: SourceLocation) -> R
         }
     }
     let mut read = match inner {
-        Expr::Identifier(name) => named(&[name], None, options, true, source.place(name.span.start)),
+        Expr::Identifier(name) => named(&[name], None, options, true, source.place(name.span.start))?,
         Expr::CompoundIdentifier(parts) => {
-            named(&parts.iter().collect::<Vec<_>>(), None, options, true, source.place(parts[0].span.start))
+            named(&parts.iter().collect::<Vec<_>>(), None, options, true, source.place(parts[0].span.start))?
         }
         Expr::Function(call) => {
             let idents: Vec<&Ident> = call.name.0.iter().filter_map(|part| part.as_ident()).collect();
@@ -339,7 +377,7 @@ fn text(expr: &Expr) -> Result<String> {
     }
 }
 
-fn time_travel(version: &TableVersion) -> Result<TimeTravel> {
+fn time_travel(version: &TableVersion, zone: Tz) -> Result<TimeTravel> {
     match version {
         TableVersion::VersionAsOf(expr) => {
             let text = text(expr)?;
@@ -350,11 +388,11 @@ fn time_travel(version: &TableVersion) -> Result<TimeTravel> {
                 Expr::TypedString(typed) => typed.value.clone().into_string().unwrap_or_default(),
                 other => text(other)?,
             };
-            let nanos = arrow::compute::kernels::cast_utils::string_to_timestamp_nanos(&text).map_err(|_| {
+            let at_us = timestamp(&text, zone).ok_or_else(|| {
                 Error::user(format!("`{text}` is not a timestamp"))
                     .with_condition("INVALID_TIME_TRAVEL_TIMESTAMP_EXPR.INPUT")
             })?;
-            Ok(TimeTravel::Timestamp(nanos.div_euclid(1000)))
+            Ok(TimeTravel::Timestamp(at_us))
         }
         other => Err(Error::unsupported(format!("`{other}`"))),
     }

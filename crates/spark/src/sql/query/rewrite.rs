@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
+use datafusion::logical_expr::Volatility;
+use datafusion::logical_expr::planner::ContextProvider;
 use sqlparser::ast::{
     self, AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArgumentList, FunctionArguments, Ident, ObjectName, Query, Spanned, UnaryOperator, Value, VisitMut,
@@ -14,6 +16,7 @@ use super::plan::{Ctes, Planner};
 use super::provider::{LITERAL, RLIKE};
 use super::scope::{Scope, ident, text, unresolved};
 use crate::error::{Error, Result};
+use crate::functions::schema_of;
 
 /// What an expression may refer to.
 #[derive(Clone, Copy)]
@@ -190,7 +193,8 @@ impl Rewriter<'_, '_> {
                 let op = BinaryOperator::Custom(RLIKE.to_owned());
                 Some(not(*negated, Expr::BinaryOp { left, op, right }))
             }
-            Expr::Between { expr: value, negated, low, high } => {
+            // What differs each time it is evaluated is left for coercion, which evaluates it once.
+            Expr::Between { expr: value, negated, low, high } if !self.is_volatile(value) => {
                 let value = std::mem::replace(value, null());
                 let (low, high) = (std::mem::replace(low, null()), std::mem::replace(high, null()));
                 let above = Expr::BinaryOp { left: value.clone(), op: BinaryOperator::GtEq, right: low };
@@ -260,11 +264,31 @@ impl Rewriter<'_, '_> {
         Err(unresolved(parts, self.names.scopes).at(place()))
     }
 
+    fn is_volatile(&self, expr: &Expr) -> bool {
+        let volatile = |function: &Function| {
+            let meta = self.planner.provider.get_function_meta(&function.name.to_string());
+            meta.is_some_and(|udf| udf.signature().volatility == Volatility::Volatile)
+        };
+        let found = ast::visit_expressions(expr, |expr| match expr {
+            Expr::Function(function) if volatile(function) => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        });
+        found.is_break()
+    }
+
     fn function_after(&self, function: &mut Function) -> Result<Option<Expr>> {
         let name = match function.name.0.as_slice() {
             [part] => part.as_ident().map(|ident| ident.value.to_ascii_lowercase()).unwrap_or_default(),
             _ => return Err(self.planner.unknown_function(&function.name.to_string())),
         };
+        if name == "from_json"
+            && let FunctionArguments::List(list) = &mut function.args
+            && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(schema))) = list.args.get_mut(1)
+            && let Some(sample) = json_sample(schema)
+        {
+            // The schema must be known when the call is planned.
+            *schema = text(&schema_of(sample)?);
+        }
         let name = match name.as_str() {
             // DataFusion takes two arrays for keys and values, and refuses an empty map.
             "map" => "make_map".to_owned(),
@@ -289,6 +313,21 @@ fn has_lambda(function: &Function) -> bool {
     let FunctionArguments::List(list) = &function.args else { return false };
     let lambda = |arg: &FunctionArg| matches!(arg, FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Lambda(_))));
     list.args.iter().any(lambda)
+}
+
+/// The text in `schema_of_json('…')`.
+fn json_sample(expr: &Expr) -> Option<&str> {
+    let Expr::Function(Function { name, args: FunctionArguments::List(list), .. }) = expr else { return None };
+    match (name.0.as_slice(), list.args.first()) {
+        (
+            [function],
+            Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(ast::ValueWithSpan {
+                value: Value::SingleQuotedString(sample),
+                ..
+            })))),
+        ) if function.as_ident().is_some_and(|name| name.value.eq_ignore_ascii_case("schema_of_json")) => Some(sample),
+        _ => None,
+    }
 }
 
 fn not(negated: bool, expr: Expr) -> Expr {

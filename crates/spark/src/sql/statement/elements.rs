@@ -1,5 +1,6 @@
 //! The list in parentheses after a dataset's name: columns, expectations, keys.
 
+use sqlparser::ast;
 use sqlparser::tokenizer::Token;
 
 use super::cursor::Cursor;
@@ -101,6 +102,7 @@ fn column(cursor: &mut Cursor<'_>, dataset: &mut CreateDataset) -> Result<()> {
     let mut column = ColumnDefinition {
         name: cursor.identifier()?,
         data_type: None,
+        char_type: None,
         nullable: true,
         comment: None,
         generated: None,
@@ -125,13 +127,27 @@ fn column(cursor: &mut Cursor<'_>, dataset: &mut CreateDataset) -> Result<()> {
     cursor.eat_token(&Token::Colon);
     if !ends(cursor) && !OPTIONS.iter().any(|option| cursor.at_words(option)) {
         let place = cursor.here();
-        column.data_type = Some(arrow_type(&cursor.data_type()?).map_err(|error| error.at(place))?);
+        let data_type = cursor.data_type()?;
+        column.char_type = char_type(&data_type);
+        column.data_type = Some(arrow_type(&data_type).map_err(|error| error.at(place))?);
     }
     while !ends(cursor) {
         option(cursor, &mut column, dataset)?;
     }
     dataset.columns.push(column);
     Ok(())
+}
+
+fn char_type(data_type: &ast::DataType) -> Option<String> {
+    let (name, length) = match data_type {
+        ast::DataType::Varchar(length) => ("varchar", length),
+        ast::DataType::Char(length) | ast::DataType::Character(length) => ("char", length),
+        _ => return None,
+    };
+    match length {
+        Some(ast::CharacterLength::IntegerLength { length, .. }) => Some(format!("{name}({length})")),
+        _ => None,
+    }
 }
 
 fn option(cursor: &mut Cursor<'_>, column: &mut ColumnDefinition, dataset: &mut CreateDataset) -> Result<()> {

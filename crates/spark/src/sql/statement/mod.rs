@@ -122,6 +122,8 @@ pub struct ColumnDefinition {
     pub name: String,
     /// Its type, if given.
     pub data_type: Option<DataType>,
+    /// `varchar(5)` or `char(5)`: what the type says of the length.
+    pub char_type: Option<String>,
     /// False for `NOT NULL`.
     pub nullable: bool,
     /// `COMMENT`
