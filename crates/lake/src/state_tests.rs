@@ -1,7 +1,7 @@
 //! State tables through crashes.
 
-use crate::{Lake, StateTable};
 use crate::test_support::{Folder, people, people_schema, rows};
+use crate::{Lake, StateTable};
 
 async fn append(state: &mut StateTable, base: Option<u64>, keys: &[(i64, &str)], batch: i64) -> u64 {
     let batches = if keys.is_empty() { Vec::new() } else { vec![people(keys)] };

@@ -161,6 +161,7 @@ impl FileReader<'_> {
             comment: None,
             conf: self.conf.clone(),
             namespace: self.namespace.clone(),
+            asked: Vec::new(),
             language: Language::Sql,
             location,
         });

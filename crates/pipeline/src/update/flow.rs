@@ -89,24 +89,31 @@ impl FlowRun {
                 .map(|known| (known.version.clone(), Arc::clone(&known.provider)));
             let (version, provider) = match known {
                 Some(known) => known,
-                None => self.snapshot(&read).await?,
+                None => snapshot(&self.environment, &read).await?,
             };
             snapshots.push(Snapshot { name: read.name, version, provider });
         }
         Ok(snapshots)
     }
+}
 
-    async fn snapshot(&self, read: &DatasetTable) -> Result<(InputVersion, Arc<dyn TableProvider>)> {
-        let location = self.environment.storage.table(&read.name)?;
-        let table = self.environment.lake.open(&location, read.time_travel.clone()).await?.ok_or_else(|| {
-            Error::user(format!("dataset `{}` has not been computed yet", read.name.name))
-                .with_condition("TABLE_OR_VIEW_NOT_FOUND")
-                .with_help("Refresh it together with the datasets that read it.")
-        })?;
-        let version = InputVersion { table_id: table.id()?, version: table.version() };
-        let provider = super::conform::to_schema(table.provider()?, &read.schema)?;
-        Ok((version, provider))
-    }
+/// The state of a dataset's table that `read` names, in the schema it was planned for.
+///
+/// # Errors
+/// `TABLE_OR_VIEW_NOT_FOUND` if it has never been computed.
+pub async fn snapshot(
+    environment: &Environment,
+    read: &DatasetTable,
+) -> Result<(InputVersion, Arc<dyn TableProvider>)> {
+    let location = environment.storage.table(&read.name)?;
+    let table = environment.lake.open(&location, read.time_travel.clone()).await?.ok_or_else(|| {
+        Error::user(format!("dataset `{}` has not been computed yet", read.name.name))
+            .with_condition("TABLE_OR_VIEW_NOT_FOUND")
+            .with_help("Refresh it together with the datasets that read it.")
+    })?;
+    let version = InputVersion { table_id: table.id()?, version: table.version() };
+    let provider = super::conform::to_schema(table.provider()?, &read.schema)?;
+    Ok((version, provider))
 }
 
 /// Binds the batch reads of `plan` to `snapshots`.
