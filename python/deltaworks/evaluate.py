@@ -8,7 +8,7 @@ Standard input, one JSON object per line. The first is the job::
      "graph_id": id or null, "default_catalog", "default_database", "conf": {key: value},
      "path_mappings": {prefix: folder}}
 
-Later lines are commands: ``{"evaluate": flow}`` calls a deferred function again, ``{"snapshot": flow,
+Later lines are commands: ``{"evaluate": flow}`` calls a function again, ``{"snapshot": flow,
 "latest_version": value}`` asks for the next snapshot, ``{"event": {...}}`` goes to the event hooks,
 ``{"exit": true}`` or the end of input ends the process.
 
@@ -22,11 +22,13 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import sys
+import threading
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from deltaworks.evaluator import Evaluator
 
@@ -56,7 +58,7 @@ def main() -> int:
     spark = connect(job.get("conf", {}))
     evaluator = Evaluator(spark, job, reports)
     evaluator.evaluate()
-    serve(evaluator, reports, sys.stdin)
+    serve(evaluator, reports, _commands(sys.stdin))
     return 0
 
 
@@ -69,6 +71,21 @@ def serve(evaluator: Evaluator, reports: Reports, commands: Iterable[str]) -> No
         if "exit" in command:
             return
         reports.send("answer", **evaluator.answer(command))
+
+
+def _commands(stream: TextIO) -> Iterator[str]:
+    """The lines of `stream`; its end ends the process at once, even in the middle of the user's code."""
+    lines: queue.Queue[str] = queue.Queue()
+
+    def read() -> None:
+        for line in stream:
+            lines.put(line)
+        # The engine is gone: nobody wants the result of what is running.
+        os._exit(0)
+
+    threading.Thread(target=read, name="commands", daemon=True).start()
+    while True:
+        yield lines.get()
 
 
 def _take_stdout() -> TextIO:

@@ -187,14 +187,12 @@ class Evaluator:
         return frame
 
     def _evaluate_again(self, name: str) -> dict[str, Any]:
-        flow = self.deferred[name]
+        flow = next(flow for flow in self.graph.flows if flow.name.lower() == name.lower() and flow.function)
         try:
             frame = self._frame(flow)
-        except DatasetNotReady as waiting:
+        except (DatasetNotReady, DatasetNotMaterialized) as waiting:
             return {"ok": False, "flow": name, "waits_for": waiting.dataset}
-        except DatasetNotMaterialized as waiting:
-            return {"ok": False, "flow": name, "waits_for": waiting.dataset}
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             return {"ok": False, "flow": name, **self._problem(error, flow.location, flow.target)}
         flow.extension.pop("waits_for", None)
         self.registry.define_flow(flow, frame)

@@ -17,6 +17,7 @@ pub mod session;
 pub mod spec;
 pub mod storage;
 pub mod update;
+mod validate;
 
 pub use pipeline::{Pipeline, QueryResult, UpdateOutcome, Validation};
 pub use session::EngineOptions;

@@ -7,10 +7,10 @@ use arrow::datatypes::SchemaRef;
 use deltaworks_lake::Lake;
 use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::diagnostic::{Diagnostic, Severity, SourceLocation};
-use deltaworks_spark::{Error, Kind, Result, sql};
+use deltaworks_spark::{Error, Result, sql};
 use tokio_util::sync::CancellationToken;
 
-use crate::definitions::{Definitions, load};
+use crate::definitions::load;
 use crate::event::log::{EventFilter, EventLogWriter, read_events};
 use crate::event::{
     BusContext, CreateUpdate, Details, Event, EventBus, EventEmitter, EventSink, Origin, RuntimeDetails, UpdateCause,
@@ -22,11 +22,8 @@ use crate::owner;
 use crate::session::{EngineOptions, Sessions};
 use crate::spec::PipelineSpec;
 use crate::storage::Storage;
-use crate::update::selection::select;
-use crate::update::{self, Pass, PassOutcome, Retries, UpdateLock, UpdateRequest};
-
-/// Passes over the graph in one update while sources keep growing new columns.
-const MAX_SCHEMA_CHANGES: usize = 20;
+use crate::update::{Retries, Rounds, RoundsOutcome, UpdateLock, UpdateRequest};
+use crate::validate::analyse;
 
 /// A pipeline whose settings are loaded.
 #[derive(Debug)]
@@ -129,9 +126,8 @@ impl Pipeline {
     /// # Errors
     /// If the source files cannot be listed or Python cannot be started.
     pub async fn validate(&self) -> Result<Validation> {
-        let definitions = load::load(&self.spec, &self.environment).await?;
-        let (graph, diagnostics) = resolve(&definitions, &self.environment).await;
-        Ok(Validation { graph, diagnostics })
+        let (definitions, python) = load::load(&self.spec, &self.environment).await?;
+        Ok(analyse(definitions, python, &self.environment).await)
     }
 
     /// Runs one update. Its events go to `sinks` and to the event log.
@@ -196,92 +192,39 @@ impl Pipeline {
         cancel: &CancellationToken,
     ) -> Result<UpdateOutcome> {
         self.announce(request, emitter);
-        let definitions = tokio::select! {
+        let (definitions, python) = tokio::select! {
             biased;
             // The process that evaluates Python ends with the future; what it says of the signal is of no interest.
-            () = cancel.cancelled() => {
-                finished(emitter, UpdateState::Canceled, None);
-                return Ok(UpdateOutcome::new(update_id, UpdateState::Canceled, Vec::new()));
-            }
-            definitions = load::load(&self.spec, &self.environment) => definitions?,
+            () = cancel.cancelled() => return Ok(cancelled(update_id, emitter)),
+            loaded = load::load(&self.spec, &self.environment) => loaded?,
         };
-        let mut request = request.clone();
-        for _ in 0..MAX_SCHEMA_CHANGES {
-            let validation = self.resolve(&definitions, emitter).await;
+        if request.validate_only {
+            let validation = analyse(definitions, python, &self.environment).await;
             if !validation.is_valid() {
                 return Ok(invalid(update_id, validation.diagnostics, emitter));
             }
-            if request.validate_only {
-                finished(emitter, UpdateState::Completed, None);
-                return Ok(UpdateOutcome::new(update_id, UpdateState::Completed, validation.diagnostics));
-            }
-            let outcome = self.pass_until_stopped(validation.graph, &request, emitter, cancel).await?;
-            if !outcome.schema_evolved() || cancel.is_cancelled() {
-                return Ok(conclude(update_id, outcome, emitter, cancel));
-            }
-            // What was cleared stays cleared; the next pass takes the new columns in and goes on from there.
-            request.refresh.append(&mut request.full_refresh);
-            request.full_refresh_all = false;
+            warn(&validation.diagnostics, emitter);
+            finished(emitter, UpdateState::Completed, None);
+            return Ok(UpdateOutcome::new(update_id, UpdateState::Completed, validation.diagnostics));
         }
-        Err(Error::new(
-            Kind::Data,
-            format!("the schemas of sources changed more than {MAX_SCHEMA_CHANGES} times in one update"),
-        )
-        .with_help("Run the update again, or give the sources a schema."))
-    }
-
-    async fn resolve(&self, definitions: &Definitions, emitter: &EventEmitter) -> Validation {
-        let (graph, diagnostics) = resolve(definitions, &self.environment).await;
-        for warning in diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Warning) {
-            emitter.warn(warning.into());
+        let (graph, diagnostics) = resolve(&definitions, &self.environment).await;
+        let validation = Validation { graph, diagnostics };
+        if !validation.is_valid() {
+            return Ok(invalid(update_id, validation.diagnostics, emitter));
         }
-        Validation { graph, diagnostics }
-    }
-
-    /// A pass; if it is told to stop, the log says so before it says how the update ended.
-    async fn pass_until_stopped(
-        &self,
-        graph: Graph,
-        request: &UpdateRequest,
-        emitter: &EventEmitter,
-        cancel: &CancellationToken,
-    ) -> Result<PassOutcome> {
-        let stopping = || emitter.emit(Details::UpdateProgress(UpdateProgress::new(UpdateState::Stopping)));
-        let mut pass = Box::pin(self.pass(graph, request, emitter, cancel));
-        tokio::select! {
-            biased;
-            () = cancel.cancelled() => {
-                stopping();
-                pass.await
-            }
-            outcome = &mut pass => {
-                if cancel.is_cancelled() {
-                    stopping();
-                }
-                outcome
-            }
-        }
-    }
-
-    async fn pass(
-        &self,
-        graph: Graph,
-        request: &UpdateRequest,
-        emitter: &EventEmitter,
-        cancel: &CancellationToken,
-    ) -> Result<PassOutcome> {
-        let selection = select(&graph, request, &self.environment.namespace)?;
-        update::describe(&graph, &self.environment.namespace, emitter);
-        update::run(Pass {
+        warn(&validation.diagnostics, emitter);
+        let rounds = Rounds {
             environment: Arc::clone(&self.environment),
-            graph: Arc::new(graph),
-            selection,
+            definitions,
+            python,
+            request: request.clone(),
             emitter: emitter.clone(),
             cancel: cancel.clone(),
             max_concurrent_flows: self.spec.max_concurrent_flows,
             retries: self.retries(),
-        })
-        .await
+        };
+        let outcome = told_when_stopping(rounds.run(validation.graph), emitter, cancel).await?;
+        Ok(conclude(update_id, outcome, emitter, cancel))
     }
 
     fn retries(&self) -> Retries {
@@ -339,9 +282,43 @@ fn invalid(update_id: &str, diagnostics: Vec<Diagnostic>, emitter: &EventEmitter
     UpdateOutcome { definitions_valid: false, ..UpdateOutcome::new(update_id, UpdateState::Failed, diagnostics) }
 }
 
+fn warn(diagnostics: &[Diagnostic], emitter: &EventEmitter) {
+    for warning in diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Warning) {
+        emitter.warn(warning.into());
+    }
+}
+
+fn cancelled(update_id: &str, emitter: &EventEmitter) -> UpdateOutcome {
+    finished(emitter, UpdateState::Canceled, None);
+    UpdateOutcome::new(update_id, UpdateState::Canceled, Vec::new())
+}
+
+/// The outcome of `rounds`; if they are told to stop, the log says so before it says how the update ended.
+async fn told_when_stopping(
+    rounds: impl Future<Output = Result<RoundsOutcome>>,
+    emitter: &EventEmitter,
+    cancel: &CancellationToken,
+) -> Result<RoundsOutcome> {
+    let stopping = || emitter.emit(Details::UpdateProgress(UpdateProgress::new(UpdateState::Stopping)));
+    let mut rounds = std::pin::pin!(rounds);
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => {
+            stopping();
+            rounds.await
+        }
+        outcome = &mut rounds => {
+            if cancel.is_cancelled() {
+                stopping();
+            }
+            outcome
+        }
+    }
+}
+
 fn conclude(
     update_id: &str,
-    outcome: PassOutcome,
+    outcome: RoundsOutcome,
     emitter: &EventEmitter,
     cancel: &CancellationToken,
 ) -> UpdateOutcome {
@@ -350,9 +327,8 @@ fn conclude(
         (true, _) => UpdateState::Completed,
         (false, _) => UpdateState::Failed,
     };
-    let diagnostics = outcome.errors.iter().map(|(_, error)| error.to_diagnostic()).collect();
     finished(emitter, state, None);
-    UpdateOutcome::new(update_id, state, diagnostics)
+    UpdateOutcome::new(update_id, state, outcome.problems)
 }
 
 fn finished(emitter: &EventEmitter, state: UpdateState, error: Option<&Error>) {

@@ -2,16 +2,18 @@
 
 use deltaworks_spark::Result;
 
+use super::python::PythonSession;
 use super::{Definitions, python, sql};
 use crate::graph::Environment;
 use crate::spec::{PipelineSpec, SourceFile, SourceLanguage, source_files};
 use std::sync::Arc;
 
-/// Evaluates every source file of `spec`. Problems of single files are diagnostics of the result.
+/// Evaluates every source file of `spec`. Problems of single files are diagnostics of the result. With it comes
+/// the Python process, if functions may have to be called again.
 ///
 /// # Errors
 /// If the list of files cannot be made, or no Python interpreter can be started.
-pub async fn load(spec: &PipelineSpec, environment: &Arc<Environment>) -> Result<Definitions> {
+pub async fn load(spec: &PipelineSpec, environment: &Arc<Environment>) -> Result<(Definitions, Option<PythonSession>)> {
     let files = source_files(spec)?;
     let mut definitions = Definitions::default();
     let (sql_files, python_files): (Vec<SourceFile>, Vec<SourceFile>) =
@@ -25,7 +27,8 @@ pub async fn load(spec: &PipelineSpec, environment: &Arc<Environment>) -> Result
         }
     }
     if !python_files.is_empty() {
-        python::define(&python_files, spec, environment, &mut definitions).await?;
+        let session = python::define(&python_files, spec, environment, &mut definitions).await?;
+        return Ok((definitions, session));
     }
-    Ok(definitions)
+    Ok((definitions, None))
 }

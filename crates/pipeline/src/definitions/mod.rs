@@ -104,6 +104,16 @@ pub struct Output {
     pub location: SourceLocation,
 }
 
+impl Definitions {
+    /// Puts `flow` in the place of the flow of that name.
+    pub fn replace(&mut self, flow: Flow) {
+        match self.flows.iter_mut().find(|known| known.name == flow.name) {
+            Some(known) => *known = flow,
+            None => self.flows.push(flow),
+        }
+    }
+}
+
 impl Output {
     /// An output with nothing but its name, kind and place.
     pub fn new(name: DatasetName, kind: OutputKind, language: Language, location: SourceLocation) -> Self {
@@ -186,6 +196,8 @@ pub struct Flow {
     pub conf: BTreeMap<String, String>,
     /// What unqualified names in the query mean.
     pub namespace: Namespace,
+    /// The datasets of the pipeline whose schemas or rows the function asked for before it returned.
+    pub asked: Vec<DatasetName>,
     /// The language of the definition.
     pub language: Language,
     /// Where it is defined.
@@ -204,9 +216,10 @@ pub enum FlowQuery {
         /// As the user spells it, for messages: `AUTO CDC INTO`, `apply_changes`.
         construct: String,
     },
-    /// A Python function that needs the rows of a dataset before it can say its query.
+    /// A Python function that cannot say its query before a dataset is up to date: it reads its rows, or its
+    /// schema has grown.
     Deferred {
-        /// The dataset it asked for.
+        /// The dataset it waits for.
         waits_for: DatasetName,
     },
 }

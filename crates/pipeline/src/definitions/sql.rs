@@ -162,6 +162,7 @@ impl FileReader<'_> {
             comment: None,
             conf: self.conf.clone(),
             namespace: self.namespace.clone(),
+            asked: Vec::new(),
             language: Language::Sql,
             location,
         });

@@ -9,12 +9,13 @@ use deltaworks_spark::conf::SparkConf;
 use indexmap::IndexMap;
 use url::Url;
 
-use crate::definitions::{Flow, Output, OutputKind};
+use crate::definitions::{Flow, FlowQuery, Output, OutputKind};
 use crate::name::DatasetName;
 
 pub mod dataset;
 mod guard;
 mod order;
+mod pending;
 mod relations;
 mod resolve;
 mod schema;
@@ -22,6 +23,7 @@ mod stored;
 mod suggest;
 
 pub use dataset::DatasetRead;
+pub use pending::{is_pending, waiting_on};
 pub use resolve::{Environment, resolve};
 pub use stored::{plan_partial, plan_stored};
 pub(crate) use suggest::nearest;
@@ -33,6 +35,33 @@ pub struct Graph {
     pub outputs: IndexMap<DatasetName, ResolvedOutput>,
     /// By name, inputs before those that read them.
     pub flows: IndexMap<DatasetName, ResolvedFlow>,
+    /// Outputs whose queries are not known before other datasets are up to date.
+    pub pending: IndexMap<DatasetName, PendingOutput>,
+}
+
+/// An output that cannot be resolved yet.
+#[derive(Debug, Clone)]
+pub struct PendingOutput {
+    /// As declared.
+    pub output: Output,
+    /// Its flows that are not known yet.
+    pub flows: Vec<PendingFlow>,
+}
+
+/// A flow that cannot be resolved yet.
+#[derive(Debug, Clone)]
+pub struct PendingFlow {
+    /// As declared.
+    pub flow: Flow,
+    /// The dataset that must be up to date (a deferred function), or resolved (a query that reads it).
+    pub waits_for: DatasetName,
+}
+
+impl PendingFlow {
+    /// Whether its function must be called; otherwise it is resolved as soon as its input is.
+    pub fn is_deferred(&self) -> bool {
+        matches!(self.flow.query, FlowQuery::Deferred { .. })
+    }
 }
 
 /// An output whose flows are known.
@@ -84,6 +113,23 @@ impl Graph {
         // Stable: what has no flow yet comes first.
         outputs.sort_by_key(|(name, _)| place(name).map_or(0, |at| at + 1));
         outputs
+    }
+
+    /// Every output with what it is, as far as that is known yet.
+    pub fn declared(&self) -> impl Iterator<Item = (&DatasetName, &Output, OutputKind)> {
+        let resolved = self.outputs.iter().map(|(name, resolved)| (name, &resolved.output, resolved.kind));
+        resolved.chain(self.pending.iter().map(|(name, pending)| (name, &pending.output, pending.output.kind)))
+    }
+
+    /// The stored datasets that must be up to date before the rows of `name` are; `None` while that is unknown.
+    pub fn stored_below(&self, name: &DatasetName) -> Option<Vec<DatasetName>> {
+        if self.pending.contains_key(name) {
+            return None;
+        }
+        match self.outputs.get(name) {
+            Some(output) if output.kind.is_view() => Some(self.upstream(name).into_iter().cloned().collect()),
+            _ => Some(vec![name.clone()]),
+        }
     }
 
     /// The stored datasets that the flows of `name` read.

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use url::Url;
 
 use super::dataset::{self, DatasetOpener, DatasetStream, DatasetTable};
+use super::pending::is_pending;
 use super::resolve::{ResolvedDataset, Resolver, Trail};
 use super::suggest::nearest;
 use crate::definitions::{Flow, OutputKind};
@@ -29,6 +30,8 @@ pub struct FlowRelations<'a> {
     pub(super) trail: Trail,
     /// The datasets named so far, views included.
     pub(super) references: Mutex<Vec<DatasetName>>,
+    /// The first dataset named whose query is not known yet.
+    pub(super) pending: Mutex<Option<DatasetName>>,
 }
 
 impl<'a> FlowRelations<'a> {
@@ -42,6 +45,7 @@ impl<'a> FlowRelations<'a> {
             schema_store: Some(schema_store),
             trail,
             references: Mutex::new(Vec::new()),
+            pending: Mutex::default(),
         })
     }
 
@@ -59,7 +63,11 @@ impl<'a> FlowRelations<'a> {
             return self.source(Some(format), std::slice::from_ref(path), None, options, streaming).await;
         }
         let qualified = DatasetName::resolve(name, self.namespace)?;
-        match self.resolver.dataset(&qualified, &self.trail).await? {
+        let found = self.resolver.dataset(&qualified, &self.trail).await;
+        if found.as_ref().is_err_and(is_pending) {
+            self.pending.lock().get_or_insert(qualified.clone());
+        }
+        match found? {
             Some(dataset) => {
                 self.references.lock().push(qualified.clone());
                 self.pipeline_dataset(&dataset, options, time_travel, streaming)

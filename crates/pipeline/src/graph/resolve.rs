@@ -18,9 +18,10 @@ use indexmap::IndexMap;
 use parking_lot::Mutex;
 use url::Url;
 
+use super::pending::{self, is_pending, waiting_on};
 use super::relations::FlowRelations;
 use super::suggest::nearest;
-use super::{Graph, ResolvedFlow, ResolvedOutput, dataset, guard, order, schema};
+use super::{Graph, PendingFlow, PendingOutput, ResolvedFlow, ResolvedOutput, dataset, guard, order, schema};
 use crate::definitions::{Definitions, Flow, FlowQuery, Output, OutputKind};
 use crate::event::{Clock, IdGenerator};
 use crate::expectation::aggregate::Scope;
@@ -89,6 +90,7 @@ pub async fn resolve(definitions: &Definitions, environment: &Arc<Environment>) 
     }
     let graph = resolver.into_graph(definitions);
     diagnostics.extend(shared_locations(&graph));
+    diagnostics.extend(pending::cycles(&graph));
     diagnostics.sort_by_key(|diagnostic| {
         diagnostic.location.as_ref().map(|location| (location.file.clone(), location.line, location.column))
     });
@@ -168,7 +170,16 @@ impl ResolvedDataset {
     }
 }
 
-type Outcome = std::result::Result<Arc<ResolvedDataset>, ()>;
+type Outcome = std::result::Result<Arc<ResolvedDataset>, Unresolved>;
+
+/// Why there is no plan for an output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unresolved {
+    /// A problem, which has been reported.
+    Failed,
+    /// It needs other datasets to be up to date first.
+    Pending,
+}
 
 /// Resolves outputs on demand and remembers the outcome.
 pub(super) struct Resolver<'a> {
@@ -178,6 +189,7 @@ pub(super) struct Resolver<'a> {
     /// Outputs without a flow because of a problem that has been reported.
     failed: &'a [DatasetName],
     resolved: Mutex<HashMap<DatasetName, Outcome>>,
+    pending: Mutex<IndexMap<DatasetName, PendingOutput>>,
     diagnostics: Mutex<Vec<Diagnostic>>,
 }
 
@@ -218,6 +230,7 @@ impl<'a> Resolver<'a> {
             flows,
             failed: &definitions.failed,
             resolved: Mutex::default(),
+            pending: Mutex::default(),
             diagnostics: Mutex::default(),
         }
     }
@@ -254,7 +267,8 @@ impl<'a> Resolver<'a> {
             };
             match outcome {
                 Ok(dataset) => Ok(Some(dataset)),
-                Err(()) => Err(upstream_failed(name)),
+                Err(Unresolved::Failed) => Err(upstream_failed(name)),
+                Err(Unresolved::Pending) => Err(waiting_on(name)),
             }
         }
         .boxed()
@@ -263,47 +277,65 @@ impl<'a> Resolver<'a> {
     async fn resolve_output(&self, output: &'a Output, trail: &Trail) -> Outcome {
         let declared = self.flows.get(&output.name).map(Vec::as_slice).unwrap_or_default();
         let mut flows = Vec::with_capacity(declared.len());
+        let mut waiting = Vec::new();
         let mut failed = false;
         for flow in declared {
-            match self.resolve_flow(flow, trail).await {
-                Ok(resolved) => flows.push(resolved),
+            if let FlowQuery::Deferred { waits_for } = &flow.query {
+                waiting.push(PendingFlow { flow: (*flow).clone(), waits_for: waits_for.clone() });
+                continue;
+            }
+            let relations = match FlowRelations::of_flow(self, flow, trail.clone()) {
+                Ok(relations) => relations,
                 Err(error) => {
+                    failed = true;
+                    self.report(error, &flow.location);
+                    continue;
+                }
+            };
+            let resolved = self.resolve_flow(flow, &relations).await;
+            match (resolved, relations.pending.into_inner()) {
+                (Ok(resolved), _) => flows.push(resolved),
+                (Err(error), Some(waits_for)) if is_pending(&error) => {
+                    waiting.push(PendingFlow { flow: (*flow).clone(), waits_for });
+                }
+                (Err(error), _) => {
                     failed = true;
                     self.report(error, &flow.location);
                 }
             }
         }
         if failed || (flows.is_empty() && self.failed.contains(&output.name)) {
-            return Err(());
+            return Err(Unresolved::Failed);
         }
-        self.assemble(output, flows).map(Arc::new).map_err(|error| self.report(error, &output.location))
+        if !waiting.is_empty() {
+            let pending = PendingOutput { output: output.clone(), flows: waiting };
+            self.pending.lock().insert(output.name.clone(), pending);
+            return Err(Unresolved::Pending);
+        }
+        self.assemble(output, flows).map(Arc::new).map_err(|error| {
+            self.report(error, &output.location);
+            Unresolved::Failed
+        })
     }
 
-    async fn resolve_flow(&self, flow: &'a Flow, trail: &Trail) -> Result<ResolvedFlow> {
+    async fn resolve_flow(&self, flow: &'a Flow, relations: &FlowRelations<'_>) -> Result<ResolvedFlow> {
         let conf = self.flow_conf(flow)?;
         let ctx = self.environment.sessions.context(&conf)?;
-        let relations = FlowRelations::of_flow(self, flow, trail.clone())?;
         let plan = match &flow.query {
-            FlowQuery::Sql(query) => sql::plan_query(&ctx, query, &relations).await?,
-            FlowQuery::Relation(relation) => connect::plan::plan_relation(&ctx, relation, &relations).await?,
+            FlowQuery::Sql(query) => sql::plan_query(&ctx, query, relations).await?,
+            FlowQuery::Relation(relation) => connect::plan::plan_relation(&ctx, relation, relations).await?,
             FlowQuery::AutoCdc { construct } => {
                 return Err(Error::unsupported(format!("`{construct}` (change data capture)"))
                     .with_help("Remove the flow to run the rest of the pipeline."));
             }
-            FlowQuery::Deferred { waits_for } => {
-                return Err(Error::unsupported(format!(
-                    "a dataset function that reads the rows of `{}` while the graph is built",
-                    waits_for.name
-                ))
-                .with_help("Use DataFrame operations instead of count(), collect() and the like."));
-            }
+            FlowQuery::Deferred { waits_for } => return Err(waiting_on(waits_for)),
         };
         let plan = schema::visible(plan)?;
         let streaming = is_streaming(&plan);
         if streaming && let Some(problem) = deltaworks_incremental::unsupported_streaming(&plan)?.into_iter().next() {
             return Err(from_diagnostic(problem));
         }
-        let mut references = relations.references.into_inner();
+        let mut references = std::mem::take(&mut *relations.references.lock());
         references.dedup();
         let reads = dataset::dataset_reads(&plan)?;
         Ok(ResolvedFlow { flow: flow.clone(), plan, streaming, reads, references, conf })
@@ -428,7 +460,8 @@ impl<'a> Resolver<'a> {
                 flows.insert(flow.flow.name.clone(), flow.clone());
             }
         }
-        Graph { outputs, flows: order::topological(flows) }
+        let pending = self.pending.into_inner();
+        Graph { outputs, flows: order::topological(flows), pending }
     }
 }
 

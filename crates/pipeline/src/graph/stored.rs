@@ -30,6 +30,7 @@ pub async fn plan_stored(
         schema_store: None,
         trail: Trail::default(),
         references: Mutex::default(),
+        pending: Mutex::default(),
     };
     schema::visible(sql::plan_query(ctx, query, &relations).await?)
 }
@@ -51,6 +52,7 @@ pub async fn plan_partial(
         schema_store: None,
         trail: Trail::default(),
         references: Mutex::default(),
+        pending: Mutex::default(),
     };
     let resolved = relations.resolve(request).await;
     resolved.map_err(|error| resolver.cause(error))

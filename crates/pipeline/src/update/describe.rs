@@ -1,29 +1,35 @@
 //! Tells the event log what the graph is, before anything runs.
 
+use std::collections::HashSet;
+
 use crate::definitions::{Condition, ExpectationAction, Language, OutputKind};
 use crate::event::{
     DatasetDefinition, DatasetType, Details, EventEmitter, ExpectationDefinition, FlowDefinition, FlowType,
     GraphCreated, Language as EventLanguage,
 };
 use crate::graph::{Graph, ResolvedFlow, ResolvedOutput};
-use crate::name::Namespace;
+use crate::name::{DatasetName, Namespace};
 
-/// Emits the graph, its datasets and its flows.
-pub fn describe(graph: &Graph, namespace: &Namespace, emitter: &EventEmitter) {
-    emitter.emit(Details::GraphCreated(GraphCreated {
-        num_datasets: graph.outputs.len() as u64,
-        num_flows: graph.flows.len() as u64,
-        num_sinks: 0,
-    }));
-    for (name, output) in &graph.outputs {
+/// Emits the graph, its datasets and its flows, but for the datasets in `described`.
+pub fn describe(graph: &Graph, namespace: &Namespace, emitter: &EventEmitter, described: &mut HashSet<DatasetName>) {
+    if described.is_empty() {
+        let pending: usize = graph.pending.values().map(|pending| pending.flows.len()).sum();
+        emitter.emit(Details::GraphCreated(GraphCreated {
+            num_datasets: (graph.outputs.len() + graph.pending.len()) as u64,
+            num_flows: (graph.flows.len() + pending) as u64,
+            num_sinks: 0,
+        }));
+    }
+    for (name, output) in graph.outputs.iter().filter(|(name, _)| !described.contains(*name)) {
         emitter.for_dataset(&name.display_in(namespace)).emit(Details::DatasetDefinition(dataset(output)));
     }
-    for (name, flow) in &graph.flows {
+    for (name, flow) in graph.flows.iter().filter(|(_, flow)| !described.contains(&flow.flow.target)) {
         let target = flow.flow.target.display_in(namespace);
         let flow_name = name.display_in(namespace);
         let details = Details::FlowDefinition(flow_definition(graph, flow, namespace));
         emitter.for_flow(&flow_name, &flow_name, &target).emit(details);
     }
+    described.extend(graph.outputs.keys().cloned());
 }
 
 fn dataset(output: &ResolvedOutput) -> DatasetDefinition {

@@ -8,6 +8,7 @@ use datafusion::prelude::SessionContext;
 use deltaworks_lake::Table;
 use deltaworks_spark::{Error, Result};
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use super::checkpoint::{Checkpoint, InputVersion};
 use crate::event::EventEmitter;
@@ -97,19 +98,37 @@ impl FlowRun {
     }
 
     async fn snapshot(&self, read: &DatasetTable) -> Result<(InputVersion, Arc<dyn TableProvider>)> {
-        let location = match self.graph.outputs.get(&read.name).and_then(|output| output.location.clone()) {
-            Some(location) => location,
-            None => self.environment.storage.find_table(&read.name)?,
-        };
-        let table = self.environment.lake.open(&location, read.time_travel.clone()).await?.ok_or_else(|| {
-            Error::user(format!("dataset `{}` has not been computed yet", read.name.name))
-                .with_condition("TABLE_OR_VIEW_NOT_FOUND")
-                .with_help("Refresh it together with the datasets that read it.")
-        })?;
-        let version = InputVersion { table_id: table.id()?, version: table.version() };
-        let provider = super::conform::to_schema(table.provider()?, &read.schema)?;
-        Ok((version, provider))
+        match self.graph.outputs.get(&read.name).and_then(|output| output.location.as_ref()) {
+            Some(location) => snapshot_at(&self.environment, location, read).await,
+            None => snapshot(&self.environment, read).await,
+        }
     }
+}
+
+/// The state of a stored dataset that `read` names, in the schema it was planned for.
+///
+/// # Errors
+/// `TABLE_OR_VIEW_NOT_FOUND` if it has never been computed.
+pub async fn snapshot(
+    environment: &Environment,
+    read: &DatasetTable,
+) -> Result<(InputVersion, Arc<dyn TableProvider>)> {
+    snapshot_at(environment, &environment.storage.find_table(&read.name)?, read).await
+}
+
+async fn snapshot_at(
+    environment: &Environment,
+    location: &Url,
+    read: &DatasetTable,
+) -> Result<(InputVersion, Arc<dyn TableProvider>)> {
+    let table = environment.lake.open(location, read.time_travel.clone()).await?.ok_or_else(|| {
+        Error::user(format!("dataset `{}` has not been computed yet", read.name.name))
+            .with_condition("TABLE_OR_VIEW_NOT_FOUND")
+            .with_help("Refresh it together with the datasets that read it.")
+    })?;
+    let version = InputVersion { table_id: table.id()?, version: table.version() };
+    let provider = super::conform::to_schema(table.provider()?, &read.schema)?;
+    Ok((version, provider))
 }
 
 /// Binds the batch reads of `plan` to `snapshots`.

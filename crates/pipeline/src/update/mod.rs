@@ -1,6 +1,6 @@
 //! One update: the selected flows of a graph, run in order, each committed batch by batch.
 //!
-//! Start at [`run`]. The protocol by which a batch counts exactly once is in [`batch`], what a flow has
+//! Start at [`Rounds`]; [`run`] is one round of it. The protocol by which a batch counts exactly once is in [`batch`], what a flow has
 //! done in [`checkpoint`].
 
 use std::collections::{HashMap, HashSet};
@@ -25,6 +25,7 @@ mod flow;
 mod lock;
 mod report;
 mod retry;
+mod rounds;
 mod scheduler;
 pub mod selection;
 mod streaming;
@@ -33,8 +34,9 @@ mod verdict;
 pub(crate) mod write;
 
 pub use describe::describe;
-pub use flow::FlowRun;
+pub use flow::{FlowRun, snapshot};
 pub use lock::UpdateLock;
+pub use rounds::{Rounds, RoundsOutcome};
 pub use scheduler::FlowOutcome;
 pub use selection::{Refresh, UpdateRequest};
 
@@ -49,6 +51,10 @@ pub struct Pass {
     pub graph: Arc<Graph>,
     /// What happens to each stored dataset.
     pub selection: IndexMap<DatasetName, Refresh>,
+    /// How flows ended in earlier rounds; they do not run again.
+    pub finished: HashMap<DatasetName, FlowOutcome>,
+    /// The datasets whose tables earlier rounds created or cleared.
+    pub prepared: HashSet<DatasetName>,
     /// Emits the update's events.
     pub emitter: EventEmitter,
     /// Stops the update.
@@ -66,32 +72,26 @@ pub use retry::Retries;
 pub struct PassOutcome {
     /// Every flow that was selected.
     pub flows: HashMap<DatasetName, FlowOutcome>,
-    /// The error of each flow that failed.
+    /// The error of each flow that failed or was postponed.
     pub errors: Vec<(DatasetName, Error)>,
-}
-
-impl PassOutcome {
-    /// Whether every flow was completed.
-    pub fn is_complete(&self) -> bool {
-        self.flows.values().all(|outcome| *outcome == FlowOutcome::Completed)
-    }
-
-    /// Whether some flow failed because the schema of its source grew: a new pass will take it in.
-    pub fn schema_evolved(&self) -> bool {
-        self.errors.iter().any(|(_, error)| deltaworks_sources::is_schema_evolved(error))
-    }
+    /// The datasets whose tables have been created or cleared in this update.
+    pub prepared: HashSet<DatasetName>,
 }
 
 /// Runs the selected flows.
 ///
 /// # Errors
 /// `Internal` if scheduling itself fails; errors of flows are in the outcome.
-pub async fn run(pass: Pass) -> Result<PassOutcome> {
-    let pass = Arc::new(pass);
+pub async fn run(mut pass: Pass) -> Result<PassOutcome> {
     let errors = Arc::new(parking_lot::Mutex::new(Vec::new()));
-    pass.announce_flows();
-    let prepared = prepare_tables(&pass, &errors).await;
-    pass.emitter.emit(Details::UpdateProgress(UpdateProgress::new(UpdateState::Running)));
+    let first = pass.finished.is_empty() && pass.prepared.is_empty();
+    pass.announce_flows(first);
+    let mut prepared = std::mem::take(&mut pass.prepared);
+    let unprepared = prepare_tables(&pass, &mut prepared, &errors).await;
+    if first {
+        pass.emitter.emit(Details::UpdateProgress(UpdateProgress::new(UpdateState::Running)));
+    }
+    let pass = Arc::new(pass);
     let limit = pass
         .environment
         .conf
@@ -99,29 +99,25 @@ pub async fn run(pass: Pass) -> Result<PassOutcome> {
         .and_then(|limit| limit.parse().ok())
         .or(pass.max_concurrent_flows)
         .unwrap_or(MAX_CONCURRENT_FLOWS);
-    let nodes = nodes(&pass.graph, &pass.selection);
+    let nodes = nodes(&pass.graph, &pass.selection, &pass.finished);
     let runner = {
         let (pass, errors) = (Arc::clone(&pass), Arc::clone(&errors));
         move |name: DatasetName| {
             let (pass, errors) = (Arc::clone(&pass), Arc::clone(&errors));
-            let unprepared = prepared.contains(&name);
+            let unprepared = unprepared.contains(&name);
             async move { if unprepared { FlowOutcome::Failed } else { run_flow(&pass, name, &errors).await } }
         }
     };
     let skip = |name: &DatasetName| pass.flow_event(name, FlowStatus::Skipped);
-    let flows = scheduler::run_all(nodes, limit, runner, skip).await?;
+    let flows = scheduler::run_all(nodes, pass.finished.clone(), limit, runner, skip).await?;
     let errors = std::mem::take(&mut *errors.lock());
-    Ok(PassOutcome { flows, errors })
+    Ok(PassOutcome { flows, errors, prepared })
 }
 
 impl Pass {
-    fn display(&self, name: &DatasetName) -> String {
-        name.display_in(&self.environment.namespace)
-    }
-
     fn flow_emitter(&self, name: &DatasetName) -> EventEmitter {
         let target = self.graph.flows.get(name).map_or(name, |flow| &flow.flow.target);
-        self.emitter.for_flow(&self.display(name), &self.display(name), &self.display(target))
+        flow_emitter(&self.emitter, &self.environment, name, target)
     }
 
     fn flow_event(&self, name: &DatasetName, status: FlowStatus) {
@@ -129,9 +125,10 @@ impl Pass {
     }
 
     /// The state every flow starts in.
-    fn announce_flows(&self) {
-        for (name, flow) in &self.graph.flows {
+    fn announce_flows(&self, first: bool) {
+        for (name, flow) in self.graph.flows.iter().filter(|(name, _)| !self.finished.contains_key(*name)) {
             match self.selection.get(&flow.flow.target) {
+                Some(Refresh::Excluded) if !first => {}
                 Some(Refresh::Excluded) => self.flow_event(name, FlowStatus::Excluded),
                 Some(_) => self.flow_event(name, FlowStatus::Queued),
                 None => {}
@@ -140,27 +137,51 @@ impl Pass {
     }
 }
 
-/// Creates, evolves or clears the tables of the selected datasets. Returns the flows whose table failed.
-async fn prepare_tables(pass: &Pass, errors: &parking_lot::Mutex<Vec<(DatasetName, Error)>>) -> HashSet<DatasetName> {
-    if pass.selection.values().any(|refresh| *refresh == Refresh::Full) {
-        pass.emitter.emit(Details::UpdateProgress(UpdateProgress::new(UpdateState::Resetting)));
+fn flow_emitter(
+    emitter: &EventEmitter,
+    environment: &Environment,
+    flow: &DatasetName,
+    target: &DatasetName,
+) -> EventEmitter {
+    let flow = flow.display_in(&environment.namespace);
+    emitter.for_flow(&flow, &flow, &target.display_in(&environment.namespace))
+}
+
+/// Creates, evolves or clears the tables of the selected datasets that have flows to run. A table that an earlier
+/// round cleared is not cleared again. Returns the flows whose table failed.
+async fn prepare_tables(
+    pass: &Pass,
+    prepared: &mut HashSet<DatasetName>,
+    errors: &parking_lot::Mutex<Vec<(DatasetName, Error)>>,
+) -> HashSet<DatasetName> {
+    if prepared.is_empty() {
+        if pass.selection.values().any(|refresh| *refresh == Refresh::Full) {
+            pass.emitter.emit(Details::UpdateProgress(UpdateProgress::new(UpdateState::Resetting)));
+        }
+        pass.emitter.emit(Details::UpdateProgress(UpdateProgress::new(UpdateState::SettingUpTables)));
     }
-    pass.emitter.emit(Details::UpdateProgress(UpdateProgress::new(UpdateState::SettingUpTables)));
     let mut unprepared = HashSet::new();
     if let Err(error) = note_locations(pass) {
         tracing::warn!(%error, "the places of tables outside of the storage could not be noted");
     }
     for (name, refresh) in pass.selection.iter().filter(|(_, refresh)| **refresh != Refresh::Excluded) {
         let Some(output) = pass.graph.outputs.get(name) else { continue };
-        if let Err(error) =
-            target::prepare(&pass.environment.lake, output, *refresh, &pass.environment.pipeline_id).await
-        {
-            let error = error.at(output.output.location.clone());
-            for flow in &output.flows {
-                failed(&pass.flow_emitter(flow), &error);
-                unprepared.insert(flow.clone());
+        if output.flows.iter().all(|flow| pass.finished.contains_key(flow)) {
+            continue;
+        }
+        let refresh = if prepared.contains(name) { Refresh::Incremental } else { *refresh };
+        match target::prepare(&pass.environment.lake, output, refresh, &pass.environment.pipeline_id).await {
+            Ok(_) => {
+                prepared.insert(name.clone());
             }
-            errors.lock().push((name.clone(), error));
+            Err(error) => {
+                let error = error.at(output.output.location.clone());
+                for flow in &output.flows {
+                    failed(&pass.flow_emitter(flow), &error);
+                    unprepared.insert(flow.clone());
+                }
+                errors.lock().push((name.clone(), error));
+            }
         }
     }
     unprepared
@@ -174,24 +195,32 @@ fn note_locations(pass: &Pass) -> Result<()> {
     ExternalLocations::update(&pass.environment.storage.locations_file(), locations)
 }
 
-/// The selected flows; each waits for the flows that write what it reads, and for once-flows into its target.
-fn nodes(graph: &Graph, selection: &IndexMap<DatasetName, Refresh>) -> Vec<scheduler::Node> {
+/// The selected flows that have not ended yet; each waits for the flows that write what it reads, and what its
+/// function asked the schema of.
+fn nodes(
+    graph: &Graph,
+    selection: &IndexMap<DatasetName, Refresh>,
+    finished: &HashMap<DatasetName, FlowOutcome>,
+) -> Vec<scheduler::Node> {
     let selected =
         |flow: &ResolvedFlow| selection.get(&flow.flow.target).is_some_and(|refresh| *refresh != Refresh::Excluded);
+    let inputs = |flow: &ResolvedFlow| -> HashSet<DatasetName> {
+        let asked = flow.flow.asked.iter().flat_map(|asked| graph.stored_below(asked).unwrap_or_default());
+        flow.reads.iter().map(|read| read.name.clone()).chain(asked).collect()
+    };
     graph
         .flows
         .iter()
-        .filter(|(_, flow)| selected(flow))
-        .map(|(name, flow)| scheduler::Node {
-            flow: name.clone(),
-            waits_for: graph
+        .filter(|(name, flow)| selected(flow) && !finished.contains_key(*name))
+        .map(|(name, flow)| {
+            let inputs = inputs(flow);
+            let waits_for = graph
                 .flows
                 .iter()
-                .filter(|(other, writer)| {
-                    *other != name && selected(writer) && flow.reads.iter().any(|read| read.name == writer.flow.target)
-                })
+                .filter(|(other, writer)| *other != name && selected(writer) && inputs.contains(&writer.flow.target))
                 .map(|(other, _)| other.clone())
-                .collect(),
+                .collect();
+            scheduler::Node { flow: name.clone(), waits_for }
         })
         .collect()
 }
@@ -230,8 +259,9 @@ async fn run_flow(
                 None => error,
             };
             failed(&emitter, &error);
+            let evolved = deltaworks_sources::is_schema_evolved(&error);
             errors.lock().push((name, error));
-            FlowOutcome::Failed
+            if evolved { FlowOutcome::Postponed } else { FlowOutcome::Failed }
         }
     }
 }

@@ -19,6 +19,8 @@ pub enum FlowOutcome {
     Skipped,
     /// It was stopped on request.
     Stopped,
+    /// It runs again in the same update: the schema of its source has grown, or of one below it.
+    Postponed,
 }
 
 /// A flow and the flows that must be done before it starts.
@@ -30,12 +32,14 @@ pub struct Node {
     pub waits_for: HashSet<DatasetName>,
 }
 
-/// Runs every node with `run`, at most `limit` at a time; `skip` is told of flows that are not started.
+/// Runs every node with `run`, at most `limit` at a time; `skip` is told of flows that are not started. `outcomes`
+/// are those of earlier rounds; they are part of the result.
 ///
 /// # Errors
 /// `Internal` if the task of a flow dies, or the nodes wait for each other.
 pub async fn run_all<R, F, S>(
     nodes: Vec<Node>,
+    mut outcomes: HashMap<DatasetName, FlowOutcome>,
     limit: usize,
     run: R,
     skip: S,
@@ -46,7 +50,6 @@ where
     S: Fn(&DatasetName),
 {
     let mut waiting = nodes;
-    let mut outcomes: HashMap<DatasetName, FlowOutcome> = HashMap::new();
     let mut running: JoinSet<(DatasetName, FlowOutcome)> = JoinSet::new();
     loop {
         skip_downstream_of_failures(&mut waiting, &mut outcomes, &skip);
@@ -89,8 +92,14 @@ fn skip_downstream_of_failures(
         });
         let Some(position) = blocked else { return };
         let node = waiting.remove(position);
-        skip(&node.flow);
-        outcomes.insert(node.flow, FlowOutcome::Skipped);
+        let of_inputs = || node.waits_for.iter().filter_map(|input| outcomes.get(input));
+        let outcome = if of_inputs().all(|outcome| matches!(outcome, FlowOutcome::Completed | FlowOutcome::Postponed)) {
+            FlowOutcome::Postponed
+        } else {
+            skip(&node.flow);
+            FlowOutcome::Skipped
+        };
+        outcomes.insert(node.flow, outcome);
     }
 }
 
@@ -121,7 +130,7 @@ mod tests {
                 if flow.name == failing { FlowOutcome::Failed } else { FlowOutcome::Completed }
             }
         };
-        let outcomes = run_all(nodes, 2, run, |_| {}).await.unwrap();
+        let outcomes = run_all(nodes, HashMap::new(), 2, run, |_| {}).await.unwrap();
         let order = order.lock().clone();
         (order, outcomes)
     }

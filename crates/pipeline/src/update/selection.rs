@@ -51,7 +51,7 @@ pub fn select(graph: &Graph, request: &UpdateRequest, namespace: &Namespace) -> 
     let full = named(graph, &request.full_refresh, namespace)?;
     let everything = refresh.is_empty() && full.is_empty();
     let mut selection = IndexMap::new();
-    for (name, output) in graph.outputs.iter().filter(|(_, output)| output.location.is_some()) {
+    for (name, output, kind) in graph.declared().filter(|(.., kind)| is_stored(*kind)) {
         let wanted = if request.full_refresh_all || full.contains(name) {
             Refresh::Full
         } else if everything || refresh.contains(name) {
@@ -59,9 +59,9 @@ pub fn select(graph: &Graph, request: &UpdateRequest, namespace: &Namespace) -> 
         } else {
             Refresh::Excluded
         };
-        let protected = output.kind == OutputKind::StreamingTable
+        // What a `@dlt.table` is may not be known yet; then it is better not to clear it.
+        let protected = matches!(kind, OutputKind::StreamingTable | OutputKind::Table)
             && output
-                .output
                 .properties
                 .iter()
                 .any(|(key, value)| key.eq_ignore_ascii_case(RESET_ALLOWED) && value.eq_ignore_ascii_case("false"));
@@ -79,6 +79,10 @@ pub fn select(graph: &Graph, request: &UpdateRequest, namespace: &Namespace) -> 
     Ok(selection)
 }
 
+fn is_stored(kind: OutputKind) -> bool {
+    !kind.is_view() && kind != OutputKind::Sink
+}
+
 fn named(graph: &Graph, names: &[String], namespace: &Namespace) -> Result<Vec<DatasetName>> {
     names.iter().map(|name| find(graph, name, namespace)).collect()
 }
@@ -86,17 +90,17 @@ fn named(graph: &Graph, names: &[String], namespace: &Namespace) -> Result<Vec<D
 fn find(graph: &Graph, written: &str, namespace: &Namespace) -> Result<DatasetName> {
     let parts = deltaworks_spark::sql::parse_name(written)?;
     let name = DatasetName::resolve(&parts, namespace)?;
-    match graph.outputs.get_key_value(&name) {
-        Some((name, output)) if output.location.is_some() => Ok(name.clone()),
-        Some((_, output)) => {
-            Err(Error::user(format!("{} `{written}` is not stored and cannot be refreshed", output.kind.noun()))
+    match graph.declared().find(|(declared, ..)| **declared == name) {
+        Some((name, _, kind)) if is_stored(kind) => Ok(name.clone()),
+        Some((.., kind)) => {
+            Err(Error::user(format!("{} `{written}` is not stored and cannot be refreshed", kind.noun()))
                 .with_condition("INVALID_REFRESH_SELECTION.FLOW_WRITES_TO_VIEW_NOT_SUPPORTED")
                 .with_help("Select the tables that read it."))
         }
         None => {
             let error = Error::user(format!("the pipeline has no dataset `{written}`"))
                 .with_condition("INVALID_REFRESH_SELECTION.FLOW_NOT_FOUND");
-            let names = graph.outputs.keys().map(|name| name.name.as_str());
+            let names = graph.declared().map(|(name, ..)| name.name.as_str());
             Err(match crate::graph::nearest(written, names) {
                 Some(near) => error.with_help(format!("Did you mean `{near}`?")),
                 None => error,

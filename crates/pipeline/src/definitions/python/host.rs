@@ -1,6 +1,7 @@
 //! The Spark Connect host that a definition process talks to: it collects what the process defines, and
-//! answers questions about schemas from what is defined so far.
+//! answers questions about schemas from what is defined so far, and about rows from what is up to date.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -18,9 +19,11 @@ use proto::pipeline_command::CommandType;
 use proto::pipeline_command_result::{CreateDataflowGraphResult, DefineFlowResult, DefineOutputResult, ResultType};
 
 use super::register;
-use crate::definitions::{Definitions, sql};
-use crate::graph::{Environment, plan_partial};
+use crate::definitions::{Definitions, Flow, sql};
+use crate::graph::dataset::{bind_tables, dataset_tables};
+use crate::graph::{Environment, is_pending, plan_partial};
 use crate::name::DatasetName;
+use crate::update::snapshot;
 
 /// The id of the only graph a definition process has.
 const GRAPH_ID: &str = "pipeline";
@@ -41,6 +44,8 @@ impl DefinitionHost {
                 context: Mutex::new(context),
                 conf: Mutex::new(conf),
                 definitions: Arc::new(Mutex::new(Arc::new(definitions))),
+                evaluation: Mutex::default(),
+                asked: Arc::default(),
             }),
         })
     }
@@ -49,7 +54,35 @@ impl DefinitionHost {
     pub fn definitions(&self) -> Arc<Definitions> {
         Arc::clone(&self.session.definitions.lock())
     }
+
+    /// The datasets that the function of `flow` asked for, as the client names the flow.
+    pub fn asked(&self, flow: &str) -> Vec<DatasetName> {
+        self.session.asked.lock().get(flow).cloned().unwrap_or_default()
+    }
+
+    /// From now on, functions see `definitions` and the rows of the datasets in `settled`; the flow that the
+    /// client defines next is kept for [`Self::end_evaluation`].
+    pub fn begin_evaluation(&self, definitions: Arc<Definitions>, settled: HashSet<DatasetName>) {
+        *self.session.definitions.lock() = definitions;
+        self.session.asked.lock().clear();
+        *self.session.evaluation.lock() = Some(Evaluation { settled: Arc::new(settled), defined: None });
+    }
+
+    /// The flow that was defined since [`Self::begin_evaluation`].
+    pub fn end_evaluation(&self) -> Option<Flow> {
+        self.session.evaluation.lock().take().and_then(|evaluation| evaluation.defined)
+    }
 }
+
+/// A call of a function during an update.
+struct Evaluation {
+    /// The stored datasets that are up to date.
+    settled: Arc<HashSet<DatasetName>>,
+    defined: Option<Flow>,
+}
+
+/// What each flow's function asked for, by the name the client gives the flow.
+type Asked = Arc<Mutex<HashMap<String, Vec<DatasetName>>>>;
 
 #[async_trait]
 impl ConnectHost for DefinitionHost {
@@ -66,6 +99,9 @@ struct DefinitionSession {
     conf: Mutex<SparkConf>,
     /// Replaced as a whole by each definition, so that readers keep a consistent view.
     definitions: Arc<Mutex<Arc<Definitions>>>,
+    /// `None` while the source files are read.
+    evaluation: Mutex<Option<Evaluation>>,
+    asked: Asked,
 }
 
 impl DefinitionSession {
@@ -90,11 +126,14 @@ impl ConnectSession for DefinitionSession {
         self.context.lock().clone()
     }
 
-    fn resolver(&self, purpose: Purpose, _analysis: Option<&AnalysisContext>) -> Arc<dyn RelationResolver> {
+    fn resolver(&self, purpose: Purpose, analysis: Option<&AnalysisContext>) -> Arc<dyn RelationResolver> {
         Arc::new(PartialRelations {
             environment: Arc::clone(&self.environment),
             definitions: Arc::clone(&self.definitions.lock()),
             purpose,
+            settled: self.evaluation.lock().as_ref().map(|evaluation| Arc::clone(&evaluation.settled)),
+            flow: analysis.and_then(|analysis| analysis.flow_name.clone()),
+            asked: Arc::clone(&self.asked),
         })
     }
 
@@ -141,10 +180,14 @@ impl ConnectSession for DefinitionSession {
             Some(CommandType::DefineFlow(command)) => {
                 let flow = register::flow(command, namespace)?;
                 let resolved_identifier = Some(identifier(&flow.name));
-                self.define(|definitions| {
-                    definitions.flows.push(flow);
-                    Ok(())
-                })?;
+                let mut evaluation = self.evaluation.lock();
+                match evaluation.as_mut() {
+                    Some(evaluation) => evaluation.defined = Some(flow),
+                    None => self.define(|definitions| {
+                        definitions.flows.push(flow);
+                        Ok(())
+                    })?,
+                }
                 Some(ResultType::DefineFlowResult(DefineFlowResult { resolved_identifier }))
             }
             Some(CommandType::DefineSqlGraphElements(command)) => {
@@ -172,27 +215,74 @@ fn identifier(name: &DatasetName) -> proto::ResolvedIdentifier {
     }
 }
 
-/// What a DataFrame may read while definitions are still coming in.
+/// What a DataFrame may read while definitions are still coming in, and in a call during an update.
 struct PartialRelations {
     environment: Arc<Environment>,
     definitions: Arc<Definitions>,
     purpose: Purpose,
+    /// The stored datasets whose rows may be read.
+    settled: Option<Arc<HashSet<DatasetName>>>,
+    /// The flow whose function asks.
+    flow: Option<String>,
+    asked: Asked,
+}
+
+impl PartialRelations {
+    /// The dataset of the pipeline that is asked for, if it is one.
+    fn dataset(&self, request: &RelationRequest) -> Option<DatasetName> {
+        let UnresolvedRelation::Table { name, .. } = &request.relation else { return None };
+        let name = DatasetName::resolve(name, &self.environment.namespace).ok()?;
+        self.definitions.outputs.iter().any(|output| output.name == name).then_some(name)
+    }
+
+    fn shown(&self, name: &DatasetName) -> String {
+        name.display_in(&self.environment.namespace)
+    }
+
+    /// The plan over the tables as they are stored now.
+    ///
+    /// # Errors
+    /// `DELTAWORKS_DATASET_NOT_MATERIALIZED` if one of them is not up to date.
+    async fn bound(&self, plan: LogicalPlan, settled: &HashSet<DatasetName>) -> Result<LogicalPlan> {
+        let mut providers = Vec::new();
+        for read in dataset_tables(&plan)? {
+            let ours = self.definitions.outputs.iter().any(|output| output.name == read.name);
+            if ours && !settled.contains(&read.name) {
+                return Err(dataset_not_materialized(&self.shown(&read.name)));
+            }
+            providers.push(snapshot(&self.environment, &read).await?.1);
+        }
+        bind_tables(plan, &providers)
+    }
 }
 
 #[async_trait]
 impl RelationResolver for PartialRelations {
     async fn resolve(&self, request: &RelationRequest) -> Result<LogicalPlan> {
-        if let UnresolvedRelation::Table { name, .. } = &request.relation
-            && let Ok(name) = DatasetName::resolve(name, &self.environment.namespace)
-            && self.definitions.outputs.iter().any(|output| output.name == name)
-        {
-            if self.purpose == Purpose::Execute {
-                return Err(dataset_not_materialized(&name.name));
-            }
-            if !self.definitions.flows.iter().any(|flow| flow.target == name) {
-                return Err(dataset_not_ready(&name.name));
+        let Some(name) = self.dataset(request) else {
+            return plan_partial(request, &self.definitions, &self.environment).await;
+        };
+        if let Some(flow) = &self.flow {
+            let mut asked = self.asked.lock();
+            let asked = asked.entry(flow.clone()).or_default();
+            if !asked.contains(&name) {
+                asked.push(name.clone());
             }
         }
-        plan_partial(request, &self.definitions, &self.environment).await
+        if self.settled.is_none() {
+            if self.purpose == Purpose::Execute {
+                return Err(dataset_not_materialized(&self.shown(&name)));
+            }
+            if !self.definitions.flows.iter().any(|flow| flow.target == name) {
+                return Err(dataset_not_ready(&self.shown(&name)));
+            }
+        }
+        let plan = plan_partial(request, &self.definitions, &self.environment)
+            .await
+            .map_err(|error| if is_pending(&error) { dataset_not_materialized(&self.shown(&name)) } else { error })?;
+        match (&self.settled, self.purpose) {
+            (Some(settled), Purpose::Execute) => self.bound(plan, settled).await,
+            _ => Ok(plan),
+        }
     }
 }

@@ -1,16 +1,17 @@
 //! Python source files: evaluated in a process of the user's interpreter, which defines datasets and flows
 //! over Spark Connect with the stock client.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use deltaworks_spark::connect::service;
 use deltaworks_spark::diagnostic::{Diagnostic, SourceLocation};
 use deltaworks_spark::{Error, Kind, Result, sql};
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
-use super::Definitions;
+use super::{Definitions, Flow, Language};
 use crate::graph::Environment;
 use crate::name::DatasetName;
 use crate::spec::{PipelineSpec, SourceFile};
@@ -24,7 +25,25 @@ use host::DefinitionHost;
 pub(crate) use interpreter::find as interpreter;
 use process::{DefinitionProcess, Job, Problem};
 
-/// Adds what Python files declare to `definitions`.
+/// The process that has read a pipeline's Python files, for functions that must be called again during an update.
+///
+/// It ends with this value, whatever happens to the update.
+pub struct PythonSession {
+    host: Arc<DefinitionHost>,
+    process: DefinitionProcess,
+    environment: Arc<Environment>,
+    _stop: DropGuard,
+}
+
+/// What a call of a dataset function during an update has given.
+pub enum Evaluated {
+    /// The flow with its query.
+    Query(Box<Flow>),
+    /// The function asked for a dataset that is not up to date.
+    WaitsFor(DatasetName),
+}
+
+/// Adds what Python files declare to `definitions`. The process is kept if it may be needed during the update.
 ///
 /// # Errors
 /// If no interpreter with PySpark can be started. Errors of the user's code are diagnostics.
@@ -33,31 +52,88 @@ pub async fn define(
     spec: &PipelineSpec,
     environment: &Arc<Environment>,
     definitions: &mut Definitions,
-) -> Result<()> {
+) -> Result<Option<PythonSession>> {
     let host = Arc::new(DefinitionHost::new(Arc::clone(environment), std::mem::take(definitions))?);
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let port = listener.local_addr()?.port();
     let token = Uuid::new_v4().to_string();
     let stop = CancellationToken::new();
     let stopped = stop.clone().cancelled_owned();
-    let server = tokio::spawn(service::serve(Arc::clone(&host) as _, listener, token.clone(), stopped));
-    let job = Job::new(files, spec, environment);
-    let outcome = async {
-        let mut process = DefinitionProcess::start(spec, port, &token).await?;
-        process.evaluate(&job).await
-    }
-    .await;
-    stop.cancel();
-    let served = server.await.map_err(|error| Error::internal(format!("the Spark Connect service died: {error}")));
-    let problems = outcome?;
-    served??;
+    let _stop = stop.drop_guard();
+    tokio::spawn(service::serve(Arc::clone(&host) as _, listener, token.clone(), stopped));
+    let mut process = DefinitionProcess::start(spec, port, &token).await?;
+    let problems = process.evaluate(&Job::new(files, spec, environment)).await?;
     *definitions = host.definitions().as_ref().clone();
+    for flow in definitions.flows.iter_mut().filter(|flow| flow.language == Language::Python) {
+        // The client names flows as the source does, without catalog and schema unless they are written.
+        flow.asked = [flow.name.name.clone(), flow.name.to_string()].iter().flat_map(|name| host.asked(name)).collect();
+    }
     for problem in &problems {
         let Some(name) = &problem.dataset else { continue };
         definitions.failed.push(DatasetName::resolve(&sql::parse_name(name)?, &environment.namespace)?);
     }
     definitions.diagnostics.extend(problems.into_iter().map(diagnostic));
-    Ok(())
+    if definitions.flows.iter().all(|flow| flow.asked.is_empty()) {
+        process.exit().await;
+        return Ok(None);
+    }
+    Ok(Some(PythonSession { host, process, environment: Arc::clone(environment), _stop }))
+}
+
+impl PythonSession {
+    /// Calls the function of `flow`, which sees `definitions` and the rows of the datasets in `settled`.
+    ///
+    /// # Errors
+    /// What the function raised, with the user's own lines; `User` if the process dies.
+    pub async fn evaluate(
+        &mut self,
+        flow: &Flow,
+        definitions: &Arc<Definitions>,
+        settled: HashSet<DatasetName>,
+    ) -> Result<Evaluated> {
+        self.host.begin_evaluation(Arc::clone(definitions), settled);
+        let name =
+            if flow.name.is_in(&self.environment.namespace) { flow.name.name.clone() } else { flow.name.to_string() };
+        let answer = self.process.call(&name).await;
+        let asked = self.host.asked(&name);
+        let defined = self.host.end_evaluation();
+        let answer = answer.map_err(|error| error.context(format!("while flow `{}` was evaluated", flow.name.name)))?;
+        match (answer.waits_for, answer.problem, defined) {
+            (Some(dataset), ..) => Ok(Evaluated::WaitsFor(self.named(&dataset, definitions)?)),
+            (None, _, Some(mut defined)) if answer.ok => {
+                defined.asked = asked;
+                Ok(Evaluated::Query(Box::new(defined)))
+            }
+            (None, Some(problem), _) => Err(problem_error(problem)),
+            _ => Err(process_error(format!("flow `{}` was not defined", flow.name.name))),
+        }
+    }
+
+    /// The dataset that our own host called `shown`.
+    fn named(&self, shown: &str, definitions: &Definitions) -> Result<DatasetName> {
+        let mut names = definitions.outputs.iter().map(|output| &output.name);
+        let found = names.find(|name| name.display_in(&self.environment.namespace) == shown);
+        found.cloned().ok_or_else(|| Error::internal(format!("the pipeline has no dataset `{shown}`")))
+    }
+
+    /// Ends the process.
+    pub async fn close(self) {
+        self.process.exit().await;
+    }
+}
+
+fn problem_error(problem: Problem) -> Error {
+    let mut error = Error::user(problem.message);
+    if let Some(condition) = problem.condition {
+        error = error.with_condition(condition);
+    }
+    if let Some(traceback) = problem.traceback {
+        error = error.with_traceback(traceback);
+    }
+    match problem.file {
+        Some(file) => error.at(SourceLocation::new(file, problem.line.unwrap_or(0), 0)),
+        None => error,
+    }
 }
 
 fn diagnostic(problem: Problem) -> Diagnostic {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
+use std::time::Duration;
 
 use deltaworks_spark::Result;
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,8 @@ use crate::spec::{PipelineSpec, SourceFile, SourceFormat};
 
 /// The last lines of standard error that an error shows.
 const SHOWN_STDERR_LINES: usize = 20;
+/// How long a process may take to end when asked to.
+const EXIT_TIME: Duration = Duration::from_secs(2);
 
 /// What to evaluate.
 #[derive(Debug, Serialize)]
@@ -90,7 +93,20 @@ pub struct Problem {
 enum Report {
     Error(Problem),
     Defined {},
-    Answer {},
+    Answer(Answer),
+}
+
+/// What came of a command.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Answer {
+    /// Whether it was done.
+    pub ok: bool,
+    /// The dataset that the function asked for, if that is why not.
+    #[serde(default)]
+    pub waits_for: Option<String>,
+    /// The problem of the user's code, if that is why not.
+    #[serde(flatten)]
+    pub problem: Option<Problem>,
 }
 
 /// A running interpreter. It is killed when dropped.
@@ -115,7 +131,11 @@ impl DefinitionProcess {
         let mut search = vec![package.path().to_path_buf()];
         search.extend(std::env::var_os("PYTHONPATH").iter().flat_map(std::env::split_paths));
         let search = std::env::join_paths(search).map_err(|error| process_error(format!("PYTHONPATH: {error}")))?;
-        let mut child = Command::new(&interpreter)
+        let mut command = Command::new(&interpreter);
+        // Ctrl-C in a terminal is for this program, which ends the process in order.
+        #[cfg(unix)]
+        command.process_group(0);
+        let mut child = command
             .args(["-m", "deltaworks.evaluate"])
             .current_dir(&spec.root)
             .env("DELTAWORKS_REMOTE", format!("sc://localhost:{port}"))
@@ -157,16 +177,38 @@ impl DefinitionProcess {
         while let Some(line) = self.reports.next_line().await? {
             match serde_json::from_str(&line) {
                 Ok(Report::Error(problem)) => problems.push(problem),
-                Ok(Report::Defined {}) => {
-                    // The exit of the process is of no interest: everything it defined is here.
-                    let _exited = self.stdin.write_all(b"{\"exit\": true}\n").await;
-                    return Ok(problems);
-                }
-                Ok(Report::Answer {}) => {}
+                Ok(Report::Defined {}) => return Ok(problems),
+                Ok(Report::Answer(_)) => {}
                 Err(error) => return Err(process_error(format!("the Python process said `{line}`: {error}"))),
             }
         }
         Err(self.death().await)
+    }
+
+    /// Calls the function of `flow` again.
+    ///
+    /// # Errors
+    /// `User` if the process dies before it has answered.
+    pub async fn call(&mut self, flow: &str) -> Result<Answer> {
+        let mut line = serde_json::json!({ "evaluate": flow }).to_string().into_bytes();
+        line.push(b'\n');
+        // A process that died does not answer; why it died is on its standard error.
+        let _sent = self.stdin.write_all(&line).await;
+        while let Some(line) = self.reports.next_line().await? {
+            match serde_json::from_str(&line) {
+                Ok(Report::Answer(answer)) => return Ok(answer),
+                Ok(Report::Error(_) | Report::Defined {}) => {}
+                Err(error) => return Err(process_error(format!("the Python process said `{line}`: {error}"))),
+            }
+        }
+        Err(self.death().await)
+    }
+
+    /// Ends the process in order; what it does not end itself is killed when it is dropped.
+    pub async fn exit(mut self) {
+        // A process that is gone need not be asked.
+        let _sent = self.stdin.write_all(b"{\"exit\": true}\n").await;
+        let _exited = tokio::time::timeout(EXIT_TIME, self.child.wait()).await;
     }
 
     /// Why the process ended before its time.

@@ -117,6 +117,7 @@ pub fn flow(command: &DefineFlow, namespace: &Namespace) -> Result<Flow> {
         comment: additions.comment,
         conf: command.sql_conf.clone().into_iter().collect(),
         namespace: namespace.clone(),
+        asked: Vec::new(),
         language: Language::Python,
         location,
     })
