@@ -16,7 +16,7 @@ use crate::event::{
     BusContext, CreateUpdate, Details, Event, EventBus, EventEmitter, EventSink, Origin, RuntimeDetails, UpdateCause,
     UpdateProgress, UpdateState, UserAction,
 };
-use crate::graph::{Environment, Graph, resolve};
+use crate::graph::{Environment, Graph, Resets, resolve};
 use crate::name::Namespace;
 use crate::owner;
 use crate::session::{EngineOptions, Sessions};
@@ -97,6 +97,7 @@ impl Pipeline {
             conf,
             sessions: Sessions::new(options)?,
             path_mappings: Arc::new(spec.path_mappings.clone()),
+            resets: Arc::default(),
         };
         Ok(Self { spec, environment: Arc::new(environment) })
     }
@@ -192,14 +193,19 @@ impl Pipeline {
         cancel: &CancellationToken,
     ) -> Result<UpdateOutcome> {
         self.announce(request, emitter);
+        let mut environment = self.environment.as_ref().clone();
+        if !request.validate_only {
+            environment.resets = Arc::new(Resets::of(request, &environment.namespace));
+        }
+        let environment = Arc::new(environment);
         let (definitions, python) = tokio::select! {
             biased;
             // The process that evaluates Python ends with the future; what it says of the signal is of no interest.
             () = cancel.cancelled() => return Ok(cancelled(update_id, emitter)),
-            loaded = load::load(&self.spec, &self.environment) => loaded?,
+            loaded = load::load(&self.spec, &environment) => loaded?,
         };
         if request.validate_only {
-            let validation = analyse(definitions, python, &self.environment).await;
+            let validation = analyse(definitions, python, &environment).await;
             if !validation.is_valid() {
                 return Ok(invalid(update_id, validation.diagnostics, emitter));
             }
@@ -207,14 +213,14 @@ impl Pipeline {
             finished(emitter, UpdateState::Completed, None);
             return Ok(UpdateOutcome::new(update_id, UpdateState::Completed, validation.diagnostics));
         }
-        let (graph, diagnostics) = resolve(&definitions, &self.environment).await;
+        let (graph, diagnostics) = resolve(&definitions, &environment).await;
         let validation = Validation { graph, diagnostics };
         if !validation.is_valid() {
             return Ok(invalid(update_id, validation.diagnostics, emitter));
         }
         warn(&validation.diagnostics, emitter);
         let rounds = Rounds {
-            environment: Arc::clone(&self.environment),
+            environment,
             definitions,
             python,
             request: request.clone(),

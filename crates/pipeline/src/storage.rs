@@ -97,8 +97,8 @@ impl Storage {
     }
 
     /// Where a flow's inferred schemas are kept when the user names no `schemaLocation`.
-    pub fn schemas(&self, flow: &DatasetName, target: &DatasetName) -> Result<PathBuf> {
-        Ok(self.checkpoint(flow, target)?.join("schemas"))
+    pub fn schemas(&self, flow: &DatasetName, target: &DatasetName, generation: i64) -> Result<PathBuf> {
+        Ok(self.checkpoint(flow, target)?.join(generation.to_string()).join("schemas"))
     }
 
     /// The event log, a Delta table.

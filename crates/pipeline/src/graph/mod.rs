@@ -19,12 +19,14 @@ mod pending;
 mod relations;
 mod resolve;
 mod schema;
+mod schema_store;
 mod stored;
 mod suggest;
 
 pub use dataset::DatasetRead;
 pub use pending::{is_pending, waiting_on};
 pub use resolve::{Environment, resolve};
+pub use schema_store::Resets;
 pub use stored::{plan_partial, plan_stored};
 pub(crate) use suggest::nearest;
 

@@ -11,7 +11,6 @@ use deltaworks_spark::relation::{
 use deltaworks_spark::streaming::{StreamSource, StreamingTable};
 use deltaworks_spark::{Error, Result};
 use parking_lot::Mutex;
-use url::Url;
 
 use super::dataset::{self, DatasetOpener, DatasetStream, DatasetTable};
 use super::pending::is_pending;
@@ -24,8 +23,8 @@ use crate::name::{DatasetName, Namespace};
 pub struct FlowRelations<'a> {
     pub(super) resolver: &'a Resolver<'a>,
     pub(super) namespace: &'a Namespace,
-    /// Where the flow's inferred schemas are kept; `None` for queries that are not flows.
-    pub(super) schema_store: Option<Url>,
+    /// Whose inferred schemas are kept; `None` for queries that are not flows.
+    pub(super) flow: Option<&'a Flow>,
     /// The outputs being resolved, for finding cycles.
     pub(super) trail: Trail,
     /// The datasets named so far, views included.
@@ -36,17 +35,15 @@ pub struct FlowRelations<'a> {
 
 impl<'a> FlowRelations<'a> {
     /// The relations of `flow`.
-    pub(super) fn of_flow(resolver: &'a Resolver<'a>, flow: &'a Flow, trail: Trail) -> Result<Self> {
-        let folder = resolver.environment.storage.schemas(&flow.name, &flow.target)?;
-        let schema_store = crate::storage::directory_url(&folder)?;
-        Ok(Self {
+    pub(super) fn of_flow(resolver: &'a Resolver<'a>, flow: &'a Flow, trail: Trail) -> Self {
+        Self {
             resolver,
             namespace: &flow.namespace,
-            schema_store: Some(schema_store),
+            flow: Some(flow),
             trail,
             references: Mutex::new(Vec::new()),
             pending: Mutex::default(),
-        })
+        }
     }
 
     async fn table(
@@ -156,7 +153,11 @@ impl<'a> FlowRelations<'a> {
         options: &ReadOptions,
         streaming: bool,
     ) -> Result<LogicalPlan> {
-        let context = self.resolver.environment.source_context(self.schema_store.clone());
+        let schema_store = match self.flow {
+            Some(flow) if streaming => Some(self.resolver.schema_store(flow).await?),
+            _ => None,
+        };
+        let context = self.resolver.environment.source_context(schema_store);
         let (declared, options) = declared_schema(options)?;
         let schema = schema.or(declared);
         let options = &options;

@@ -20,6 +20,7 @@ use url::Url;
 
 use super::pending::{self, is_pending, waiting_on};
 use super::relations::FlowRelations;
+use super::schema_store::{Resets, schema_store};
 use super::suggest::nearest;
 use super::{Graph, PendingFlow, PendingOutput, ResolvedFlow, ResolvedOutput, dataset, guard, order, schema};
 use crate::definitions::{Definitions, Flow, FlowQuery, Output, OutputKind};
@@ -30,6 +31,7 @@ use crate::name::{DatasetName, Namespace};
 use crate::session::Sessions;
 use crate::spec::PathMappings;
 use crate::storage::Storage;
+use crate::update::selection::is_protected;
 
 /// What resolution needs to know of the pipeline.
 #[derive(Debug, Clone)]
@@ -52,6 +54,8 @@ pub struct Environment {
     pub ids: Arc<dyn IdGenerator>,
     /// How paths in source files become paths of this machine.
     pub path_mappings: Arc<PathMappings>,
+    /// What the update clears; nothing outside an update.
+    pub resets: Arc<Resets>,
 }
 
 impl Environment {
@@ -235,6 +239,12 @@ impl<'a> Resolver<'a> {
         }
     }
 
+    /// Where `flow` keeps the schemas it infers.
+    pub(super) async fn schema_store(&self, flow: &Flow) -> Result<Url> {
+        let protected = self.outputs.get(&flow.target).is_some_and(|output| is_protected(output));
+        schema_store(&self.environment, &flow.name, &flow.target, protected).await
+    }
+
     /// The names of the pipeline's datasets, as people write them.
     pub(super) fn dataset_names(&self) -> Vec<String> {
         self.outputs.keys().map(|name| name.display_in(&self.environment.namespace)).collect()
@@ -284,14 +294,7 @@ impl<'a> Resolver<'a> {
                 waiting.push(PendingFlow { flow: (*flow).clone(), waits_for: waits_for.clone() });
                 continue;
             }
-            let relations = match FlowRelations::of_flow(self, flow, trail.clone()) {
-                Ok(relations) => relations,
-                Err(error) => {
-                    failed = true;
-                    self.report(error, &flow.location);
-                    continue;
-                }
-            };
+            let relations = FlowRelations::of_flow(self, flow, trail.clone());
             let resolved = self.resolve_flow(flow, &relations).await;
             match (resolved, relations.pending.into_inner()) {
                 (Ok(resolved), _) => flows.push(resolved),

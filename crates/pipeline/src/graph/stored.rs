@@ -27,7 +27,7 @@ pub async fn plan_stored(
     let relations = FlowRelations {
         resolver: &resolver,
         namespace: &environment.namespace,
-        schema_store: None,
+        flow: None,
         trail: Trail::default(),
         references: Mutex::default(),
         pending: Mutex::default(),
@@ -49,7 +49,7 @@ pub async fn plan_partial(
     let relations = FlowRelations {
         resolver: &resolver,
         namespace: &environment.namespace,
-        schema_store: None,
+        flow: None,
         trail: Trail::default(),
         references: Mutex::default(),
         pending: Mutex::default(),

@@ -172,6 +172,9 @@ async fn prepare_tables(
         let refresh = if prepared.contains(name) { Refresh::Incremental } else { *refresh };
         match target::prepare(&pass.environment.lake, output, refresh, &pass.environment.pipeline_id).await {
             Ok(_) => {
+                if refresh == Refresh::Full {
+                    pass.environment.resets.done(name);
+                }
                 prepared.insert(name.clone());
             }
             Err(error) => {

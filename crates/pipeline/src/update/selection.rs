@@ -3,7 +3,7 @@
 use deltaworks_spark::{Error, Result};
 use indexmap::IndexMap;
 
-use crate::definitions::OutputKind;
+use crate::definitions::{Output, OutputKind};
 use crate::graph::Graph;
 use crate::name::{DatasetName, Namespace};
 
@@ -60,11 +60,7 @@ pub fn select(graph: &Graph, request: &UpdateRequest, namespace: &Namespace) -> 
             Refresh::Excluded
         };
         // What a `@dlt.table` is may not be known yet; then it is better not to clear it.
-        let protected = matches!(kind, OutputKind::StreamingTable | OutputKind::Table)
-            && output
-                .properties
-                .iter()
-                .any(|(key, value)| key.eq_ignore_ascii_case(RESET_ALLOWED) && value.eq_ignore_ascii_case("false"));
+        let protected = matches!(kind, OutputKind::StreamingTable | OutputKind::Table) && is_protected(output);
         let decided = match wanted {
             Refresh::Full if protected && full.contains(name) => {
                 return Err(Error::user(format!("`{}` is protected from full refreshes", name.name))
@@ -77,6 +73,12 @@ pub fn select(graph: &Graph, request: &UpdateRequest, namespace: &Namespace) -> 
         selection.insert(name.clone(), decided);
     }
     Ok(selection)
+}
+
+/// Whether the definition keeps full refreshes away from a streaming table.
+pub fn is_protected(output: &Output) -> bool {
+    let mut properties = output.properties.iter();
+    properties.any(|(key, value)| key.eq_ignore_ascii_case(RESET_ALLOWED) && value.eq_ignore_ascii_case("false"))
 }
 
 fn is_stored(kind: OutputKind) -> bool {
