@@ -32,15 +32,12 @@ impl Server {
 
     /// Runs a client. It is a file, because PySpark takes `python -c` for a doctest.
     fn client(&self, script: &str, environment: &[(&str, &str)]) -> Output {
-        let home = std::env::var("HOME").unwrap_or_default();
-        let python = std::env::var("DELTAWORKS_TEST_PYTHON")
-            .unwrap_or_else(|_| format!("{home}/.cache/deltaworks/venv/bin/python"));
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("client.py");
         let prelude = "from pyspark.sql import SparkSession\nfrom pyspark.sql import functions as F\n\
                        def connect():\n    return SparkSession.builder.remote(URL).create()\n";
         std::fs::write(&file, format!("URL = '{}'\n{prelude}{script}\nprint('DONE')\n", self.url)).unwrap();
-        Command::new(python)
+        Command::new(python())
             .arg(&file)
             .env("SPARK_CONNECT_MODE_ENABLED", "1")
             .envs(environment.iter().copied())
@@ -67,6 +64,11 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn python() -> String {
+    let home = std::env::var("HOME").unwrap_or_default();
+    std::env::var("DELTAWORKS_TEST_PYTHON").unwrap_or_else(|_| format!("{home}/.cache/deltaworks/venv/bin/python"))
 }
 
 fn assert_done(output: &Output) {
@@ -184,6 +186,34 @@ with tempfile.TemporaryDirectory() as folder:
         raise SystemExit("written twice")
     except Exception as error:
         assert "PATH_ALREADY_EXISTS" in str(error), error
+"#,
+    );
+}
+
+#[test]
+fn functions_in_python_run_in_workers() {
+    let python = python();
+    let server = Server::start(&[], &[("DELTAWORKS_PYTHON", &python)]);
+    server.check(
+        r#"
+import pandas as pd
+from pyspark.errors import PythonException
+spark = connect()
+df = spark.createDataFrame([(1, "a"), (2, None)], "id int, s string")
+shout = F.udf(lambda s, n: None if s is None else s.upper() * n, "string")
+assert [r[0] for r in df.select(shout("s", F.lit(2))).collect()] == ["AA", None]
+@F.pandas_udf("long")
+def plus(a: pd.Series, b: pd.Series) -> pd.Series:
+    return a + b
+assert [r[0] for r in df.select(plus("id", F.lit(1))).collect()] == [2, 3]
+spark.udf.register("twice", lambda i: i * 2, "int")
+assert [r[0] for r in spark.sql("SELECT twice(id) FROM {df} ORDER BY id", df=df).collect()] == [2, 4]
+try:
+    df.select(F.udf(lambda i: 1 // 0, "int")("id")).collect()
+    raise SystemExit("no error")
+except PythonException as error:
+    assert "ZeroDivisionError" in str(error), error
+assert df.select(shout("s", F.lit(1))).count() == 2
 "#,
     );
 }

@@ -151,7 +151,6 @@ impl Worker {
                 other => return Err(broken(format!("it sent {other}, which means nothing"))),
             }
         }
-        self.stream.write_all(&END_OF_STREAM.to_be_bytes())?;
         match self.read_int()? {
             END_OF_STREAM => Ok(batches),
             other => Err(broken(format!("it sent {other} at the end"))),
@@ -165,6 +164,8 @@ impl Worker {
         writer.write(batch)?;
         writer.finish()?;
         drop(writer);
+        // The worker passes on what it has written only once it has read this.
+        out.write_all(&END_OF_STREAM.to_be_bytes())?;
         Ok(out.flush()?)
     }
 
