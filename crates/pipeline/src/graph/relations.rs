@@ -11,6 +11,7 @@ use deltaworks_spark::relation::{
 use deltaworks_spark::streaming::{StreamSource, StreamingTable};
 use deltaworks_spark::{Error, Result};
 use parking_lot::Mutex;
+use url::Url;
 
 use super::dataset::{self, DatasetOpener, DatasetStream, DatasetTable};
 use super::pending::is_pending;
@@ -219,7 +220,7 @@ impl DatasetOpener for TableOpener {
 }
 
 async fn delta_stream(
-    location: &url::Url,
+    location: &Url,
     options: &ReadOptions,
     environment: &super::Environment,
 ) -> Result<Arc<dyn StreamSource>> {
