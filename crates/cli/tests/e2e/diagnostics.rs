@@ -66,7 +66,7 @@ cases! {
     view_of_stream: sql("CREATE OR REFRESH STREAMING TABLE s AS SELECT * FROM STREAM read_files('in', format => 'text');\nCREATE OR REFRESH MATERIALIZED VIEW v AS SELECT * FROM STREAM s;");
     stream_of_materialized_view: sql("CREATE OR REFRESH STREAMING TABLE t AS SELECT * FROM STREAM customers;");
     unsupported_on_streams: sql("CREATE OR REFRESH STREAMING TABLE t AS SELECT value FROM STREAM read_files('in', format => 'text') ORDER BY value;");
-    expectation_with_aggregate: sql("CREATE OR REFRESH MATERIALIZED VIEW v (\n  CONSTRAINT total EXPECT (sum(id) > 0)\n) AS SELECT id FROM customers;");
+    expectation_with_aggregate: sql("CREATE OR REFRESH MATERIALIZED VIEW v (\n  CONSTRAINT total EXPECT (sum(id) > 0) ON VIOLATION DROP ROW\n) AS SELECT id FROM customers;");
     expectation_is_not_boolean: sql("CREATE OR REFRESH MATERIALIZED VIEW v (\n  CONSTRAINT id EXPECT (id + 1)\n) AS SELECT id FROM customers;");
     expectation_of_unknown_column: sql("CREATE OR REFRESH MATERIALIZED VIEW v (\n  CONSTRAINT paid EXPECT (idd > 0) ON VIOLATION DROP ROW\n) AS SELECT id FROM customers;");
     expectation_with_wrong_action: sql("CREATE OR REFRESH MATERIALIZED VIEW v (\n  CONSTRAINT paid EXPECT (id > 0) ON VIOLATION IGNORE\n) AS SELECT id FROM customers;");

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use deltaworks_spark::{Result, sql};
+use deltaworks_spark::{Kind, Result, sql};
 use parking_lot::Mutex;
 use url::Url;
 
@@ -44,14 +44,18 @@ impl Resets {
 /// The folder of the schemas that `flow` infers. `protected`: a full refresh of everything leaves the target alone.
 ///
 /// # Errors
-/// `Unavailable` if the target's table cannot be opened.
+/// `Unavailable` if the storage does not answer.
 pub async fn schema_store(
     environment: &Environment,
     flow: &DatasetName,
     target: &DatasetName,
     protected: bool,
 ) -> Result<Url> {
-    let stored = environment.lake.open(&environment.storage.table(target)?, None).await?;
+    let stored = match environment.lake.open(&environment.storage.find_table(target)?, None).await {
+        // A damaged table is no problem of the definitions: it is reported when the update opens it to write.
+        Err(error) if error.kind() == Kind::Data => None,
+        opened => opened?,
+    };
     let resets = &environment.resets;
     let generation = match &stored {
         Some(table) => current_generation(table, &environment.pipeline_id).await?,
