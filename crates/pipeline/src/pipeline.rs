@@ -7,10 +7,11 @@ use arrow::datatypes::SchemaRef;
 use deltaworks_lake::Lake;
 use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::diagnostic::{Diagnostic, Severity, SourceLocation};
+use deltaworks_spark::python::PythonWorkers;
 use deltaworks_spark::{Error, Result, sql};
 use tokio_util::sync::CancellationToken;
 
-use crate::definitions::load;
+use crate::definitions::{load, python};
 use crate::event::log::{EventFilter, EventLogWriter, read_events};
 use crate::event::{
     BusContext, CreateUpdate, Details, Event, EventBus, EventEmitter, EventSink, Origin, RuntimeDetails, UpdateCause,
@@ -94,6 +95,7 @@ impl Pipeline {
             lake: Lake::new(Arc::clone(&options.stores)),
             clock: Arc::clone(&options.clock),
             ids: Arc::clone(&options.ids),
+            python: Arc::new(PythonWorkers::new(python::interpreter(&spec), vec![folder_of_modules(&spec)])),
             conf,
             sessions: Sessions::new(options)?,
             path_mappings: Arc::new(spec.path_mappings.clone()),
@@ -270,6 +272,11 @@ impl Pipeline {
         }));
         emitter.emit(Details::UpdateProgress(UpdateProgress::new(UpdateState::Initializing)));
     }
+}
+
+/// Where source files import the user's modules from.
+fn folder_of_modules(spec: &PipelineSpec) -> std::path::PathBuf {
+    spec.root_path.as_ref().unwrap_or(&spec.root).clone()
 }
 
 impl UpdateOutcome {

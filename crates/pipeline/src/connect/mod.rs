@@ -16,7 +16,6 @@ use deltaworks_spark::Result;
 use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::connect::host::{ConnectHost, ConnectSession};
 use deltaworks_spark::connect::service::{ServeOptions, serve_with};
-use deltaworks_spark::python::PythonWorkers;
 use tokio::net::TcpListener;
 
 use crate::Pipeline;
@@ -30,7 +29,6 @@ const ANSI: &str = "spark.sql.ansi.enabled";
 pub struct CatalogHost {
     environment: Arc<Environment>,
     conf: SparkConf,
-    python: Arc<PythonWorkers>,
 }
 
 impl CatalogHost {
@@ -40,15 +38,14 @@ impl CatalogHost {
         let environment = pipeline.environment();
         let mut conf = environment.conf.clone();
         conf.ansi |= !conf.all.contains_key(ANSI);
-        let python = Arc::new(PythonWorkers::new(crate::definitions::python::interpreter(pipeline.spec())));
-        Self { environment, conf, python }
+        Self { environment, conf }
     }
 }
 
 #[async_trait]
 impl ConnectHost for CatalogHost {
     async fn session(&self, _user: &str, _session_id: &str) -> Result<Arc<dyn ConnectSession>> {
-        Ok(Arc::new(CatalogSession::new(Arc::clone(&self.environment), self.conf.clone(), Arc::clone(&self.python))?))
+        Ok(Arc::new(CatalogSession::new(Arc::clone(&self.environment), self.conf.clone())?))
     }
 
     async fn release(&self, _user: &str, _session_id: &str) {}

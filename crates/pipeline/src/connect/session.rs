@@ -24,7 +24,6 @@ use crate::graph::{Environment, plan_partial};
 pub(super) struct CatalogSession {
     environment: Arc<Environment>,
     catalog: Arc<StoredCatalog>,
-    python: Arc<PythonWorkers>,
     defaults: SparkConf,
     state: Mutex<State>,
 }
@@ -37,11 +36,11 @@ struct State {
 
 impl CatalogSession {
     /// A session that starts from the settings `defaults`.
-    pub(super) fn new(environment: Arc<Environment>, defaults: SparkConf, python: Arc<PythonWorkers>) -> Result<Self> {
+    pub(super) fn new(environment: Arc<Environment>, defaults: SparkConf) -> Result<Self> {
         let context = environment.sessions.context(&defaults)?;
         let state = Mutex::new(State { conf: defaults.clone(), context });
         let catalog = Arc::new(StoredCatalog::new(Arc::clone(&environment)));
-        Ok(Self { environment, catalog, python, defaults, state })
+        Ok(Self { environment, catalog, defaults, state })
     }
 
     fn change(&self, change: impl FnOnce(&mut SparkConf) -> Result<()>) -> Result<()> {
@@ -66,7 +65,7 @@ impl ConnectSession for CatalogSession {
     }
 
     fn python(&self) -> Option<Arc<PythonWorkers>> {
-        Some(Arc::clone(&self.python))
+        Some(Arc::clone(&self.environment.python))
     }
 
     fn catalog(&self) -> Option<Arc<dyn Catalog>> {

@@ -10,6 +10,8 @@ use deltaworks_lake::Lake;
 use deltaworks_sources::SourceContext;
 use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::diagnostic::{Diagnostic, SourceLocation};
+use deltaworks_spark::connect::artifacts::Artifacts;
+use deltaworks_spark::python::PythonWorkers;
 use deltaworks_spark::streaming::is_streaming;
 use deltaworks_spark::{Error, Result, connect, sql};
 use futures::FutureExt;
@@ -52,6 +54,8 @@ pub struct Environment {
     pub clock: Arc<dyn Clock>,
     /// Ids of updates and events.
     pub ids: Arc<dyn IdGenerator>,
+    /// Runs the users' functions in Python.
+    pub python: Arc<PythonWorkers>,
     /// How paths in source files become paths of this machine.
     pub path_mappings: Arc<PathMappings>,
     /// What the update clears; nothing outside an update.
@@ -326,7 +330,10 @@ impl<'a> Resolver<'a> {
         let ctx = self.environment.sessions.context(&conf)?;
         let plan = match &flow.query {
             FlowQuery::Sql(query) => sql::plan_query(&ctx, query, relations).await?,
-            FlowQuery::Relation(relation) => connect::plan::plan_relation(&ctx, relation, relations).await?,
+            FlowQuery::Relation(relation) => {
+                let artifacts = Artifacts::with_python(Some(Arc::clone(&self.environment.python)));
+                connect::plan::plan_relation_with(&ctx, relation, relations, &artifacts).await?
+            },
             FlowQuery::AutoCdc { construct } => {
                 return Err(Error::unsupported(format!("`{construct}` (change data capture)"))
                     .with_help("Remove the flow to run the rest of the pipeline."));

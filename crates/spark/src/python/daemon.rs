@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use parking_lot::Mutex;
@@ -18,6 +18,7 @@ const MAX_IDLE: usize = 8;
 #[derive(Debug)]
 pub struct PythonWorkers {
     interpreter: PathBuf,
+    folders: Vec<PathBuf>,
     state: Mutex<State>,
 }
 
@@ -37,9 +38,9 @@ struct Daemon {
 }
 
 impl PythonWorkers {
-    /// The workers of `interpreter`. Nothing is started yet.
-    pub fn new(interpreter: PathBuf) -> Self {
-        Self { interpreter, state: Mutex::default() }
+    /// The workers of `interpreter`, which import the user's modules from `folders`. Nothing is started yet.
+    pub fn new(interpreter: PathBuf, folders: Vec<PathBuf>) -> Self {
+        Self { interpreter, folders, state: Mutex::default() }
     }
 
     /// Runs `task` on a worker, which is kept for the next one if it ends well.
@@ -66,7 +67,7 @@ impl PythonWorkers {
         }
         let daemon = match &state.daemon {
             Some(daemon) => daemon,
-            None => state.daemon.insert(Daemon::start(&self.interpreter)?),
+            None => state.daemon.insert(Daemon::start(&self.interpreter, &self.folders)?),
         };
         let (port, secret) = (daemon.port, daemon.secret.clone());
         drop(state);
@@ -76,17 +77,21 @@ impl PythonWorkers {
 }
 
 impl Daemon {
-    fn start(interpreter: &PathBuf) -> Result<Self> {
+    fn start(interpreter: &Path, folders: &[PathBuf]) -> Result<Self> {
         let failed = |why: String| {
             Error::new(Kind::User, format!("Python functions cannot be run by `{}`: {why}", interpreter.display()))
                 .with_condition("PYTHON_WORKER_FAILED")
                 .with_help("Set `python` in the settings, or DELTAWORKS_PYTHON, to an interpreter with pyspark-client.")
         };
         let secret = Uuid::new_v4().to_string();
+        let inherited = std::env::var_os("PYTHONPATH").unwrap_or_default();
+        let search = folders.iter().cloned().chain(std::env::split_paths(&inherited));
+        let search = std::env::join_paths(search).map_err(|error| failed(error.to_string()))?;
         let mut process = Command::new(interpreter)
             .args(["-m", "pyspark.daemon", "pyspark.worker"])
             .env("PYTHON_WORKER_FACTORY_SECRET", &secret)
             .env("SPARK_REUSE_WORKER", "1")
+            .env("PYTHONPATH", search)
             .env("PYTHONUNBUFFERED", "YES")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -12,6 +12,7 @@ use deltaworks_spark::connect::host::{
     AnalysisContext, ConnectHost, ConnectSession, PipelineReply, Purpose, dataset_not_materialized, dataset_not_ready,
 };
 use deltaworks_spark::connect::proto;
+use deltaworks_spark::python::PythonWorkers;
 use deltaworks_spark::relation::{RelationRequest, RelationResolver, UnresolvedRelation};
 use deltaworks_spark::{Error, Result};
 use parking_lot::Mutex;
@@ -139,6 +140,10 @@ impl ConnectSession for DefinitionSession {
 
     fn conf(&self) -> SparkConf {
         self.conf.lock().clone()
+    }
+
+    fn python(&self) -> Option<Arc<PythonWorkers>> {
+        Some(Arc::clone(&self.environment.python))
     }
 
     fn set_conf(&self, key: &str, value: &str) -> Result<()> {
