@@ -9,8 +9,8 @@ use datafusion::prelude::SessionContext;
 use deltaworks_lake::Lake;
 use deltaworks_sources::SourceContext;
 use deltaworks_spark::conf::SparkConf;
-use deltaworks_spark::diagnostic::{Diagnostic, SourceLocation};
 use deltaworks_spark::connect::artifacts::Artifacts;
+use deltaworks_spark::diagnostic::{Diagnostic, SourceLocation};
 use deltaworks_spark::python::PythonWorkers;
 use deltaworks_spark::streaming::is_streaming;
 use deltaworks_spark::{Error, Result, connect, sql};
@@ -333,7 +333,7 @@ impl<'a> Resolver<'a> {
             FlowQuery::Relation(relation) => {
                 let artifacts = Artifacts::with_python(Some(Arc::clone(&self.environment.python)));
                 connect::plan::plan_relation_with(&ctx, relation, relations, &artifacts).await?
-            },
+            }
             FlowQuery::AutoCdc { construct } => {
                 return Err(Error::unsupported(format!("`{construct}` (change data capture)"))
                     .with_help("Remove the flow to run the rest of the pipeline."));
