@@ -14,7 +14,10 @@ struct Server {
 
 impl Server {
     fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), arguments, environment)
+    }
+
+    fn start_in(folder: tempfile::TempDir, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_deltaworks"))
             .args(["connect", "--port", "0"])
             .args(arguments)
@@ -102,6 +105,27 @@ assert b.conf.get("spark.sql.session.timeZone") != "Asia/Tokyo"
 assert [r.tableName for r in b.sql("SHOW TABLES").collect()] == ["t", "v"]
 b.sql("DROP TABLE t").collect()
 assert not b.catalog.tableExists("t")
+"#,
+    );
+}
+
+#[test]
+fn datasets_with_a_place_of_their_own_are_known_and_not_shadowed() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = "CREATE OR REFRESH MATERIALIZED VIEW away LOCATION 'elsewhere/away' AS SELECT 7 AS n;";
+    std::fs::write(folder.path().join("pipeline.sql"), pipeline).unwrap();
+    let run = Command::new(env!("CARGO_BIN_EXE_deltaworks")).arg("run").current_dir(folder.path()).output().unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    Server::start_in(folder, &[], &[]).check(
+        r#"
+a = connect()
+assert a.catalog.tableExists("away")
+try:
+    a.range(3).write.mode("overwrite").saveAsTable("away")
+    raise AssertionError("a client has written a dataset")
+except Exception as error:
+    assert "is a dataset of the pipeline" in str(error), error
+assert [r.n for r in a.table("away").collect()] == [7]
 "#,
     );
 }

@@ -38,7 +38,7 @@ impl StoredCatalog {
     /// The entry of a table that a client may change.
     async fn own_table(&self, name: &TableName) -> Result<Table> {
         let environment = self.environment();
-        let location = environment.storage.table(&dataset(name))?;
+        let location = environment.storage.find_table(&dataset(name))?;
         let table = environment.lake.open(&location, None).await?.ok_or_else(|| {
             Error::user(format!("The table or view {name} cannot be found")).with_condition("TABLE_OR_VIEW_NOT_FOUND")
         })?;
@@ -62,7 +62,7 @@ impl StoredCatalog {
                 location: String::new(),
             }));
         }
-        let location = environment.storage.table(&dataset)?;
+        let location = environment.storage.find_table(&dataset)?;
         let Some(table) = environment.lake.open(&location, None).await? else { return Ok(None) };
         let definition = table.definition()?;
         Ok(Some(TableEntry {
@@ -201,7 +201,7 @@ impl Catalog for StoredCatalog {
             name: Some(table.name.table.clone()),
         };
         let environment = self.environment();
-        let location = environment.storage.table(&dataset(&table.name))?;
+        let location = environment.storage.find_table(&dataset(&table.name))?;
         environment.lake.create(&location, &definition).await.map(drop)
     }
 
