@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
+from pyarrow import dataset as ds
+from pyarrow import fs
 
 SQL = """
 CREATE OR REFRESH STREAMING TABLE bronze AS
@@ -81,7 +83,7 @@ class Pipeline:
     def duckdb(self, name: str, query: str) -> list[tuple[object, ...]]:
         """The rows of a query in DuckDB over the files of the table, read through Arrow."""
         connection = duckdb.connect()
-        connection.register("t", self.table(name).to_pyarrow_dataset().to_table())
+        connection.register("t", dataset(self.table(name)).to_table())
         return connection.sql(query).fetchall()
 
 
@@ -95,9 +97,15 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     return pipeline
 
 
+def dataset(table: DeltaTable) -> ds.Dataset:
+    """The table as Arrow reads it, through Arrow's file system: delta-rs' own may abort an interpreter that ends."""
+    root = fs.SubTreeFileSystem(table.table_uri.removeprefix("file://"), fs.LocalFileSystem())
+    return table.to_pyarrow_dataset(filesystem=root)
+
+
 def arrow(table: DeltaTable) -> pa.Table:
     """All rows by id."""
-    return table.to_pyarrow_dataset().to_table().sort_by("id")
+    return dataset(table).to_table().sort_by("id")
 
 
 def test_all_types(pipeline: Pipeline) -> None:
@@ -138,7 +146,7 @@ def test_partitions(pipeline: Pipeline) -> None:
     found = sorted((str(p["day"]) for p in table.partitions()), key=str)
     assert found == ["2026-01-01", "2026-01-02", "None"]
     of_day = pc.field("day") == pa.scalar(datetime.date(2026, 1, 2))
-    one = table.to_pyarrow_dataset().to_table(filter=of_day)
+    one = dataset(table).to_table(filter=of_day)
     assert [(row["id"], str(row["amount"])) for row in one.to_pylist()] == [(2, "2.25")]
     query = "SELECT day::VARCHAR, sum(amount)::VARCHAR FROM t GROUP BY day ORDER BY 1 NULLS LAST"
     sums = pipeline.duckdb("by_day", query)
@@ -158,7 +166,7 @@ def test_time_travel(pipeline: Pipeline) -> None:
     table = pipeline.table("totals")
     versions = sorted(entry["version"] for entry in table.history())
     by_version = {
-        version: sum(row["n"] for row in pipeline.table("totals", version).to_pyarrow_dataset().to_table().to_pylist())
+        version: sum(row["n"] for row in dataset(pipeline.table("totals", version)).to_table().to_pylist())
         for version in versions
     }
     assert by_version[versions[-1]] == 3
@@ -174,7 +182,7 @@ def test_materialized_view_in_duckdb(pipeline: Pipeline) -> None:
 
 
 def test_event_log_is_a_table(pipeline: Pipeline) -> None:
-    events = DeltaTable(pipeline.folder / ".deltaworks" / "system" / "events").to_pyarrow_dataset().to_table()
+    events = dataset(DeltaTable(pipeline.folder / ".deltaworks" / "system" / "events")).to_table()
     states = [
         json.loads(event["details"])["update_progress"]["state"]
         for event in events.sort_by("timestamp").to_pylist()
