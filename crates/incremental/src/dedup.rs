@@ -1,11 +1,12 @@
 //! Keeps the first row of each key, in parallel by hash of the key.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{BooleanArray, RecordBatch};
+use arrow::array::{AsArray as _, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
@@ -20,6 +21,8 @@ use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSe
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties};
 use futures::{StreamExt, TryStreamExt};
+
+use crate::digest::DIGEST_BYTES;
 
 /// Keeps the first row of each key; NULLs are equal to each other.
 ///
@@ -120,46 +123,81 @@ impl ExecutionPlan for DedupExec {
     }
 }
 
-/// The keys seen so far.
+/// Knows by row whether its key is new.
 struct FirstRows {
     keys: Vec<usize>,
-    /// `None` without keys.
-    values: Option<Box<dyn GroupValues>>,
-    /// By group: whether a row has gone out.
-    seen: Vec<bool>,
-    groups: Vec<usize>,
+    seen: Seen,
     reservation: MemoryReservation,
+}
+
+/// The keys seen so far.
+enum Seen {
+    /// Without key columns all rows have the same key.
+    Any(bool),
+    /// Digests, and whatever else is 16 bytes long.
+    Digests(HashSet<u128, foldhash::fast::RandomState>),
+    /// Keys of any other type, numbered in the order they came.
+    Values { values: Box<dyn GroupValues>, known: usize, groups: Vec<usize> },
 }
 
 impl FirstRows {
     fn new(schema: &SchemaRef, keys: Vec<usize>, reservation: MemoryReservation) -> Result<Self> {
         let key_schema: Schema = schema.project(&keys)?;
-        let values = match keys.is_empty() {
-            true => None,
-            false => Some(new_group_values(Arc::new(key_schema), &GroupOrdering::None)?),
+        let seen = match key_schema.fields.iter().as_slice() {
+            [] => Seen::Any(false),
+            [key] if *key.data_type() == DataType::FixedSizeBinary(DIGEST_BYTES) && !key.is_nullable() => {
+                Seen::Digests(HashSet::default())
+            }
+            _ => Seen::Values {
+                values: new_group_values(Arc::new(key_schema), &GroupOrdering::None)?,
+                known: 0,
+                groups: Vec::new(),
+            },
         };
-        Ok(Self { keys, values, seen: Vec::new(), groups: Vec::new(), reservation })
+        Ok(Self { keys, seen, reservation })
     }
 
     /// The rows of `batch` whose keys are new.
     fn keep(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let Some(values) = &mut self.values else {
-            let first = self.seen.is_empty() && batch.num_rows() > 0;
-            if first {
-                self.seen.push(true);
-            }
-            return Ok(batch.slice(0, usize::from(first)));
-        };
-        let columns: Vec<_> = self.keys.iter().map(|index| Arc::clone(batch.column(*index))).collect();
-        values.intern(&columns, &mut self.groups)?;
-        self.seen.resize(values.len(), false);
-        let first: BooleanArray =
-            self.groups.iter().map(|group| Some(!std::mem::replace(&mut self.seen[*group], true))).collect();
-        let bytes = values.size() + self.seen.capacity() + self.groups.capacity() * size_of::<usize>();
-        self.reservation.try_resize(bytes)?;
+        let first = self.are_first(batch)?;
+        self.reservation.try_resize(self.seen.bytes())?;
         if first.false_count() == 0 {
             return Ok(batch.clone());
         }
         Ok(filter_record_batch(batch, &first)?)
+    }
+
+    fn are_first(&mut self, batch: &RecordBatch) -> Result<BooleanArray> {
+        match &mut self.seen {
+            Seen::Any(seen) => Ok((0..batch.num_rows()).map(|_| Some(!std::mem::replace(seen, true))).collect()),
+            Seen::Digests(seen) => {
+                let digests = batch.column(self.keys[0]).as_fixed_size_binary();
+                let (digests, _) = digests.value_data().as_chunks();
+                Ok(digests.iter().map(|digest| Some(seen.insert(u128::from_ne_bytes(*digest)))).collect())
+            }
+            Seen::Values { values, known, groups } => {
+                let columns: Vec<_> = self.keys.iter().map(|index| Arc::clone(batch.column(*index))).collect();
+                values.intern(&columns, groups)?;
+                // A new key has the next number.
+                let first = groups.iter().map(|group| {
+                    let is_new = *group >= *known;
+                    *known = (*known).max(group + 1);
+                    Some(is_new)
+                });
+                Ok(first.collect())
+            }
+        }
+    }
+}
+
+impl Seen {
+    /// Memory in use.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Any(_) => 0,
+            // One byte of bookkeeping per slot.
+            Self::Digests(seen) => seen.capacity() * 8 / 7 * (size_of::<u128>() + 1),
+            Self::Values { values, groups, .. } => values.size() + groups.capacity() * size_of::<usize>(),
+        }
     }
 }

@@ -9,6 +9,7 @@
 
 mod collect;
 mod dedup;
+mod digest;
 mod planner;
 pub mod state;
 pub mod support;

@@ -4,19 +4,20 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, ExprSchema as _, NullEquality};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::Result as DataFusionResult;
-use datafusion::logical_expr::{Distinct, Extension, JoinType, LogicalPlan, LogicalPlanBuilder, cast, ident};
+use datafusion::logical_expr::{Distinct, Expr, Extension, JoinType, LogicalPlan, LogicalPlanBuilder, cast, ident};
 use deltaworks_spark::error::{Error, Result};
 use deltaworks_spark::operators::Deduplicate;
 use deltaworks_spark::streaming::is_streaming;
 use parking_lot::Mutex;
 
 use crate::collect::CollectKeys;
+use crate::digest::{has_digest, is_digested, key_digest};
 
 /// What kind of operator keeps state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -169,9 +170,18 @@ pub(crate) fn as_deduplicate(node: &LogicalPlan) -> Option<Deduplicate> {
 }
 
 fn describe(index: usize, deduplicate: &Deduplicate) -> Result<StatefulOperator> {
-    let state_schema = state_schema(deduplicate)?;
+    let key_schema = key_schema(deduplicate)?;
     let keys: Vec<_> =
-        state_schema.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type())).collect();
+        key_schema.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type())).collect();
+    if let Some(map) = key_schema.fields().iter().find(|field| !has_digest(field.data_type())) {
+        return Err(Error::user(format!("rows cannot be compared by `{}`, which holds a map", map.name()))
+            .with_condition("UNSUPPORTED_FEATURE.SET_OPERATION_ON_MAP_TYPE")
+            .with_help("Compare by other columns: dropDuplicates takes a list of them."));
+    }
+    let state_schema = match is_digested(key_schema.fields().iter().map(|field| field.data_type())) {
+        true => Arc::new(Schema::new(vec![Field::new("digest", DataType::Binary, true)])),
+        false => Arc::clone(&key_schema),
+    };
     Ok(StatefulOperator {
         index,
         kind: OperatorKind::Deduplicate,
@@ -181,7 +191,7 @@ fn describe(index: usize, deduplicate: &Deduplicate) -> Result<StatefulOperator>
 }
 
 /// The key columns by name, numbered where a name comes twice; types without their in-memory variants.
-fn state_schema(deduplicate: &Deduplicate) -> Result<SchemaRef> {
+fn key_schema(deduplicate: &Deduplicate) -> Result<SchemaRef> {
     let mut fields: Vec<Field> = Vec::new();
     for key in &deduplicate.keys {
         let field = deduplicate.input.schema().field_from_column(key)?;
@@ -192,8 +202,7 @@ fn state_schema(deduplicate: &Deduplicate) -> Result<SchemaRef> {
     Ok(Arc::new(Schema::new(fields)))
 }
 
-fn stored_type(data_type: &arrow::datatypes::DataType) -> arrow::datatypes::DataType {
-    use arrow::datatypes::DataType;
+fn stored_type(data_type: &DataType) -> DataType {
     match data_type {
         DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
         DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
@@ -207,8 +216,25 @@ fn stored_type(data_type: &arrow::datatypes::DataType) -> arrow::datatypes::Data
 /// The anti join keeps the batch's rows in memory and streams the state past them (or the other way
 /// round where the state is the smaller one), so that a large state costs time but no memory.
 fn bind(index: usize, deduplicate: &Deduplicate, state: &OperatorState) -> Result<LogicalPlan> {
+    let schema = deduplicate.input.schema();
+    let types = deduplicate.keys.iter().map(|key| schema.data_type(key)).collect::<DataFusionResult<Vec<_>>>()?;
+    if !is_digested(types) {
+        return bind_keys(index, deduplicate.clone(), state);
+    }
+    let columns: Vec<_> = schema.columns().into_iter().map(Expr::Column).collect();
+    let digest = format!("__digest_{index}");
+    let of_keys = key_digest().call(deduplicate.keys.iter().cloned().map(Expr::Column).collect()).alias(&digest);
+    let input = LogicalPlanBuilder::new_from_arc(Arc::clone(&deduplicate.input))
+        .project(columns.iter().cloned().chain([of_keys]))?
+        .build()?;
+    let by_digest =
+        Deduplicate { input: Arc::new(input), keys: vec![Column::from_name(digest)], ..deduplicate.clone() };
+    Ok(LogicalPlanBuilder::from(bind_keys(index, by_digest, state)?).project(columns)?.build()?)
+}
+
+fn bind_keys(index: usize, deduplicate: Deduplicate, state: &OperatorState) -> Result<LogicalPlan> {
     let keys = deduplicate.keys.clone();
-    let first_rows = deduplicate.clone().into_plan();
+    let first_rows = deduplicate.into_plan();
     let input = match &state.prior {
         Some(prior) => unseen(index, first_rows, &keys, prior)?,
         None => first_rows,
@@ -231,7 +257,9 @@ fn unseen(
         .enumerate()
         .map(|(place, (key, field))| {
             let data_type = first_rows.schema().field_from_column(key)?.data_type().clone();
-            Ok(cast(ident(field.name()), data_type).alias(format!("key_{place}")))
+            // Arrow has no cast from the views that readers give to digests.
+            let stored = cast(ident(field.name()), stored_type(field.data_type()));
+            Ok(cast(stored, data_type).alias(format!("key_{place}")))
         })
         .collect::<DataFusionResult<Vec<_>>>()?;
     let seen = LogicalPlanBuilder::scan(name.as_str(), provider_as_source(Arc::clone(prior)), None)?

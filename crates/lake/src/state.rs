@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
@@ -141,6 +141,12 @@ fn files_to_merge(files: &[DataFile]) -> Vec<DataFile> {
     levels.into_values().filter(|level| level.len() >= FILES_PER_LEVEL).flatten().collect()
 }
 
+/// The columns of digests: the only binary ones of a state.
+fn digests(schema: &SchemaRef) -> Vec<String> {
+    let binary = |field: &&Arc<Field>| *field.data_type() == DataType::Binary;
+    schema.fields().iter().filter(binary).map(|field| field.name().clone()).collect()
+}
+
 /// Writes the new rows and those of the files to merge.
 async fn written(
     table: &Table,
@@ -150,6 +156,7 @@ async fn written(
 ) -> Result<WrittenFiles> {
     let mut options = WriterOptions::for_table(table)?;
     options.compression = FileCompression::Zstd;
+    options.random_columns = digests(&options.schema);
     let mut writer = Writer::new(table, options)?;
     for batch in batches {
         writer.write(batch).await?;

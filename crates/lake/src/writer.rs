@@ -12,7 +12,8 @@ use deltalake::operations::get_num_idx_cols_and_stats_columns;
 use deltalake::operations::write::writer::{DeltaWriter, WriterConfig};
 use deltaworks_spark::error::{Error, Result};
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::schema::types::ColumnPath;
 
 use crate::align::Alignment;
 use crate::check::Checks;
@@ -48,6 +49,8 @@ pub struct WriterOptions {
     pub target_file_size_bytes: Option<u64>,
     /// How files are compressed.
     pub compression: FileCompression,
+    /// Columns of random bytes, which neither a dictionary nor compression makes smaller.
+    pub random_columns: Vec<String>,
     /// The session in which generated columns and constraints are evaluated.
     pub session: Option<Arc<SessionState>>,
     /// Reads their SQL text; the session does if `None`.
@@ -64,6 +67,7 @@ impl WriterOptions {
             properties: definition.properties,
             target_file_size_bytes: None,
             compression: FileCompression::default(),
+            random_columns: Vec::new(),
             session: None,
             parse: None,
         })
@@ -142,7 +146,7 @@ impl Writer {
         let config = WriterConfig::new(
             Arc::clone(&file_schema),
             options.partition_columns.clone(),
-            Some(file_properties(options.compression)),
+            Some(file_properties(options.compression, &options.random_columns)),
             Some(options.target_file_size()?),
             Some(ROWS_PER_SIZE_CHECK),
             indexed_columns,
@@ -216,15 +220,22 @@ impl Writer {
     }
 }
 
-fn file_properties(compression: FileCompression) -> WriterProperties {
+fn file_properties(compression: FileCompression, random_columns: &[String]) -> WriterProperties {
     let compression = match compression {
         FileCompression::Snappy => Compression::SNAPPY,
         FileCompression::Zstd => Compression::ZSTD(ZstdLevel::default()),
     };
-    WriterProperties::builder()
+    let properties = WriterProperties::builder()
         .set_created_by(concat!("deltaworks version ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_compression(compression)
-        .build()
+        .set_compression(compression);
+    let as_it_is = |properties: WriterPropertiesBuilder, column: &String| {
+        let column = ColumnPath::from(column.as_str());
+        properties
+            .set_column_dictionary_enabled(column.clone(), false)
+            .set_column_compression(column.clone(), Compression::UNCOMPRESSED)
+            .set_column_statistics_enabled(column, EnabledStatistics::None)
+    };
+    random_columns.iter().fold(properties, as_it_is).build()
 }
 
 /// Comments and expressions belong to the log, not to every file.

@@ -160,3 +160,25 @@ CREATE OR REFRESH MATERIALIZED VIEW `..` AS SELECT * FROM `../../outside` UNION 
     let rows = pipeline.run(&["sql", "inner", "SELECT id FROM `..`", "--format", "csv"]);
     assert_eq!(rows.out, "id\n1\n1\n", "{rows:?}");
 }
+
+#[test]
+fn private_tables_are_read_by_their_pipeline_only() {
+    let pipeline = Pipeline::new(&[(
+        "pipeline.sql",
+        "CREATE PRIVATE MATERIALIZED VIEW hidden AS SELECT 1 AS id;\n\
+         CREATE MATERIALIZED VIEW shown AS SELECT id + 1 AS id FROM hidden;\n",
+    )]);
+    assert_eq!(pipeline.run(&["run"]).code, Some(0));
+    assert_eq!(pipeline.query("SELECT * FROM shown"), "id\n2\n");
+    pipeline.run(&["sql", "SELECT * FROM hidden"]).complains(
+        1,
+        &[
+            "[TABLE_OR_VIEW_NOT_FOUND]",
+            "`hidden` is private to the pipeline that defines it",
+            "leave out PRIVATE (private=True)",
+        ],
+    );
+    pipeline.write("pipeline.sql", "CREATE MATERIALIZED VIEW hidden AS SELECT 1 AS id;\n");
+    assert_eq!(pipeline.run(&["run"]).code, Some(0));
+    assert_eq!(pipeline.query("SELECT * FROM hidden"), "id\n1\n");
+}

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{files, views};
 use crate::graph::Environment;
 use crate::name::{DatasetName, Namespace};
-use crate::update::target::{PIPELINE_ID, writer_options};
+use crate::update::target::{PIPELINE_ID, is_private, writer_options};
 use crate::update::write::write_plan;
 
 /// The catalog of one session.
@@ -65,6 +65,9 @@ impl StoredCatalog {
         let location = environment.storage.find_table(&dataset)?;
         let Some(table) = environment.lake.open(&location, None).await? else { return Ok(None) };
         let definition = table.definition()?;
+        if is_private(&definition) {
+            return Ok(None);
+        }
         Ok(Some(TableEntry {
             name: TableName { table: definition.name.unwrap_or_else(|| name.table.clone()), ..name.clone() },
             is_view: false,
@@ -168,8 +171,12 @@ impl Catalog for StoredCatalog {
             return Err(Error::user(format!("schema `{schema}` cannot be dropped"))
                 .with_condition("UNSUPPORTED_FEATURE.DROP_DATABASE"));
         }
-        for entry in self.tables(catalog, schema).await?.into_iter().filter(|entry| !entry.is_view) {
-            self.own_table(&entry.name).await?;
+        for table in folders(&storage.schema(catalog, schema)?)? {
+            let name = TableName { catalog: catalog.to_owned(), schema: schema.to_owned(), table };
+            let location = storage.find_table(&dataset(&name))?;
+            if let Some(table) = self.environment().lake.open(&location, None).await? {
+                refuse_datasets(&name, &table)?;
+            }
         }
         remove_folder(storage.views(catalog, schema)?)?;
         remove_folder(storage.schema(catalog, schema)?)

@@ -19,6 +19,7 @@ use super::resolve::{ResolvedDataset, Resolver, Trail};
 use super::suggest::nearest;
 use crate::definitions::{Flow, OutputKind};
 use crate::name::{DatasetName, Namespace};
+use crate::update::target::is_private;
 
 /// Resolves the reads of one flow.
 pub struct FlowRelations<'a> {
@@ -125,6 +126,11 @@ impl<'a> FlowRelations<'a> {
         let Some(table) = self.resolver.environment.lake.open(&location, time_travel.cloned()).await? else {
             return Err(self.not_found(written));
         };
+        if is_private(&table.definition()?) {
+            return Err(Error::user(format!("The table or view `{written}` is private to the pipeline that defines it"))
+                .with_condition("TABLE_OR_VIEW_NOT_FOUND")
+                .with_help("Read a dataset that the pipeline publishes, or leave out PRIVATE (private=True)."));
+        }
         if streaming {
             let source = delta_stream(&location, options, &self.resolver.environment).await?;
             return dataset::scan(name.name.clone(), Arc::new(StreamingTable::new(source)));

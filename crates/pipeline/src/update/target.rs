@@ -18,6 +18,13 @@ use crate::graph::ResolvedOutput;
 const KIND: &str = "deltaworks.datasetType";
 /// The table property that says which pipeline owns a table.
 pub(crate) const PIPELINE_ID: &str = "pipelines.pipelineId";
+/// The table property of tables that only their pipeline reads.
+const PRIVATE: &str = "deltaworks.private";
+
+/// Whether only the pipeline that defines the table may read it.
+pub(crate) fn is_private(definition: &TableDefinition) -> bool {
+    definition.properties.get(PRIVATE).is_some_and(|value| value == "true")
+}
 
 /// Opens the table of `output`, created or brought up to date with its definition.
 ///
@@ -62,6 +69,9 @@ fn properties(output: &ResolvedOutput, pipeline_id: &str) -> BTreeMap<String, St
     let mut properties = output.output.properties.clone();
     properties.insert(KIND.to_owned(), kind(output).to_owned());
     properties.insert(PIPELINE_ID.to_owned(), pipeline_id.to_owned());
+    if output.output.private {
+        properties.insert(PRIVATE.to_owned(), "true".to_owned());
+    }
     properties
 }
 
@@ -186,6 +196,7 @@ pub fn writer_options(definition: TableDefinition, ctx: &SessionContext) -> Writ
         properties: definition.properties,
         target_file_size_bytes: None,
         compression: deltaworks_lake::writer::FileCompression::default(),
+        random_columns: Vec::new(),
         session: Some(Arc::new(ctx.state())),
         parse: Some(parse_with(ctx.clone())),
     }
