@@ -9,7 +9,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from deltaworks import graph as graphs
-from deltaworks import notebook, source
+from deltaworks import notebook, origin, source
 from deltaworks.dbutils import DBUtils
 from deltaworks.registry import Registry
 from deltaworks.session import (
@@ -45,6 +45,7 @@ class Evaluator:
         """Runs every file, defines every output and every flow, and reports how it went."""
         install_modules(self.spark, self.dbutils)
         raise_waiting(self.spark)
+        origin.record(self.paths)
         sys.path.insert(0, os.path.abspath(self.job["root"]))
         with graphs.activate(self.graph):
             for item in self.job["sources"]:
@@ -97,26 +98,34 @@ class Evaluator:
         self._guarded(location, None, lambda: self._run_cells(path, item.get("kind", "py")))
 
     def _run_cells(self, path: str, kind: str) -> None:
-        with open(path, encoding="utf-8-sig") as file:
-            text = file.read()
-        jupyter = kind == "ipynb" or path.endswith(".ipynb")
-        cells = notebook.split_jupyter(text) if jupyter else notebook.split(text)
-        shown = notebook.jupyter_text(text) if jupyter else text
-        # No modification time: the entry stays although the file holds something else.
-        linecache.cache[path] = (len(shown), None, [line + "\n" for line in shown.splitlines()], path)
         module = types.ModuleType("__main__")
         module.__dict__.update(__file__=path, spark=self.spark, dbutils=self.dbutils, display=display)
         before, sys.modules["__main__"] = sys.modules["__main__"], module
         try:
             with flow_context(self.spark, self.registry.graph_id, None):
-                for cell in cells:
-                    if cell.language == "sql":
-                        self._sql_cell(cell, path)
-                    else:
-                        padded = "\n" * (cell.line - 1) + cell.source + "\n"
-                        exec(compile(padded, path, "exec", dont_inherit=True), module.__dict__)
+                self._run_notebook(path, kind, module.__dict__, ())
         finally:
             sys.modules["__main__"] = before
+
+    def _run_notebook(self, path: str, kind: str, names: dict[str, Any], runners: tuple[str, ...]) -> None:
+        """Runs the cells of a file with the globals `names`; `runners` are the notebooks that run it with %run."""
+        with open(path, encoding="utf-8-sig") as file:
+            text = file.read()
+        jupyter = kind == "ipynb" or path.endswith(".ipynb")
+        shown = notebook.jupyter_text(text) if jupyter else text
+        # No modification time: the entry stays although the file holds something else.
+        linecache.cache[path] = (len(shown), None, [line + "\n" for line in shown.splitlines()], path)
+        for cell in notebook.split_jupyter(text) if jupyter else notebook.split(text):
+            if cell.language == "run":
+                other = notebook.find(cell.source, path)
+                if other in (*runners, path):
+                    raise RecursionError(f"{self.paths.show(path)}:{cell.line}: %run {cell.source} runs itself")
+                self._run_notebook(other, "notebook", names, (*runners, path))
+            elif cell.language == "sql":
+                self._sql_cell(cell, path)
+            else:
+                padded = "\n" * (cell.line - 1) + cell.source + "\n"
+                exec(compile(padded, path, "exec", dont_inherit=True), names)
 
     def _sql_cell(self, cell: notebook.Cell, path: str) -> None:
         """Sends a cell that defines datasets; other statements only show something in a notebook."""

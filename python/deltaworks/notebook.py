@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Language = Literal["python", "sql"]
+Language = Literal["python", "sql", "run"]
 
 _SEPARATOR = re.compile(r"^\s*(#|--)\s*COMMAND\s*-{3,}\s*$")
 _HEADER = re.compile(r"^\s*(#|--)\s*Databricks notebook source\s*$")
@@ -18,7 +20,7 @@ _MAGIC_LINE = re.compile(r"^(\s*)[%!][A-Za-z!]")
 
 @dataclass(frozen=True)
 class Cell:
-    """Code of one language; `line` is the line of the file on which it begins, from 1."""
+    """Code of one language, or the path of a notebook to run; it begins on `line` of the file, from 1."""
 
     language: Language
     source: str
@@ -89,11 +91,30 @@ def _cell(lines: list[str], line: int, default: Language) -> list[Cell]:
     if magic.lower() == "python":
         return [Cell("python", _code(body, "python"), line)]
     if magic.lower() == "run":
-        raise NotImplementedError(f"%run {rest.strip()}: a notebook cannot run another; import it as a module")
+        return [Cell("run", _notebook_path(rest), line + position)]
     if magic.lower() in ("md", "sh", "fs", "html", "scala", "r", "javascript", "%sql"):
         return []
     # %pip, %load_ext and the like take one line; what follows is code.
     return [Cell(default, _code(lines, default), line)]
+
+
+def _notebook_path(rest: str) -> str:
+    """The path of a %run line: the first word, or what is quoted; arguments set widgets in Databricks."""
+    words = shlex.split(rest, comments=True)
+    if not words:
+        raise ValueError("%run needs the path of a notebook")
+    if len(words) > 1:
+        raise NotImplementedError(f"%run {rest.strip()}: arguments are not supported; use the pipeline's configuration")
+    return words[0]
+
+
+def find(path: str, runner: str) -> str:
+    """The file of the notebook that `runner` names `path`: relative to itself, with or without a suffix."""
+    stem = os.path.join(os.path.dirname(runner), path)
+    for candidate in (stem, f"{stem}.py", f"{stem}.ipynb", f"{stem}.sql"):
+        if os.path.isfile(candidate):
+            return os.path.abspath(candidate)
+    raise FileNotFoundError(f"%run {path}: no notebook `{os.path.normpath(stem)}` (.py, .ipynb, .sql)")
 
 
 def _code(lines: list[str], language: Language) -> str:

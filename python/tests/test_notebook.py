@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
-from deltaworks.notebook import Cell, split, split_jupyter
+from deltaworks.notebook import Cell, find, split, split_jupyter
 
 NOTEBOOK = """\
 # Databricks notebook source
@@ -63,6 +64,22 @@ def test_jupyter_cells_have_a_language() -> None:
     assert cells == [Cell("sql", "CREATE VIEW v\nAS SELECT 1", 1), Cell("python", "\nx = 1", 3)]
 
 
-def test_running_another_notebook_is_refused() -> None:
-    with pytest.raises(NotImplementedError, match="import it as a module"):
-        split("# MAGIC %run ./other")
+def test_notebooks_run_others() -> None:
+    cells = split("# Databricks notebook source\n# MAGIC %run ./other\n\n# COMMAND ----------\nx = 1")
+    assert cells[0] == Cell("run", "./other", 2)
+    assert split('%run "./with space"  # comment') == [Cell("run", "./with space", 1)]
+    with pytest.raises(NotImplementedError, match="arguments"):
+        split("# MAGIC %run ./other $x=1")
+    with pytest.raises(ValueError, match="needs the path"):
+        split("# MAGIC %run")
+
+
+def test_notebooks_are_found_beside_the_one_that_runs_them(tmp_path: Path) -> None:
+    for name in ("a.py", "b.ipynb", "folder/c.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    runner = str(tmp_path / "folder" / "c.py")
+    assert find("../a", runner) == str(tmp_path / "a.py")
+    assert find("../b.ipynb", runner) == str(tmp_path / "b.ipynb")
+    with pytest.raises(FileNotFoundError, match="no notebook"):
+        find("./a", runner)

@@ -20,6 +20,11 @@ impl SourceLocation {
         Self { file: file.into(), line, column }
     }
 
+    /// Whether this is a place in text that a program has made, such as `<sql>`: no file a user could open.
+    pub fn is_in_made_text(&self) -> bool {
+        self.file.to_str().is_some_and(|file| file.starts_with('<'))
+    }
+
     /// A whole file.
     pub fn file(file: impl Into<PathBuf>) -> Self {
         Self::new(file, 0, 0)

@@ -115,6 +115,27 @@ impl Error {
         self
     }
 
+    /// Points at the user's source, also where the position so far is one in SQL text that the source holds.
+    #[must_use]
+    pub fn at_origin(mut self, origin: &SourceLocation) -> Self {
+        match self.0.location.take() {
+            Some(inside) if inside.is_in_made_text() => {
+                if inside.line > 1 || inside.column > 1 {
+                    let place = format!("at line {}, column {} of the SQL text", inside.line, inside.column);
+                    self.0.context.push(place);
+                }
+                self.0.location = Some(origin.clone());
+            }
+            nearer => self.0.location = nearer.or_else(|| Some(origin.clone())),
+        }
+        for diagnostic in &mut self.0.diagnostics {
+            if diagnostic.location.as_ref().is_none_or(SourceLocation::is_in_made_text) {
+                diagnostic.location = Some(origin.clone());
+            }
+        }
+        self
+    }
+
     /// Adds what was being done: "while reading `orders.json`". The outermost comes last.
     #[must_use]
     pub fn context(mut self, context: impl Into<String>) -> Self {

@@ -127,9 +127,11 @@ impl<'a> FlowRelations<'a> {
             return Err(self.not_found(written));
         };
         if is_private(&table.definition()?) {
-            return Err(Error::user(format!("The table or view `{written}` is private to the pipeline that defines it"))
-                .with_condition("TABLE_OR_VIEW_NOT_FOUND")
-                .with_help("Read a dataset that the pipeline publishes, or leave out PRIVATE (private=True)."));
+            return Err(Error::user(format!(
+                "The table or view `{written}` is private to the pipeline that defines it"
+            ))
+            .with_condition("TABLE_OR_VIEW_NOT_FOUND")
+            .with_help("Read a dataset that the pipeline publishes, or leave out PRIVATE (private=True)."));
         }
         if streaming {
             let source = delta_stream(&location, options, &self.resolver.environment).await?;

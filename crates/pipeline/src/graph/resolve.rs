@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::prelude::SessionContext;
 use deltaworks_lake::Lake;
 use deltaworks_sources::SourceContext;
@@ -194,6 +194,8 @@ pub(super) struct Resolver<'a> {
     pub(super) environment: Arc<Environment>,
     outputs: IndexMap<DatasetName, &'a Output>,
     flows: HashMap<DatasetName, Vec<&'a Flow>>,
+    /// The user's functions in Python that SQL knows by name.
+    functions: &'a [Arc<ScalarUDF>],
     /// Outputs without a flow because of a problem that has been reported.
     failed: &'a [DatasetName],
     resolved: Mutex<HashMap<DatasetName, Outcome>>,
@@ -236,6 +238,7 @@ impl<'a> Resolver<'a> {
             environment,
             outputs,
             flows,
+            functions: &definitions.functions,
             failed: &definitions.failed,
             resolved: Mutex::default(),
             pending: Mutex::default(),
@@ -327,7 +330,7 @@ impl<'a> Resolver<'a> {
 
     async fn resolve_flow(&self, flow: &'a Flow, relations: &FlowRelations<'_>) -> Result<ResolvedFlow> {
         let conf = self.flow_conf(flow)?;
-        let ctx = self.environment.sessions.context(&conf)?;
+        let ctx = self.session(&conf)?;
         let plan = match &flow.query {
             FlowQuery::Sql(query) => sql::plan_query(&ctx, query, relations).await?,
             FlowQuery::Relation(relation) => {
@@ -365,7 +368,7 @@ impl<'a> Resolver<'a> {
         check_flows(output, kind, &flows)?;
         schema::check_declaration(output, kind)?;
         let location = self.location(output, kind)?;
-        let ctx = self.environment.sessions.context(&self.environment.conf)?;
+        let ctx = self.session(&self.environment.conf)?;
         let queries: Vec<SchemaRef> = flows.iter().map(|flow| query_schema(&flow.plan)).collect();
         let schema = if kind.is_view() {
             queries.first().cloned().unwrap_or_else(|| Arc::new(Schema::empty()))
@@ -391,6 +394,13 @@ impl<'a> Resolver<'a> {
         self.lint(&flows);
         let schema = schema::stored(&schema);
         Ok(ResolvedDataset { name: output.name.clone(), kind, schema, location, output: output.clone(), flows, ctx })
+    }
+
+    /// A session with the pipeline's own functions.
+    fn session(&self, conf: &SparkConf) -> Result<SessionContext> {
+        let ctx = self.environment.sessions.context(conf)?;
+        self.functions.iter().for_each(|function| ctx.register_udf(function.as_ref().clone()));
+        Ok(ctx)
     }
 
     fn location(&self, output: &Output, kind: OutputKind) -> Result<Option<Url>> {

@@ -17,6 +17,7 @@ use super::faces;
 use super::proto::{self, Relation, relation::RelType};
 use super::scope::{Names, Scope};
 use crate::conf::SparkConf;
+use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
 use crate::relation::{RelationRequest, RelationResolver, UnresolvedRelation};
 
@@ -79,8 +80,12 @@ impl<'a> Planner<'a> {
     pub fn scope<'b>(&'b self, relation: &'b Relation) -> BoxFuture<'b, Result<Scope>> {
         async move {
             let kind = relation.rel_type.as_ref().ok_or_else(|| Error::internal("a relation without a kind"))?;
-            let plan_id = relation.common.as_ref().and_then(|common| common.plan_id);
-            Ok(self.dispatch(kind).await?.with_plan_id(plan_id))
+            let common = relation.common.as_ref();
+            let scope = self.dispatch(kind).await.map_err(|error| match common.and_then(origin) {
+                Some(origin) => error.at_origin(&origin),
+                None => error,
+            })?;
+            Ok(scope.with_plan_id(common.and_then(|common| common.plan_id)))
         }
         .boxed()
     }
@@ -191,6 +196,13 @@ impl RelationResolver for Views<'_> {
 }
 
 /// What the user called to get a relation of a kind that cannot be planned.
+/// Where the client's user wrote a relation, as far as the client tells: the innermost of its `file:line` lines.
+fn origin(common: &proto::RelationCommon) -> Option<SourceLocation> {
+    let Some(proto::origin::Function::PythonOrigin(origin)) = &common.origin.as_ref()?.function else { return None };
+    let (file, line) = origin.call_site.lines().next()?.rsplit_once(':')?;
+    Some(SourceLocation::new(file, line.parse().ok()?, 0))
+}
+
 fn unsupported_name(kind: &RelType) -> &'static str {
     match kind {
         RelType::Tail(_) => "DataFrame.tail inside another relation",

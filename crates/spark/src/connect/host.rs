@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::execution::context::SessionContext;
+use datafusion::logical_expr::ScalarUDF;
 use futures::stream::BoxStream;
 
 use super::proto;
@@ -117,6 +118,11 @@ pub trait ConnectSession: Send + Sync {
     /// Who runs the client's functions in Python; `None` if the host runs none.
     fn python(&self) -> Option<Arc<PythonWorkers>> {
         None
+    }
+
+    /// A function in Python has got a name. The client's own queries know it already.
+    fn function_registered(&self, function: &Arc<ScalarUDF>) {
+        let _ = function;
     }
 
     /// The stored tables, for commands; `None` if the host lets no client change any.

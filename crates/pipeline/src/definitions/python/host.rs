@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::prelude::SessionContext;
 use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::connect::host::{
@@ -123,6 +123,10 @@ impl DefinitionSession {
 
 #[async_trait]
 impl ConnectSession for DefinitionSession {
+    fn function_registered(&self, function: &Arc<ScalarUDF>) {
+        Arc::make_mut(&mut self.definitions.lock()).functions.push(Arc::clone(function));
+    }
+
     fn context(&self) -> SessionContext {
         self.context.lock().clone()
     }

@@ -130,6 +130,9 @@ fn problem_error(problem: Problem) -> Error {
     if let Some(traceback) = problem.traceback {
         error = error.with_traceback(traceback);
     }
+    if let Some(help) = problem.help {
+        error = error.with_help(help);
+    }
     match problem.file {
         Some(file) => error.at(SourceLocation::new(file, problem.line.unwrap_or(0), 0)),
         None => error,
@@ -140,6 +143,7 @@ fn diagnostic(problem: Problem) -> Diagnostic {
     let mut diagnostic = Diagnostic::error(problem.message);
     diagnostic.condition = problem.condition;
     diagnostic.traceback = problem.traceback;
+    diagnostic.help = problem.help;
     match problem.file {
         Some(file) => diagnostic.at(SourceLocation::new(file, problem.line.unwrap_or(0), 0)),
         None => diagnostic,

@@ -83,6 +83,9 @@ pub struct Problem {
     /// The dataset whose function raised.
     #[serde(default)]
     pub dataset: Option<String>,
+    /// What to do about it.
+    #[serde(default)]
+    pub help: Option<String>,
     /// The user's own frames.
     #[serde(default)]
     pub traceback: Option<String>,

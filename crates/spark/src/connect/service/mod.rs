@@ -231,7 +231,9 @@ impl Session {
     fn register_function(&self, message: &proto::CommonInlineUserDefinedFunction) -> Result<()> {
         let function = super::user_function::of(message, &self.artifacts)?;
         let name = message.function_name.to_lowercase();
-        self.functions.lock().insert(name.clone(), Arc::new(ScalarUDF::new_from_impl(function.named(&name))));
+        let function = Arc::new(ScalarUDF::new_from_impl(function.named(&name)));
+        self.host.function_registered(&function);
+        self.functions.lock().insert(name, function);
         Ok(())
     }
 
