@@ -8,6 +8,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 use datafusion::prelude::SessionContext;
 use deltaworks_spark::naming::column_name;
+use deltaworks_spark::python::is_python;
 use deltaworks_spark::relation::{RelationRequest, RelationResolver};
 use deltaworks_spark::types::type_name;
 use deltaworks_spark::{Error, Result, connect, sql};
@@ -126,6 +127,7 @@ fn refuse_constructs(predicate: &Expr) -> Result<()> {
             Expr::WindowFunction(_) => Some("a window function"),
             Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) => Some("a subquery"),
             Expr::Unnest(_) => Some("a generator"),
+            Expr::ScalarFunction(call) if is_python(&call.func) => Some("a function in Python"),
             _ => return Ok(TreeNodeRecursion::Continue),
         };
         Ok(TreeNodeRecursion::Stop)

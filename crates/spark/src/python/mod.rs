@@ -10,3 +10,12 @@ mod worker;
 
 pub use daemon::PythonWorkers;
 pub(crate) use function::PythonFunction;
+
+use std::any::Any;
+
+use datafusion::logical_expr::ScalarUDF;
+
+/// Whether a function is the user's own in Python.
+pub fn is_python(function: &ScalarUDF) -> bool {
+    (function.inner().as_ref() as &dyn Any).is::<PythonFunction>()
+}
