@@ -7,6 +7,7 @@
 //!
 //! [`Deduplicate`]: deltaworks_spark::operators::Deduplicate
 
+pub mod cdc;
 mod collect;
 mod dedup;
 mod digest;

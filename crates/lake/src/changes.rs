@@ -85,8 +85,14 @@ impl Table {
 
     /// All files of the table at this version, in the order they were written.
     pub fn files(&self) -> Result<Vec<DataFile>> {
+        let mut files = self.files_in_log_order()?;
+        files.sort_by(|a, b| (a.modified_ms, &a.path).cmp(&(b.modified_ms, &b.path)));
+        Ok(files)
+    }
+
+    pub(crate) fn files_in_log_order(&self) -> Result<Vec<DataFile>> {
         let log = self.state()?.snapshot().try_log_data().map_err(from_delta)?;
-        let mut files: Vec<_> = log
+        Ok(log
             .iter()
             .map(|file| DataFile {
                 path: file.path().into_owned(),
@@ -96,9 +102,7 @@ impl Table {
                 data_change: true,
                 version: self.version(),
             })
-            .collect();
-        files.sort_by(|a, b| (a.modified_ms, &a.path).cmp(&(b.modified_ms, &b.path)));
-        Ok(files)
+            .collect())
     }
 
     /// The latest version there is, which may be later than this one.

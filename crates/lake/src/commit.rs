@@ -1,6 +1,6 @@
 //! One atomic commit: rows, schema, properties and application transaction, or nothing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use arrow::datatypes::{Schema, SchemaRef};
 use deltalake::DeltaTableError;
@@ -10,6 +10,7 @@ use deltalake::protocol::{DeltaOperation, OutputMode, SaveMode};
 use deltaworks_spark::error::{Error, Kind, Result};
 use serde_json::Value;
 
+use crate::changes::DataFile;
 use crate::definition::CLUSTERING_PROPERTY;
 use crate::error::from_delta;
 use crate::log_checkpoint;
@@ -27,7 +28,7 @@ pub struct Commit {
     files: WrittenFiles,
     removal: Removal,
     change: MetadataChange,
-    transaction: Option<(String, i64)>,
+    transactions: Vec<(String, i64)>,
     on_this_version: bool,
     metrics: BTreeMap<String, Value>,
     user_metadata: Option<String>,
@@ -53,6 +54,25 @@ impl Commit {
         Self::new(files, Removal::Everything)
     }
 
+    /// Puts the rows of `files` in the place of those of `replaced`, files of the table, on exactly the version
+    /// the table is at.
+    ///
+    /// # Errors
+    /// `Internal` if the table has no such file.
+    pub fn merge(table: &Table, files: WrittenFiles, replaced: &[DataFile]) -> Result<Self> {
+        let wanted: HashSet<&str> = replaced.iter().map(|file| file.path.as_str()).collect();
+        let log = table.state()?.snapshot().try_log_data().map_err(from_delta)?;
+        let removes: Vec<Remove> = log
+            .iter()
+            .filter(|file| wanted.contains(file.path().as_ref()))
+            .map(|file| file.remove_action(true))
+            .collect();
+        if removes.len() != wanted.len() {
+            return Err(Error::internal("a file to be replaced is not part of the table"));
+        }
+        Ok(Self::exact(files, removes))
+    }
+
     /// Adds and removes given files, on exactly the version the table is at.
     pub(crate) fn exact(files: WrittenFiles, removes: Vec<Remove>) -> Self {
         Self::new(files, Removal::Files(removes))
@@ -63,7 +83,7 @@ impl Commit {
             files,
             removal,
             change: MetadataChange::default(),
-            transaction: None,
+            transactions: Vec::new(),
             on_this_version: false,
             metrics: BTreeMap::new(),
             user_metadata: None,
@@ -98,10 +118,10 @@ impl Commit {
         self
     }
 
-    /// Records that application `app_id` has done `version`.
+    /// Records that application `app_id` has done `version`. One commit can do so for several applications.
     #[must_use]
     pub fn transaction(mut self, app_id: impl Into<String>, version: i64) -> Self {
-        self.transaction = Some((app_id.into(), version));
+        self.transactions.push((app_id.into(), version));
         self
     }
 
@@ -195,7 +215,7 @@ impl Commit {
             .with_create_checkpoint(false)
             .with_cleanup_expired_logs(Some(false))
             .with_metadata(self.commit_info(table.version()));
-        if let Some((app_id, version)) = &self.transaction {
+        for (app_id, version) in &self.transactions {
             let now_ms = chrono::Utc::now().timestamp_millis();
             properties = properties.with_application_transaction(Transaction::new_with_last_update(
                 app_id,
@@ -251,14 +271,21 @@ impl Commit {
     }
 
     fn operation(&self) -> DeltaOperation {
-        match (&self.removal, &self.transaction) {
+        match (&self.removal, self.transactions.first()) {
             (Removal::Nothing, Some((app_id, version))) => DeltaOperation::StreamingUpdate {
                 output_mode: OutputMode::Append,
                 query_id: app_id.clone(),
                 epoch_id: *version,
             },
             (Removal::Nothing, None) => write_operation(SaveMode::Append),
-            (Removal::Everything | Removal::Files(_), _) => write_operation(SaveMode::Overwrite),
+            (Removal::Files(_), _) => DeltaOperation::Merge {
+                predicate: None,
+                merge_predicate: None,
+                matched_predicates: Vec::new(),
+                not_matched_predicates: Vec::new(),
+                not_matched_by_source_predicates: Vec::new(),
+            },
+            (Removal::Everything, _) => write_operation(SaveMode::Overwrite),
         }
     }
 
@@ -286,15 +313,16 @@ impl Commit {
     }
 
     async fn check_transaction(&self, table: &Table) -> Result<()> {
-        let Some((app_id, version)) = &self.transaction else { return Ok(()) };
-        match table.transaction_version(app_id).await? {
-            Some(done) if done >= *version => Err(Error::new(
-                Kind::Conflict,
-                format!("`{app_id}` has already committed {done}, which is not before {version}"),
-            )
-            .with_condition("DELTA_CONCURRENT_TRANSACTION")),
-            _ => Ok(()),
+        for (app_id, version) in &self.transactions {
+            if let Some(done) = table.transaction_version(app_id).await?.filter(|done| done >= version) {
+                return Err(Error::new(
+                    Kind::Conflict,
+                    format!("`{app_id}` has already committed {done}, which is not before {version}"),
+                )
+                .with_condition("DELTA_CONCURRENT_TRANSACTION"));
+            }
         }
+        Ok(())
     }
 }
 

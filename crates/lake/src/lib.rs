@@ -22,6 +22,7 @@ mod log_checkpoint;
 pub mod maintenance;
 mod metadata;
 mod provider;
+mod prune;
 pub mod schema;
 pub mod state;
 pub mod table;
@@ -31,8 +32,8 @@ pub use changes::{CommitChanges, DataFile};
 pub use commit::Commit;
 pub use definition::TableDefinition;
 pub use lake::Lake;
-pub use provider::snapshot_of;
-pub use state::StateTable;
+pub use provider::{FILE_COLUMN, snapshot_of};
+pub use state::{Replacement, StateTable};
 pub use table::Table;
 pub use writer::{Writer, WriterOptions, WrittenFiles};
 

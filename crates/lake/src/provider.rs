@@ -26,6 +26,9 @@ use crate::limit_guard::guarded;
 use crate::schema::index_of;
 use crate::table::Table;
 
+/// The column of [`Table::provider_with_file_column`].
+pub const FILE_COLUMN: &str = "__deltaworks_file";
+
 impl Table {
     /// The table's rows at this version. Filters prune files by their statistics.
     pub fn provider(&self) -> Result<Arc<dyn TableProvider>> {
@@ -65,6 +68,30 @@ impl Table {
         }
     }
 
+    /// The rows of `files`, which the table has at this version: its columns, then [`FILE_COLUMN`], the path of the
+    /// file as [`Table::file_of`] reads it.
+    pub fn provider_with_file_column(&self, files: &[DataFile]) -> Result<Arc<dyn TableProvider>> {
+        let config = scan_config().with_file_column_name(FILE_COLUMN);
+        let paths = files.iter().map(|file| encoded(&file.path)).collect::<Result<Vec<_>>>()?;
+        let scan = DeltaScanNext::new(self.state()?.snapshot().clone(), config)?;
+        let schema = scan.schema();
+        let scan = scan.with_file_paths(paths);
+        Ok(Arc::new(TableScan { table: self.inner().clone(), scan, schema, whole: false }))
+    }
+
+    /// The file of `files` that a value of [`FILE_COLUMN`] names.
+    ///
+    /// # Errors
+    /// `Internal` if it is none of them.
+    pub fn file_of<'a>(&self, value: &str, files: &'a [DataFile]) -> Result<&'a DataFile> {
+        let (root, value) = (decoded(self.location().as_str()), decoded(value));
+        let path = value.strip_prefix(root.as_str()).unwrap_or(&value);
+        files
+            .iter()
+            .find(|file| decoded(&file.path) == path)
+            .ok_or_else(|| Error::internal(format!("`{value}` is not among the files that were read")))
+    }
+
     fn current_paths(&self) -> Result<BTreeSet<String>> {
         let log = self.state()?.snapshot().try_log_data().map_err(from_delta)?;
         Ok(log.iter().map(|file| file.path().into_owned()).collect())
@@ -77,6 +104,37 @@ pub fn snapshot_of(provider: &dyn TableProvider) -> Option<(String, u64)> {
     let scan = any.downcast_ref::<TableScan>().filter(|scan| scan.whole)?;
     let state = scan.table.snapshot().ok()?;
     Some((state.metadata().id().to_owned(), scan.table.version()?))
+}
+
+/// Readers differ in how often they escape the characters of a path.
+fn decoded(path: &str) -> String {
+    let mut path = path.as_bytes().to_vec();
+    loop {
+        let decoded = decoded_once(&path);
+        if decoded == path {
+            return String::from_utf8_lossy(&path).into_owned();
+        }
+        path = decoded;
+    }
+}
+
+fn decoded_once(path: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) if *first == b'%' => {
+                decoded.push(byte);
+                rest = &after[2..];
+            }
+            _ => {
+                decoded.push(*first);
+                rest = after;
+            }
+        }
+    }
+    decoded
 }
 
 /// The path as the log has it: a URL, in which the percent signs of folder names are escaped once more.

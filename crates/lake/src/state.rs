@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::catalog::TableProvider;
-use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream};
 use datafusion::prelude::SessionContext;
 use deltalake::kernel::{Add, Remove};
 use deltaworks_spark::error::{Error, Result};
@@ -24,8 +24,19 @@ use crate::commit::Commit;
 use crate::definition::TableDefinition;
 use crate::error::from_delta;
 use crate::lake::Lake;
+use crate::schema;
 use crate::table::Table;
 use crate::writer::{FileCompression, Writer, WriterOptions, WrittenFiles};
+
+/// Rows that take the place of others.
+pub struct Replacement {
+    /// The files of the base version whose rows go.
+    pub replaced: Vec<DataFile>,
+    /// The rows that come.
+    pub rows: Vec<SendableRecordBatchStream>,
+    /// Their columns.
+    pub schema: SchemaRef,
+}
 
 /// As many files of about the same size are merged into one.
 const FILES_PER_LEVEL: usize = 8;
@@ -84,6 +95,83 @@ impl StateTable {
         let result = self.replace(&mut table, base, batches, app_id, batch).await;
         self.latest = Some(table);
         result
+    }
+
+    /// The table as of `version`.
+    ///
+    /// # Errors
+    /// `Data` if the table is not there or has no such version.
+    pub async fn open_at(&self, version: u64) -> Result<Table> {
+        self.table_at(version).await
+    }
+
+    /// Commits the rows of `base` without those of the replaced files, and the new rows, and returns the new version.
+    ///
+    /// `None` as `base` means no rows. Whatever was committed after `base` leaves in the same commit. Columns that
+    /// the rows have and the table has not are added to it.
+    ///
+    /// # Errors
+    /// `Conflict` if somebody else writes to the table at the same time.
+    pub async fn replace_from(
+        &mut self,
+        base: Option<u64>,
+        replacement: Replacement,
+        app_id: &str,
+        batch: i64,
+    ) -> Result<u64> {
+        let mut table = match self.latest.take() {
+            Some(table) => table,
+            None => self.lake.create(&self.location, &TableDefinition::new(Arc::clone(&replacement.schema))).await?,
+        };
+        let result = self.replace_files(&mut table, base, replacement, app_id, batch).await;
+        self.latest = Some(table);
+        result
+    }
+
+    async fn replace_files(
+        &self,
+        table: &mut Table,
+        base: Option<u64>,
+        replacement: Replacement,
+        app_id: &str,
+        batch: i64,
+    ) -> Result<u64> {
+        let base_table = match base {
+            Some(version) if version == table.version() => Some(table.clone()),
+            Some(version) => Some(self.table_at(version).await?),
+            None => None,
+        };
+        let evolved = schema::merge(table.schema(), &replacement.schema)?;
+        let mut options = WriterOptions::for_table(table)?;
+        options.compression = FileCompression::Zstd;
+        if let Some(schema) = &evolved {
+            options.schema = Arc::clone(schema);
+        }
+        let mut writer = Writer::new(table, options)?;
+        for mut rows in replacement.rows {
+            while let Some(batch) = rows.try_next().await? {
+                writer.write(batch).await?;
+            }
+        }
+        let mut gone = replacement.replaced;
+        if let Some(base) = &base_table {
+            let others: Vec<_> =
+                base.files()?.into_iter().filter(|file| !gone.iter().any(|gone| gone.path == file.path)).collect();
+            let merged = files_to_merge(&others);
+            copy(base, &merged, &mut writer).await?;
+            gone.extend(merged);
+        }
+        let mut files = writer.close().await?;
+        let (adds, removes) = difference(table, base_table.as_ref(), &gone)?;
+        files.adds.extend(adds);
+        let mut commit = Commit::exact(files, removes);
+        if let Some(schema) = evolved {
+            commit = commit.schema(schema);
+        }
+        if table.transaction_version(app_id).await?.is_none_or(|done| done < batch) {
+            commit = commit.transaction(app_id, batch);
+        }
+        commit.commit(table).await
     }
 
     async fn replace(
@@ -161,18 +249,25 @@ async fn written(
     for batch in batches {
         writer.write(batch).await?;
     }
-    if let Some(base) = base
-        && !merged.is_empty()
-    {
-        let session = SessionContext::new();
-        let provider = base.provider_for_files(merged).await?;
-        let plan = session.read_table(provider)?.create_physical_plan().await?;
-        let mut rows = execute_stream(plan, session.task_ctx())?;
-        while let Some(batch) = rows.try_next().await? {
-            writer.write(batch).await?;
-        }
+    if let Some(base) = base {
+        copy(base, merged, &mut writer).await?;
     }
     writer.close().await
+}
+
+/// Writes the rows of some files of `table`.
+async fn copy(table: &Table, files: &[DataFile], writer: &mut Writer) -> Result<()> {
+    if files.is_empty() {
+        return Ok(());
+    }
+    let session = SessionContext::new();
+    let provider = table.provider_for_files(files).await?;
+    let plan = session.read_table(provider)?.create_physical_plan().await?;
+    let mut rows = execute_stream(plan, session.task_ctx())?;
+    while let Some(batch) = rows.try_next().await? {
+        writer.write(batch).await?;
+    }
+    Ok(())
 }
 
 /// The adds and removes that lead from the files of `latest` to those of `base` without `merged`.

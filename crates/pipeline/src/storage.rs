@@ -86,13 +86,22 @@ impl Storage {
 
     /// Where a flow keeps the progress of its batches, its state and its ledgers.
     pub fn checkpoint(&self, flow: &DatasetName, target: &DatasetName) -> Result<PathBuf> {
+        Ok(self.checkpoints(target)?.join(component(&flow.name)?))
+    }
+
+    /// Where it is remembered what changes have been applied to `target`, in a folder per generation. No flow has
+    /// that name.
+    pub fn change_ledgers(&self, target: &DatasetName) -> Result<PathBuf> {
+        Ok(self.checkpoints(target)?.join("~changes"))
+    }
+
+    fn checkpoints(&self, target: &DatasetName) -> Result<PathBuf> {
         let mut path = self.root.join("checkpoints");
         if !target.is_in(&self.namespace) {
             path.push(component(&target.catalog)?);
             path.push(component(&target.schema)?);
         }
         path.push(component(&target.name)?);
-        path.push(component(&flow.name)?);
         Ok(path)
     }
 

@@ -11,9 +11,12 @@ use deltaworks_spark::sql::SqlQuery;
 
 use crate::name::{DatasetName, Namespace};
 
+pub mod cdc;
 pub mod load;
 pub mod python;
 pub mod sql;
+
+pub use cdc::AutoCdc;
 
 /// Everything the source files declare, and every problem found on the way.
 #[derive(Debug, Clone, Default)]
@@ -216,10 +219,7 @@ pub enum FlowQuery {
     /// A PySpark DataFrame.
     Relation(Box<proto::Relation>),
     /// AUTO CDC in SQL or Python.
-    AutoCdc {
-        /// As the user spells it, for messages: `AUTO CDC INTO`, `apply_changes`.
-        construct: String,
-    },
+    AutoCdc(Box<AutoCdc>),
     /// A Python function that cannot say its query before a dataset is up to date: it reads its rows, or its
     /// schema has grown.
     Deferred {

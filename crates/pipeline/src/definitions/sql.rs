@@ -7,14 +7,16 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use deltaworks_spark::diagnostic::SourceLocation;
 use deltaworks_spark::sql::statement::{
-    ClusterBy, ColumnDefinition, CreateDataset, CreateFlow, DatasetKind, ExpectationDefinition, FlowDetails,
-    FlowSource, OnViolation, PipelineStatement,
+    AutoCdcClause, ClusterBy, ColumnDefinition, CreateDataset, CreateFlow, DatasetKind, ExpectationDefinition,
+    FlowDetails, FlowSource, OnViolation, PipelineStatement,
 };
 use deltaworks_spark::sql::{script, statement, substitute};
 use deltaworks_spark::types::{CHAR_TYPE_KEY, DEFAULT_KEY, IDENTITY_START_KEY};
 use deltaworks_spark::{Error, Result};
 
-use super::{Condition, Definitions, Expectation, ExpectationAction, Flow, FlowQuery, Language, Output, OutputKind};
+use super::{
+    AutoCdc, Condition, Definitions, Expectation, ExpectationAction, Flow, FlowQuery, Language, Output, OutputKind,
+};
 use crate::name::{DatasetName, Namespace};
 
 /// Adds what one SQL file declares to `definitions`; a problem of one statement does not hide the others.
@@ -61,9 +63,10 @@ impl FileReader<'_> {
         match statement {
             PipelineStatement::CreateDataset(dataset) => self.dataset(*dataset),
             PipelineStatement::CreateFlow(flow) => self.flow(*flow),
-            PipelineStatement::ApplyChanges { target, location, .. } => {
+            PipelineStatement::ApplyChanges { target, cdc, location } => {
                 let target = DatasetName::resolve(&target, &self.namespace)?;
-                self.push_flow(target.clone(), target, auto_cdc("APPLY CHANGES INTO"), location);
+                let query = auto_cdc("APPLY CHANGES INTO", *cdc).map_err(|error| error.at(location.clone()))?;
+                self.push_flow(target.clone(), target, query, location);
                 Ok(())
             }
             PipelineStatement::Set { key, value, .. } => {
@@ -127,8 +130,9 @@ impl FileReader<'_> {
                 let flow = self.push_flow(name.clone(), name, FlowQuery::Sql(Box::new(query)), dataset.location);
                 flow.once = once;
             }
-            Some(FlowSource::AutoCdc(_)) => {
-                self.push_flow(name.clone(), name, auto_cdc("FLOW AUTO CDC"), dataset.location);
+            Some(FlowSource::AutoCdc(cdc)) => {
+                let query = auto_cdc("FLOW AUTO CDC", *cdc).map_err(|error| error.at(dataset.location.clone()))?;
+                self.push_flow(name.clone(), name, query, dataset.location);
             }
         }
         Ok(())
@@ -139,7 +143,9 @@ impl FileReader<'_> {
         let target = DatasetName::resolve(&flow.target, &self.namespace)?;
         let (query, once) = match flow.details {
             FlowDetails::InsertInto { once, query, .. } => (FlowQuery::Sql(Box::new(query)), once),
-            FlowDetails::AutoCdc { once, .. } => (auto_cdc("AUTO CDC INTO"), once),
+            FlowDetails::AutoCdc { once, cdc } => {
+                (auto_cdc("AUTO CDC INTO", *cdc).map_err(|error| error.at(flow.location.clone()))?, once)
+            }
         };
         let pushed = self.push_flow(name, target, query, flow.location);
         pushed.once = once;
@@ -217,8 +223,8 @@ fn column_comments(columns: &[ColumnDefinition]) -> BTreeMap<String, String> {
     columns.iter().filter_map(|column| Some((column.name.clone(), column.comment.clone()?))).collect()
 }
 
-fn auto_cdc(construct: &str) -> FlowQuery {
-    FlowQuery::AutoCdc { construct: construct.to_owned() }
+fn auto_cdc(construct: &str, clause: AutoCdcClause) -> Result<FlowQuery> {
+    Ok(FlowQuery::AutoCdc(Box::new(AutoCdc::from_sql(construct, clause)?)))
 }
 
 fn expectation(clause: ExpectationDefinition) -> Expectation {

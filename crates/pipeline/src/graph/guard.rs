@@ -18,6 +18,7 @@ use crate::expectation::aggregate::{AggregateExpectations, Scope, calls_of, is_a
 use crate::expectation::{BoundExpectation, ExpectationMetrics, Expectations};
 
 /// The query with the output's conditions on rows evaluated, and its other conditions: those on all rows at once.
+/// Rows that are `exempt` pass whatever they hold.
 ///
 /// # Errors
 /// One for the first expectation that is not a boolean condition over the query's columns.
@@ -26,6 +27,7 @@ pub fn guard_rows<'a>(
     output: &'a Output,
     dataset: &str,
     ctx: &SessionContext,
+    exempt: Option<&Expr>,
 ) -> Result<(LogicalPlan, Vec<&'a Expectation>)> {
     let mut bound: Vec<BoundExpectation> = Vec::with_capacity(output.expectations.len());
     let mut on_all_rows: Vec<&Expectation> = Vec::new();
@@ -39,6 +41,7 @@ pub fn guard_rows<'a>(
         if is_aggregate(&predicate)? {
             on_all_rows.push(expectation);
         } else {
+            let predicate = exempt.cloned().map_or_else(|| predicate.clone(), |exempt| exempt.or(predicate.clone()));
             bound.push(BoundExpectation { name: expectation.name.clone(), predicate, action: expectation.action });
         }
     }
@@ -111,7 +114,7 @@ fn predicate(expectation: &Expectation, plan: &LogicalPlan, ctx: &SessionContext
 }
 
 /// A condition reads nothing but the dataset.
-struct NoRelations;
+pub(super) struct NoRelations;
 
 #[async_trait]
 impl RelationResolver for NoRelations {

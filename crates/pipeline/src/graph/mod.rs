@@ -3,6 +3,8 @@
 //! Start at [`resolve`]. Dependencies come from resolved plans, never from the text of a query: a flow
 //! depends on what its plan reads.
 
+use std::sync::Arc;
+
 use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::LogicalPlan;
 use deltaworks_spark::conf::SparkConf;
@@ -12,6 +14,7 @@ use url::Url;
 use crate::definitions::{Flow, FlowQuery, Output, OutputKind};
 use crate::name::DatasetName;
 
+mod changes;
 pub mod dataset;
 mod guard;
 mod order;
@@ -23,6 +26,7 @@ mod schema_store;
 mod stored;
 mod suggest;
 
+pub use changes::Changes;
 pub use dataset::DatasetRead;
 pub use pending::{is_pending, waiting_on};
 pub use resolve::{Environment, resolve};
@@ -79,6 +83,10 @@ pub struct ResolvedOutput {
     pub location: Option<Url>,
     /// The flows that write it.
     pub flows: Vec<DatasetName>,
+    /// How they change it; `None` if they append or replace.
+    pub changes: Option<Changes>,
+    /// Held by the flow that merges its changes into the table.
+    pub merging: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// A flow whose query is a plan.
@@ -88,6 +96,8 @@ pub struct ResolvedFlow {
     pub flow: Flow,
     /// The query, expectations included, in the columns of the target. Reads of datasets are not bound yet.
     pub plan: LogicalPlan,
+    /// How the rows of the plan change the target; `None` if they are added to it, or replace it.
+    pub changes: Option<Changes>,
     /// Whether it reads a stream.
     pub streaming: bool,
     /// The stored datasets it reads.

@@ -24,7 +24,7 @@ use super::pending::{self, is_pending, waiting_on};
 use super::relations::FlowRelations;
 use super::schema_store::{Resets, schema_store};
 use super::suggest::nearest;
-use super::{Graph, PendingFlow, PendingOutput, ResolvedFlow, ResolvedOutput, dataset, guard, order, schema};
+use super::{Graph, PendingFlow, PendingOutput, ResolvedFlow, ResolvedOutput, changes, dataset, guard, order, schema};
 use crate::definitions::{Definitions, Flow, FlowQuery, Output, OutputKind};
 use crate::event::{Clock, IdGenerator};
 use crate::expectation::aggregate::Scope;
@@ -165,6 +165,7 @@ pub(super) struct ResolvedDataset {
     pub(super) location: Option<Url>,
     output: Output,
     flows: Vec<ResolvedFlow>,
+    changes: Option<super::Changes>,
     ctx: datafusion::prelude::SessionContext,
 }
 
@@ -331,15 +332,17 @@ impl<'a> Resolver<'a> {
     async fn resolve_flow(&self, flow: &'a Flow, relations: &FlowRelations<'_>) -> Result<ResolvedFlow> {
         let conf = self.flow_conf(flow)?;
         let ctx = self.session(&conf)?;
+        let mut changes = None;
         let plan = match &flow.query {
             FlowQuery::Sql(query) => sql::plan_query(&ctx, query, relations).await?,
             FlowQuery::Relation(relation) => {
                 let artifacts = Artifacts::with_python(Some(Arc::clone(&self.environment.python)));
                 connect::plan::plan_relation_with(&ctx, relation, relations, &artifacts).await?
             }
-            FlowQuery::AutoCdc { construct } => {
-                return Err(Error::unsupported(format!("`{construct}` (change data capture)"))
-                    .with_help("Remove the flow to run the rest of the pipeline."));
+            FlowQuery::AutoCdc(cdc) => {
+                let (plan, how) = changes::plan(&ctx, cdc, flow.once, relations).await?;
+                changes = Some(how);
+                plan
             }
             FlowQuery::Deferred { waits_for } => return Err(waiting_on(waits_for)),
         };
@@ -351,7 +354,7 @@ impl<'a> Resolver<'a> {
         let mut references = std::mem::take(&mut *relations.references.lock());
         references.dedup();
         let reads = dataset::dataset_reads(&plan)?;
-        Ok(ResolvedFlow { flow: flow.clone(), plan, streaming, reads, references, conf })
+        Ok(ResolvedFlow { flow: flow.clone(), plan, changes, streaming, reads, references, conf })
     }
 
     fn flow_conf(&self, flow: &Flow) -> Result<SparkConf> {
@@ -369,7 +372,14 @@ impl<'a> Resolver<'a> {
         schema::check_declaration(output, kind)?;
         let location = self.location(output, kind)?;
         let ctx = self.session(&self.environment.conf)?;
-        let queries: Vec<SchemaRef> = flows.iter().map(|flow| query_schema(&flow.plan)).collect();
+        let changes = changes::of_output(output, &flows)?;
+        let queries: Vec<SchemaRef> = flows
+            .iter()
+            .map(|flow| match &changes {
+                Some(changes) => changes::columns(&flow.plan, changes),
+                None => query_schema(&flow.plan),
+            })
+            .collect();
         let schema = if kind.is_view() {
             queries.first().cloned().unwrap_or_else(|| Arc::new(Schema::empty()))
         } else {
@@ -383,7 +393,11 @@ impl<'a> Resolver<'a> {
         } else {
             let dataset = output.name.display_in(&self.environment.namespace);
             for flow in &mut flows {
-                let (guarded, on_all_rows) = guard::guard_rows(flow.plan.clone(), output, &dataset, &ctx)?;
+                if let Some(changes) = &changes {
+                    flow.plan = changes::events(flow, output, changes, &schema, &dataset, &ctx)?;
+                    continue;
+                }
+                let (guarded, on_all_rows) = guard::guard_rows(flow.plan.clone(), output, &dataset, &ctx, None)?;
                 let rows = schema::conform(guarded, &schema, &ctx)?;
                 flow.plan = guard::guard_dataset(rows, &on_all_rows, &dataset, Scope::Stored, &ctx)?;
             }
@@ -393,7 +407,8 @@ impl<'a> Resolver<'a> {
         }
         self.lint(&flows);
         let schema = schema::stored(&schema);
-        Ok(ResolvedDataset { name: output.name.clone(), kind, schema, location, output: output.clone(), flows, ctx })
+        let output = output.clone();
+        Ok(ResolvedDataset { name: output.name.clone(), kind, schema, location, output, flows, changes, ctx })
     }
 
     /// A session with the pipeline's own functions.
@@ -415,6 +430,7 @@ impl<'a> Resolver<'a> {
 
     /// Warnings that do not stop the update.
     fn lint(&self, flows: &[ResolvedFlow]) {
+        self.diagnostics.lock().extend(flows.iter().filter_map(changes::lint));
         for flow in flows.iter().filter(|flow| !flow.conf.ansi) {
             for cast in deltaworks_spark::coercion::lenient_casts(&flow.plan) {
                 let cast = match &flow.flow.query {
@@ -474,6 +490,8 @@ impl<'a> Resolver<'a> {
                     schema: Arc::clone(&dataset.schema),
                     location: dataset.location.clone(),
                     flows: names,
+                    changes: dataset.changes.clone(),
+                    merging: Arc::default(),
                 },
             );
             for flow in &dataset.flows {
@@ -498,7 +516,7 @@ fn upstream_failed(name: &DatasetName) -> Error {
 /// The query of a view with its expectations, for one reader.
 fn guard_view(plan: LogicalPlan, output: &Output, ctx: &datafusion::prelude::SessionContext) -> Result<LogicalPlan> {
     let name = &output.name.name;
-    let (rows, on_all_rows) = guard::guard_rows(plan, output, name, ctx)?;
+    let (rows, on_all_rows) = guard::guard_rows(plan, output, name, ctx, None)?;
     guard::guard_dataset(rows, &on_all_rows, name, Scope::Passing, ctx)
 }
 
@@ -535,7 +553,21 @@ fn check_flows(output: &Output, kind: OutputKind, flows: &[ResolvedFlow]) -> Res
         .with_condition("PIPELINE_DUPLICATE_IDENTIFIERS.FLOW"));
     }
     for flow in flows {
-        check_flow_type(name, kind, flow)?;
+        match &flow.changes {
+            Some(changes) if kind != OutputKind::StreamingTable => {
+                return Err(Error::user(format!(
+                    "`{}` applies changes to `{name}`, a {}; it needs a streaming table",
+                    changes.construct,
+                    kind.noun()
+                ))
+                .with_condition("AUTOCDC_TARGET_DOES_NOT_SUPPORT_MERGE")
+                .with_help("Declare the target: CREATE OR REFRESH STREAMING TABLE … or dp.create_streaming_table(…).")
+                .at(flow.flow.location.clone()));
+            }
+            // A snapshot is read in batch, again and again.
+            Some(changes) if changes.snapshot => {}
+            _ => check_flow_type(name, kind, flow)?,
+        }
     }
     Ok(())
 }

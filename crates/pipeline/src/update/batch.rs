@@ -20,6 +20,7 @@ use deltaworks_lake::{Commit, Lake, StateTable, Table, TableDefinition};
 use deltaworks_spark::{Error, Result};
 use tokio_util::sync::CancellationToken;
 
+use super::changes::{ChangeCounts, MergeInto};
 use super::checkpoint::{Checkpoint, Progress};
 use super::target;
 use super::verdict::DatasetConditions;
@@ -33,6 +34,8 @@ pub enum Effect {
     Append,
     /// Takes the place of all rows, and of the table's definition.
     Replace(Box<TableDefinition>),
+    /// Changes rows: the plan's rows are events.
+    Merge(Box<MergeInto>),
 }
 
 /// A batch that is ready to run.
@@ -58,6 +61,8 @@ pub struct BatchReport {
     pub output_rows: u64,
     /// Bytes written.
     pub output_bytes: u64,
+    /// Rows changed, if the batch changes rows.
+    pub changes: Option<ChangeCounts>,
     /// Rows left out by drop expectations.
     pub dropped_rows: u64,
     /// The counts of every expectation met on the way, views' included.
@@ -82,12 +87,27 @@ impl Batch<'_> {
         let expectations = crate::expectation::metrics_of(&self.plan)?;
         expectations.iter().for_each(|metrics| metrics.reset());
         let conditions = DatasetConditions::of(&self.plan)?;
+        // One flow at a time merges into a table: each must see the rows of the others.
+        let _merging = match &self.effect {
+            Effect::Merge(merge) => {
+                let merging = merge.merging.lock().await;
+                table.refresh().await?;
+                Some(merging)
+            }
+            _ => None,
+        };
         let definition = match &self.effect {
-            Effect::Append => table.definition()?,
+            Effect::Append | Effect::Merge(_) => table.definition()?,
             Effect::Replace(definition) => definition.as_ref().clone(),
         };
         let options = target::writer_options(definition, self.ctx);
-        let written = write_plan(self.ctx, self.plan, table, &options, self.cancel).await?;
+        let (written, merged) = match &self.effect {
+            Effect::Merge(merge) => {
+                let merged = merge.merge(self.ctx, self.plan, table, &options, self.cancel).await?;
+                (merged.written, Some((merged.replaced, merged.ledger, merged.counts)))
+            }
+            _ => (write_plan(self.ctx, self.plan, table, &options, self.cancel).await?, None),
+        };
         reached("batch.files_written")?;
         let on_target = conditions.depend_on_target(&self.effect);
         if on_target {
@@ -95,6 +115,14 @@ impl Batch<'_> {
         }
         let mut of_datasets = conditions.evaluate(self.ctx, table, &self.effect).await?;
         let progress = finish().await?;
+        let (replaced, ledger, changes) = match merged {
+            Some((replaced, ledger, counts)) => (replaced, ledger, Some(counts)),
+            None => (Vec::new(), None, None),
+        };
+        let ledger = match ledger {
+            Some(ledger) => Some(ledger.commit(self.checkpoint.app_id(), progress.batch).await?),
+            None => None,
+        };
         reached("batch.state_committed")?;
         self.checkpoint.write(&progress).await?;
         reached("batch.progress_written")?;
@@ -106,8 +134,12 @@ impl Batch<'_> {
         let commit = match &self.effect {
             Effect::Append => Commit::append(files),
             Effect::Replace(definition) => target::replace(files, definition),
+            Effect::Merge(_) => Commit::merge(table, files, &replaced)?,
         };
-        let commit = commit.transaction(self.checkpoint.app_id(), progress.batch);
+        let mut commit = commit.transaction(self.checkpoint.app_id(), progress.batch);
+        if let Some((app_id, version)) = ledger {
+            commit = commit.transaction(app_id, version);
+        }
         let version = if on_target {
             loop {
                 match commit.clone().on_this_version().commit(table).await {
@@ -127,6 +159,7 @@ impl Batch<'_> {
             input_rows,
             output_rows,
             output_bytes,
+            changes,
             dropped_rows: expectations.iter().map(|metrics| metrics.dropped()).sum(),
             expectations: expectations.iter().flat_map(|metrics| metrics.counts()).chain(of_datasets).collect(),
             duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),

@@ -10,6 +10,8 @@ use deltaworks_spark::{Error, Result};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use super::batch::Effect;
+use super::changes::MergeInto;
 use super::checkpoint::{Checkpoint, InputVersion};
 use crate::event::EventEmitter;
 use crate::graph::dataset::{DatasetTable, bind_tables, dataset_tables};
@@ -72,6 +74,21 @@ impl FlowRun {
         let flow = &self.flow()?.flow;
         let folder = self.environment.storage.checkpoint(&flow.name, &flow.target)?;
         Checkpoint::open(&folder, &self.environment.pipeline_id, &flow.name, table).await
+    }
+
+    /// What the flow's batches do to the target.
+    pub fn effect(&self) -> Result<Effect> {
+        let (flow, output) = (self.flow()?, self.output()?);
+        let (Some(changes), Some(own)) = (&output.changes, &flow.changes) else { return Ok(Effect::Append) };
+        Ok(Effect::Merge(Box::new(MergeInto {
+            lake: self.environment.lake.clone(),
+            ledgers: self.environment.storage.change_ledgers(&output.output.name)?,
+            pipeline_id: self.environment.pipeline_id.clone(),
+            target: output.output.name.clone(),
+            changes: changes.clone(),
+            partial: own.partial.clone(),
+            merging: Arc::clone(&output.merging),
+        })))
     }
 
     /// A session with the flow's settings.

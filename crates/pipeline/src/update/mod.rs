@@ -17,6 +17,7 @@ use crate::locations::ExternalLocations;
 use crate::name::DatasetName;
 
 pub mod batch;
+pub mod changes;
 pub mod checkpoint;
 mod complete;
 mod conform;
@@ -273,6 +274,7 @@ async fn attempt(run: &FlowRun) -> Result<()> {
     let flow = run.flow()?;
     match run.output()?.kind {
         OutputKind::MaterializedView => complete::run(run).await,
+        _ if flow.changes.as_ref().is_some_and(|changes| changes.snapshot) => changes::run_snapshot(run).await,
         _ if flow.flow.once => streaming::run_once(run).await,
         _ => streaming::run(run).await,
     }

@@ -55,7 +55,10 @@ pub fn planned(emitter: &EventEmitter, reason: &Recompute) {
 /// Emits the numbers of a committed batch.
 pub fn batch(emitter: &EventEmitter, number: i64, report: &BatchReport, backlog: Backlog) {
     let metrics = FlowMetrics {
-        num_output_rows: Some(report.output_rows),
+        // Rows written again because they share a file with one that changed are nobody's output.
+        num_output_rows: report.changes.is_none().then_some(report.output_rows),
+        num_upserted_rows: report.changes.map(|changes| changes.upserted),
+        num_deleted_rows: report.changes.map(|changes| changes.deleted),
         num_output_bytes: Some(report.output_bytes),
         num_input_rows: Some(report.input_rows),
         backlog_bytes: backlog.bytes,

@@ -13,7 +13,7 @@ use deltaworks_spark::streaming::{
 };
 use deltaworks_spark::{Error, Result};
 
-use super::batch::{Batch, Effect, Remembered};
+use super::batch::{Batch, Remembered};
 use super::checkpoint::{Checkpoint, OperatorProgress, Progress, SourceProgress};
 use super::conform::to_schema;
 use super::flow::{FlowRun, bind};
@@ -52,7 +52,7 @@ pub async fn run_once(run: &FlowRun) -> Result<()> {
         ctx: &ctx,
         plan: bind(plan, &snapshots)?,
         checkpoint: &checkpoint,
-        effect: Effect::Append,
+        effect: run.effect()?,
         cancel: &run.cancel,
     };
     let outcome = batch.run(&mut table, async || Ok(Progress::new(0))).await?;
@@ -145,7 +145,7 @@ impl FlowStream {
             ctx: &self.ctx,
             plan: bind(plan, &snapshots)?,
             checkpoint: &self.checkpoint,
-            effect: Effect::Append,
+            effect: run.effect()?,
             cancel: &run.cancel,
         };
         let (sources, operators, checkpoint) = (&mut self.sources, &mut self.operators, &self.checkpoint);

@@ -72,6 +72,9 @@ fn properties(output: &ResolvedOutput, pipeline_id: &str) -> BTreeMap<String, St
     if output.output.private {
         properties.insert(PRIVATE.to_owned(), "true".to_owned());
     }
+    if let Some(changes) = &output.changes {
+        properties.extend(super::changes::drift::properties(changes));
+    }
     properties
 }
 
@@ -136,6 +139,7 @@ fn check_same_kind(output: &ResolvedOutput, table: &Table) -> Result<()> {
 /// Adds new columns, properties and the comment, in a commit of its own if anything differs.
 async fn evolve(table: &mut Table, wanted: &TableDefinition, output: &ResolvedOutput) -> Result<()> {
     let stored = table.definition()?;
+    super::changes::drift::check(&stored.properties, wanted, table, &output.output.name.name)?;
     check_partitioning(&stored.partition_columns, wanted, output)?;
     let schema = deltaworks_lake::schema::merge(table.schema(), &wanted.schema).map_err(|error| {
         error

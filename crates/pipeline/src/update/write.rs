@@ -84,7 +84,7 @@ async fn write_partition(
 }
 
 /// The rows that came out of the leaves of a plan that has run.
-fn leaf_rows(plan: &Arc<dyn ExecutionPlan>) -> u64 {
+pub fn leaf_rows(plan: &Arc<dyn ExecutionPlan>) -> u64 {
     let children = plan.children();
     if children.is_empty() {
         return plan.metrics().and_then(|metrics| metrics.output_rows()).map_or(0, |rows| rows as u64);

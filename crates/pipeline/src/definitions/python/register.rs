@@ -13,7 +13,7 @@ use proto::pipeline_command::define_output::table_details::Schema as DeclaredSch
 use proto::pipeline_command::{DefineFlow, DefineOutput};
 
 use crate::definitions::{
-    Condition, Expectation, ExpectationAction, Flow, FlowQuery, Language, Output, OutputKind, SinkDefinition,
+    AutoCdc, Condition, Expectation, ExpectationAction, Flow, FlowQuery, Language, Output, OutputKind, SinkDefinition,
 };
 use crate::name::{DatasetName, Namespace};
 
@@ -96,10 +96,15 @@ pub fn flow(command: &DefineFlow, namespace: &Namespace) -> Result<Flow> {
     let additions = extension::flow_extension(command)?;
     let query = match (&command.details, additions.waits_for) {
         (_, Some(dataset)) => FlowQuery::Deferred { waits_for: resolve(Some(&dataset), namespace)? },
-        _ if additions.snapshot_cdc.is_some() => {
-            FlowQuery::AutoCdc { construct: "apply_changes_from_snapshot".to_owned() }
+        _ if let Some(snapshot) = &additions.snapshot_cdc => {
+            let cdc = AutoCdc::from_snapshot(snapshot).map_err(|error| error.at(location.clone()))?;
+            FlowQuery::AutoCdc(Box::new(cdc))
         }
-        (Some(FlowDetails::AutoCdcFlowDetails(_)), _) => FlowQuery::AutoCdc { construct: "apply_changes".to_owned() },
+        (Some(FlowDetails::AutoCdcFlowDetails(details)), _) => {
+            let cdc = AutoCdc::from_command(details, additions.auto_cdc.as_ref(), &location)
+                .map_err(|error| error.at(location.clone()))?;
+            FlowQuery::AutoCdc(Box::new(cdc))
+        }
         (Some(FlowDetails::RelationFlowDetails(details)), _) => match &details.relation {
             Some(relation) => FlowQuery::Relation(Box::new(relation.clone())),
             None => return Err(Error::internal(format!("flow `{}` has no relation", name.name)).at(location)),

@@ -1,0 +1,278 @@
+//! SCD type 1: the latest state of each key.
+//!
+//! | Event | Applies if | Then |
+//! |---|---|---|
+//! | upsert at `s` | the key is new, or `s` is not before the event in force | the row of the key |
+//! | delete at `s` | the key is new, or `s` is after the event in force | no row; the ledger keeps `s` |
+//!
+//! Between events of one batch with the same key and sequence an upsert wins over a delete, and of two upserts
+//! the one with the greater values. Columns that are partial keep their value where an upsert has NULL.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, Int32Array, RecordBatch, UInt32Array, new_null_array};
+use arrow::compute::{interleave, take};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::row::Rows;
+use deltaworks_spark::error::Result;
+
+use super::compare::{Comparable, rows_of};
+use super::{Events, OPERATION, Operation, SEQUENCE, project};
+
+/// How rows are kept.
+#[derive(Debug, Clone)]
+pub struct Scd1 {
+    /// The key columns, by position.
+    pub keys: Vec<usize>,
+    /// For each column, whether NULL in an upsert keeps the value.
+    pub partial: Vec<bool>,
+    /// A key that the ledger does not have has no row. Otherwise it may have one that others wrote.
+    pub ledger_has_all: bool,
+}
+
+/// What became of the keys that some events changed. Keys ascend.
+#[derive(Debug)]
+pub struct Applied {
+    changed: Vec<Changed>,
+    /// Upserts in force, as rows of the events; those of one key are next to each other and ascend.
+    upserts: Vec<u32>,
+    needs_stored: bool,
+    removed: u64,
+}
+
+/// One key.
+#[derive(Debug)]
+struct Changed {
+    /// The event in force.
+    last: u32,
+    /// The ledger's row before.
+    before: Option<u32>,
+    /// The ledger's row is another one now.
+    recorded: bool,
+    /// Its upserts, as a range of [`Applied::upserts`]; empty if the row is gone.
+    upserts: std::ops::Range<usize>,
+    /// Nothing of the stored row remains.
+    fresh: bool,
+}
+
+impl Scd1 {
+    /// The columns of the ledger of a table with these columns.
+    pub fn ledger_schema(&self, columns: &Schema, sequence: &DataType) -> SchemaRef {
+        let mut fields: Vec<Field> =
+            self.keys.iter().map(|key| columns.field(*key).clone().with_nullable(true)).collect();
+        fields.push(Field::new(SEQUENCE, sequence.clone(), true));
+        fields.push(Field::new(OPERATION, DataType::Int32, true));
+        Arc::new(Schema::new(fields))
+    }
+
+    /// Applies upserts and deletes to the ledger's rows of their keys.
+    ///
+    /// # Errors
+    /// `Internal` if a batch does not have the expected columns.
+    pub fn apply(&self, events: &RecordBatch, ledger: &RecordBatch) -> Result<Applied> {
+        let parts = Events::new(events)?;
+        let known = Events::new(ledger)?;
+        let key_columns = project(parts.columns, &self.keys)?;
+        let comparable = Comparable::like(&key_columns)?;
+        let (keys, known_keys) = (comparable.rows(&key_columns)?, comparable.rows(known.columns)?);
+        let comparable = Comparable::like(std::slice::from_ref(parts.sequence))?;
+        let sequences = comparable.rows(std::slice::from_ref(parts.sequence))?;
+        let known_sequences = comparable.rows(std::slice::from_ref(known.sequence))?;
+        let in_force: HashMap<_, usize> = known_keys.iter().zip(0..).collect();
+        let order = ordered(&parts, &keys, &sequences)?;
+
+        let mut applied =
+            Applied { changed: Vec::new(), upserts: Vec::new(), needs_stored: self.is_partial(), removed: 0 };
+        for group in order.chunk_by(|a, b| keys.row(*a as usize) == keys.row(*b as usize)) {
+            let before = in_force.get(&keys.row(group[0] as usize)).copied();
+            let was_live = before.is_some_and(|row| known.is(row, Operation::Upsert));
+            let mut latest = before.map(|row| known_sequences.row(row));
+            let mut last = None;
+            let (start, mut fresh) = (applied.upserts.len(), !was_live && (before.is_some() || self.ledger_has_all));
+            for event in group {
+                let sequence = sequences.row(*event as usize);
+                if parts.is(*event as usize, Operation::Upsert) {
+                    if latest.is_some_and(|latest| sequence < latest) {
+                        continue;
+                    }
+                    // Possibly what is stored already: a row that does not change is not written again.
+                    applied.needs_stored |= was_live && last.is_none() && latest == Some(sequence);
+                    applied.upserts.push(*event);
+                } else {
+                    if latest.is_some_and(|latest| sequence <= latest) {
+                        continue;
+                    }
+                    applied.upserts.truncate(start);
+                    fresh = true;
+                }
+                latest = Some(sequence);
+                last = Some(*event);
+            }
+            let Some(last) = last else { continue };
+            let upserts = start..applied.upserts.len();
+            applied.removed += u64::from(was_live && upserts.is_empty());
+            let recorded = before.is_none_or(|row| {
+                known_sequences.row(row) != sequences.row(last as usize)
+                    || known.operations.value(row) != parts.operations.value(last as usize)
+            });
+            let before = before.and_then(|row| u32::try_from(row).ok());
+            applied.changed.push(Changed { last, before, recorded, upserts, fresh });
+        }
+        Ok(applied)
+    }
+
+    fn is_partial(&self) -> bool {
+        self.partial.contains(&true)
+    }
+
+    /// The rows of the changed keys, in the columns of the table. `stored` are those it has now: needed if
+    /// [`Applied::needs_stored`], else ignored.
+    ///
+    /// # Errors
+    /// `Internal` if a batch does not have the expected columns.
+    pub fn rows(&self, applied: &Applied, events: &RecordBatch, stored: &RecordBatch) -> Result<RecordBatch> {
+        let parts = Events::new(events)?;
+        let live: Vec<&Changed> = applied.changed.iter().filter(|key| !key.upserts.is_empty()).collect();
+        let last: UInt32Array = live.iter().map(|key| key.last).collect();
+        let positions = match self.is_partial() {
+            true => self.stored_positions(&parts, &live, stored)?,
+            false => Vec::new(),
+        };
+        let mut columns = Vec::with_capacity(parts.columns.len());
+        for (index, column) in parts.columns.iter().enumerate() {
+            if !self.partial.get(index).is_some_and(|partial| *partial) {
+                columns.push(take(column, &last, None)?);
+                continue;
+            }
+            let nulls = new_null_array(column.data_type(), 1);
+            let chosen: Vec<(usize, usize)> = live
+                .iter()
+                .zip(&positions)
+                .map(|(key, position)| {
+                    let set = applied.upserts[key.upserts.clone()]
+                        .iter()
+                        .rev()
+                        .find(|event| column.is_valid(**event as usize));
+                    match (set, position) {
+                        (Some(event), _) => (0, *event as usize),
+                        (None, Some(row)) => (1, *row),
+                        (None, None) => (2, 0),
+                    }
+                })
+                .collect();
+            columns.push(interleave(&[column.as_ref(), stored.column(index).as_ref(), nulls.as_ref()], &chosen)?);
+        }
+        let fields = events.schema().fields()[..columns.len()].to_vec();
+        Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+    }
+
+    /// For each key, the stored row that its upserts complete.
+    fn stored_positions(
+        &self,
+        events: &Events<'_>,
+        live: &[&Changed],
+        stored: &RecordBatch,
+    ) -> Result<Vec<Option<usize>>> {
+        let key_columns = project(events.columns, &self.keys)?;
+        let comparable = Comparable::like(&key_columns)?;
+        let keys = comparable.rows(&key_columns)?;
+        let stored_keys = comparable.rows(&project(stored.columns(), &self.keys)?)?;
+        let positions: HashMap<_, usize> = stored_keys.iter().zip(0..).collect();
+        Ok(live
+            .iter()
+            .map(|key| match key.fresh {
+                true => None,
+                false => positions.get(&keys.row(key.last as usize)).copied(),
+            })
+            .collect())
+    }
+
+    /// The changed keys.
+    ///
+    /// # Errors
+    /// `Internal` if the batch does not have the expected columns.
+    pub fn changed_keys(&self, applied: &Applied, events: &RecordBatch) -> Result<RecordBatch> {
+        let last: UInt32Array = applied.changed.iter().map(|key| key.last).collect();
+        let columns = project(events.columns(), &self.keys)?;
+        let columns = columns.iter().map(|column| Ok(take(column, &last, None)?)).collect::<Result<Vec<_>>>()?;
+        let schema = events.schema().project(&self.keys)?;
+        Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
+    }
+
+    /// The ledger's new rows. Those in their place before are [`Applied::replaced_in_ledger`].
+    ///
+    /// # Errors
+    /// `Internal` if the batch does not have the expected columns.
+    pub fn ledger_rows(&self, applied: &Applied, events: &RecordBatch) -> Result<RecordBatch> {
+        let parts = Events::new(events)?;
+        let last: UInt32Array = applied.changed.iter().filter(|key| key.recorded).map(|key| key.last).collect();
+        let keys = project(parts.columns, &self.keys)?;
+        let mut columns = keys.iter().map(|column| Ok(take(column, &last, None)?)).collect::<Result<Vec<_>>>()?;
+        columns.push(take(parts.sequence, &last, None)?);
+        let operations: Int32Array = last.values().iter().map(|row| parts.operations.value(*row as usize)).collect();
+        columns.push(Arc::new(operations));
+        let schema = Schema::new(events.schema().fields()[..parts.columns.len()].to_vec());
+        Ok(RecordBatch::try_new(self.ledger_schema(&schema, parts.sequence.data_type()), columns)?)
+    }
+}
+
+impl Applied {
+    /// Whether the new rows depend on those that the table has now.
+    pub fn needs_stored(&self) -> bool {
+        self.needs_stored
+    }
+
+    /// The rows of the ledger that have been replaced.
+    pub fn replaced_in_ledger(&self) -> impl Iterator<Item = u32> + '_ {
+        self.changed.iter().filter(|key| key.recorded).filter_map(|key| key.before)
+    }
+
+    /// Whether no event changed anything.
+    pub fn is_empty(&self) -> bool {
+        self.changed.is_empty()
+    }
+
+    /// Rows that deletes took out.
+    pub fn removed(&self) -> u64 {
+        self.removed
+    }
+}
+
+/// The events by key, then sequence, deletes before upserts, then values.
+fn ordered(events: &Events<'_>, keys: &Rows, sequences: &Rows) -> Result<Vec<u32>> {
+    let rank = |event: u32| std::cmp::Reverse(events.operations.value(event as usize));
+    let place = |a: u32, b: u32| -> Ordering {
+        let (x, y) = (a as usize, b as usize);
+        keys.row(x)
+            .cmp(&keys.row(y))
+            .then_with(|| sequences.row(x).cmp(&sequences.row(y)))
+            .then_with(|| rank(a).cmp(&rank(b)))
+    };
+    let mut order: Vec<u32> = (0..u32::try_from(keys.num_rows()).unwrap_or(u32::MAX)).collect();
+    order.sort_unstable_by(|a, b| place(*a, *b).then(a.cmp(b)));
+    let mut tied: Vec<std::ops::Range<usize>> = Vec::new();
+    let mut start = 0;
+    for end in 1..=order.len() {
+        if end == order.len() || place(order[start], order[end]) != Ordering::Equal {
+            if end - start > 1 {
+                tied.push(start..end);
+            }
+            start = end;
+        }
+    }
+    let wanted: UInt32Array = tied.iter().flat_map(|range| &order[range.clone()]).copied().collect();
+    let values = events.columns.iter().map(|column| Ok(take(column, &wanted, None)?)).collect::<Result<Vec<_>>>()?;
+    let values = rows_of(&values)?;
+    let mut start = 0;
+    for range in tied {
+        let mut positions: Vec<usize> = (start..start + range.len()).collect();
+        start += range.len();
+        positions.sort_by(|a, b| values.row(*a).cmp(&values.row(*b)));
+        for (place, position) in range.zip(positions) {
+            order[place] = wanted.value(position);
+        }
+    }
+    Ok(order)
+}

@@ -1,0 +1,235 @@
+//! SCD type 1: the rows of changed keys are replaced by the latest ones.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, RecordBatch, UInt32Array, new_null_array};
+use arrow::compute::kernels::boolean::{and, not};
+use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
+use arrow::datatypes::{Int32Type, SchemaRef};
+use deltaworks_incremental::cdc::{
+    Applied, Operation, Scd1, distinct_keys, latest_truncation, not_before, partition_by_key,
+};
+use deltaworks_lake::DataFile;
+use deltaworks_spark::Result;
+
+use super::rewrite::{Copied, Stored, files_that_hold, replacement, stored_rows, with_file, without_file};
+use super::{ChangeCounts, Merge, Outcome, Rewrite, in_parallel};
+
+/// The events of some keys and what became of them.
+struct Part {
+    events: RecordBatch,
+    /// The ledger's rows of the keys, with their file.
+    ledger: RecordBatch,
+    applied: Applied,
+}
+
+/// A truncation that is new to the table.
+struct Truncation {
+    at: ArrayRef,
+    /// The ledger's rows that it spares.
+    spared: Vec<RecordBatch>,
+}
+
+impl Merge<'_> {
+    /// Applies events to a table that holds the latest state of each key.
+    pub(super) async fn latest(&self, events: Vec<RecordBatch>) -> Result<Outcome> {
+        let mut scd = Scd1 { keys: self.keys.clone(), partial: self.partial.clone(), ledger_has_all: false };
+        let sequence_type = events[0].column(self.columns.fields().len()).data_type().clone();
+        let ledger_schema = scd.ledger_schema(&self.columns, &sequence_type);
+        let known = self.ledger.truncated(self.ctx).await?;
+        let (events, truncated) = after_truncation(events, known)?;
+        let truncation = match truncated {
+            Some(at) => Some(self.spared(at, &ledger_schema).await?),
+            None => None,
+        };
+        scd.ledger_has_all = truncation.is_some();
+        let recorded = match &truncation {
+            Some(truncation) => Stored { files: Vec::new(), rows: with_no_file(&truncation.spared)? },
+            None => self.recorded(&events, &ledger_schema).await?,
+        };
+        let ledger_keys: Vec<usize> = (0..self.keys.len()).collect();
+        let ledger = partition_by_key(&recorded.rows, &with_file(&ledger_schema), &ledger_keys, events.len())?;
+        let worker = scd.clone();
+        let parts = in_parallel(events.into_iter().zip(ledger).collect(), move |(events, ledger)| {
+            let applied = worker.apply(&events, &without_file(&ledger)?)?;
+            Ok(Part { events, ledger, applied })
+        })
+        .await?;
+        let keys = self.changed_keys(&scd, &parts)?;
+        let (replaced, rows, mut counts) = self.latest_rows(&scd, &parts, &keys, truncation.is_some()).await?;
+        let copied = match &truncation {
+            Some(truncation) => {
+                let spared = live_keys(truncation, &keys)?;
+                let gone = self.table.row_count_from_stats()?.unwrap_or(0).saturating_sub(spared.num_rows() as u64);
+                counts.deleted += gone;
+                Copied::Only(spared, keys)
+            }
+            None => Copied::AllBut(keys),
+        };
+        let target = Rewrite { replaced, copied, rows, schema: Arc::clone(&self.columns) };
+        let ledger = self.ledger_rewrite(&scd, &parts, &recorded.files, truncation, ledger_schema)?;
+        Ok(Outcome { target, ledger: Some(ledger), counts })
+    }
+
+    /// The ledger's rows of the events' keys.
+    async fn recorded(&self, events: &[RecordBatch], schema: &SchemaRef) -> Result<Stored> {
+        let Some(table) = &self.ledger.table else { return Ok(Stored { files: Vec::new(), rows: Vec::new() }) };
+        let keys = events.iter().map(|events| distinct_keys(events, &self.keys)).collect::<Result<Vec<_>>>()?;
+        let keys = concat_batches(&Arc::new(self.columns.project(&self.keys)?), &keys)?;
+        stored_rows(self.ctx, table, schema, &keys).await
+    }
+
+    async fn spared(&self, at: ArrayRef, schema: &SchemaRef) -> Result<Truncation> {
+        let mut spared = Vec::new();
+        for rows in self.ledger.rows(self.ctx, schema).await? {
+            let later = not_before(rows.column(self.keys.len()), &at)?;
+            let keyed = not(&is(&rows, Operation::Truncate))?;
+            spared.push(filter_record_batch(&rows, &and(&later, &keyed)?)?);
+        }
+        Ok(Truncation { at, spared })
+    }
+
+    fn changed_keys(&self, scd: &Scd1, parts: &[Part]) -> Result<RecordBatch> {
+        let keys =
+            parts.iter().map(|part| scd.changed_keys(&part.applied, &part.events)).collect::<Result<Vec<_>>>()?;
+        Ok(concat_batches(&Arc::new(self.columns.project(&self.keys)?), &keys)?)
+    }
+
+    /// The files that go and the rows that come.
+    async fn latest_rows(
+        &self,
+        scd: &Scd1,
+        parts: &[Part],
+        keys: &RecordBatch,
+        truncated: bool,
+    ) -> Result<(Vec<DataFile>, Vec<RecordBatch>, ChangeCounts)> {
+        let deleted: u64 = parts.iter().map(|part| part.applied.removed()).sum();
+        let nothing = RecordBatch::new_empty(Arc::clone(&self.columns));
+        let needs_stored = parts.iter().any(|part| part.applied.needs_stored());
+        if !needs_stored {
+            let rows =
+                parts.iter().map(|part| scd.rows(&part.applied, &part.events, &nothing)).collect::<Result<Vec<_>>>()?;
+            let files = match truncated {
+                true => self.table.files()?,
+                false => files_that_hold(self.ctx, self.table, keys).await?,
+            };
+            let rows: Vec<_> = rows.into_iter().filter(|rows| rows.num_rows() > 0).collect();
+            let upserted = rows.iter().map(|rows| rows.num_rows() as u64).sum();
+            return Ok((files, rows, ChangeCounts { upserted, deleted }));
+        }
+        let stored = stored_rows(self.ctx, self.table, &self.columns, keys).await?;
+        let before = partition_by_key(&stored.rows, &with_file(&self.columns), &self.keys, parts.len())?;
+        let mut pairs = Vec::with_capacity(parts.len());
+        for (part, before) in parts.iter().zip(before) {
+            let after = scd.rows(&part.applied, &part.events, &without_file(&before)?)?;
+            pairs.push((before, after));
+        }
+        let (mut files, mut rows, upserted) = replacement(Some(self.table), &stored.files, &pairs)?;
+        if truncated {
+            files = self.table.files()?;
+            rows = pairs.into_iter().map(|(_, after)| after).filter(|after| after.num_rows() > 0).collect();
+        }
+        Ok((files, rows, ChangeCounts { upserted, deleted }))
+    }
+
+    fn ledger_rewrite(
+        &self,
+        scd: &Scd1,
+        parts: &[Part],
+        files: &[DataFile],
+        truncation: Option<Truncation>,
+        schema: SchemaRef,
+    ) -> Result<Rewrite> {
+        let own: Vec<usize> = (0..self.keys.len()).collect();
+        let mut keys = Vec::new();
+        let mut pairs = Vec::new();
+        for part in parts {
+            let new = scd.ledger_rows(&part.applied, &part.events)?;
+            keys.push(new.project(&own)?);
+            let replaced: UInt32Array = part.applied.replaced_in_ledger().map(Some).collect();
+            pairs.push((take_record_batch(&part.ledger, &replaced)?, new));
+        }
+        let Some(truncation) = truncation else {
+            let (replaced, rows, _) = replacement(self.ledger.table.as_ref(), files, &pairs)?;
+            let keys = concat_batches(&Arc::new(self.columns.project(&self.keys)?), &keys)?;
+            return Ok(Rewrite { replaced, copied: Copied::AllBut(keys), rows, schema });
+        };
+        // The ledger begins anew: what was spared and has not changed, what changed, the truncation.
+        let mut rows = Vec::new();
+        for part in parts {
+            let changed: HashSet<u32> = part.applied.replaced_in_ledger().collect();
+            let stays: BooleanArray =
+                (0_u32..).take(part.ledger.num_rows()).map(|row| Some(!changed.contains(&row))).collect();
+            rows.push(filter_record_batch(&without_file(&part.ledger)?, &stays)?);
+        }
+        rows.extend(pairs.into_iter().map(|(_, new)| new));
+        rows.push(truncation_row(&schema, truncation.at)?);
+        let replaced = self.ledger.table.as_ref().map_or(Ok(Vec::new()), |table| table.files())?;
+        Ok(Rewrite { replaced, copied: Copied::Nothing, rows, schema })
+    }
+}
+
+/// The upserts and deletes that no truncation undoes, and the sequence of a truncation that was not `known`.
+fn after_truncation(events: Vec<RecordBatch>, known: Option<ArrayRef>) -> Result<(Vec<RecordBatch>, Option<ArrayRef>)> {
+    let mut latest = known.clone();
+    let mut new = None;
+    for batch in &events {
+        let Some(at) = latest_truncation(batch)? else { continue };
+        let is_later = match &latest {
+            Some(latest) => !not_before(latest, &at)?.value(0),
+            None => true,
+        };
+        if is_later {
+            latest = Some(Arc::clone(&at));
+            new = Some(at);
+        }
+    }
+    let Some(latest) = latest else { return Ok((events, None)) };
+    let events = events
+        .into_iter()
+        .map(|batch| {
+            let keyed = not(&is(&batch, Operation::Truncate))?;
+            let later = not_before(batch.column(batch.num_columns() - 2), &latest)?;
+            Ok(filter_record_batch(&batch, &and(&keyed, &later)?)?)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok((events, new))
+}
+
+fn is(events: &RecordBatch, operation: Operation) -> BooleanArray {
+    let operations = events.column(events.num_columns() - 1).as_primitive::<Int32Type>();
+    operations.iter().map(|code| Some(code == Some(operation.code()))).collect()
+}
+
+/// Rows that are not of a file any more.
+fn with_no_file(rows: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
+    rows.iter()
+        .map(|batch| {
+            let schema = with_file(&batch.schema());
+            let mut columns = batch.columns().to_vec();
+            columns.push(new_null_array(schema.field(columns.len()).data_type(), batch.num_rows()));
+            Ok(RecordBatch::try_new(schema, columns)?)
+        })
+        .collect()
+}
+
+/// The keys that a truncation spares and that have a row; in the columns of `like`.
+fn live_keys(truncation: &Truncation, like: &RecordBatch) -> Result<RecordBatch> {
+    let keys: Vec<usize> = (0..like.num_columns()).collect();
+    let live = truncation
+        .spared
+        .iter()
+        .map(|rows| Ok(filter_record_batch(rows, &is(rows, Operation::Upsert))?.project(&keys)?))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(concat_batches(&like.schema(), &live)?)
+}
+
+fn truncation_row(schema: &SchemaRef, at: ArrayRef) -> Result<RecordBatch> {
+    let keys = schema.fields().len() - 2;
+    let mut columns: Vec<ArrayRef> =
+        schema.fields()[..keys].iter().map(|field| new_null_array(field.data_type(), 1)).collect();
+    columns.push(at);
+    columns.push(Arc::new(Int32Array::from(vec![Operation::Truncate.code()])));
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+}

@@ -1,0 +1,92 @@
+//! What is remembered of the events of a target beyond its rows.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use datafusion::logical_expr::lit;
+use datafusion::prelude::SessionContext;
+use deltaworks_incremental::cdc::{Operation, SEQUENCE};
+use deltaworks_lake::{Replacement, StateTable, Table};
+use deltaworks_spark::{Error, Result};
+
+use super::rewrite::Rewrite;
+use super::{MergeInto, operation_column};
+use crate::storage::directory_url;
+use crate::update::checkpoint::current_generation;
+
+/// The ledger of a target, at the version that the target says.
+pub struct Ledger {
+    state: StateTable,
+    app_id: String,
+    version: Option<u64>,
+    /// At `version`.
+    pub table: Option<Table>,
+}
+
+/// A ledger that is going to be committed.
+pub struct PendingLedger {
+    state: StateTable,
+    app_id: String,
+    base: Option<u64>,
+    replacement: Replacement,
+}
+
+impl Ledger {
+    /// The ledger as `table` says.
+    pub async fn open(into: &MergeInto, table: &Table) -> Result<Self> {
+        let generation = current_generation(table, &into.pipeline_id).await?;
+        let app_id = format!("{}/{}/changes/{generation}", into.pipeline_id, into.target.to_string().to_lowercase());
+        let state = into.lake.state_table(&directory_url(&into.ledgers.join(generation.to_string()))?).await?;
+        let version = table.transaction_version(&app_id).await?.and_then(|version| u64::try_from(version).ok());
+        let table = match version {
+            Some(version) => Some(state.open_at(version).await?),
+            None => None,
+        };
+        Ok(Self { state, app_id, version, table })
+    }
+
+    /// The sequence of the latest truncation, as an array of one value.
+    pub async fn truncated(&self, ctx: &SessionContext) -> Result<Option<ArrayRef>> {
+        let Some(table) = &self.table else { return Ok(None) };
+        let truncation = operation_column().eq(lit(Operation::Truncate.code()));
+        let rows = ctx.read_table(table.provider()?)?.filter(truncation)?.collect().await?;
+        let row = rows.iter().find(|rows| rows.num_rows() > 0);
+        row.map(|rows| {
+            let column = rows.column_by_name(SEQUENCE).ok_or_else(|| Error::internal("the ledger has no sequence"))?;
+            Ok(column.slice(0, 1))
+        })
+        .transpose()
+    }
+
+    /// Every row.
+    pub async fn rows(&self, ctx: &SessionContext, schema: &SchemaRef) -> Result<Vec<RecordBatch>> {
+        let Some(table) = &self.table else { return Ok(Vec::new()) };
+        let provider = crate::update::conform::to_schema(table.provider()?, schema)?;
+        Ok(ctx.read_table(provider)?.collect().await?)
+    }
+
+    /// Prepares the commit of `rewrite`; `None` if nothing changes.
+    pub async fn pending(self, rewrite: Rewrite, ctx: &SessionContext) -> Result<Option<PendingLedger>> {
+        if rewrite.is_empty() {
+            return Ok(None);
+        }
+        let rows = rewrite.streams(self.table.as_ref(), ctx).await?;
+        let schema = Arc::clone(&rewrite.schema);
+        Ok(Some(PendingLedger {
+            state: self.state,
+            app_id: self.app_id,
+            base: self.version,
+            replacement: Replacement { replaced: rewrite.replaced, rows, schema },
+        }))
+    }
+}
+
+impl PendingLedger {
+    /// Commits the ledger on behalf of a flow's batch; gives the transaction that the target's commit must have.
+    pub async fn commit(mut self, flow: &str, batch: i64) -> Result<(String, i64)> {
+        let version = self.state.replace_from(self.base, self.replacement, flow, batch).await?;
+        let version = i64::try_from(version).map_err(|_| Error::internal("the ledger has too many versions"))?;
+        Ok((self.app_id, version))
+    }
+}

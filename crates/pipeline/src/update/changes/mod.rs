@@ -1,0 +1,268 @@
+//! Batches that change rows of their target: AUTO CDC.
+//!
+//! The events of a batch are collected and grouped by key; `deltaworks_incremental::cdc` says what becomes of each
+//! key. Of the target only files are read whose statistics allow for one of the keys, and only those are
+//! written anew that hold a row which changes. What has to be remembered beyond the rows that readers see
+//! is in a second Delta table, the ledger; the commit of the target says which version of it belongs to it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::Column;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
+use datafusion::physical_plan::collect_partitioned;
+use datafusion::prelude::SessionContext;
+use deltaworks_incremental::cdc::{END_AT, OPERATION, Operation, SEQUENCE, START_AT, event_schema, partition_by_key};
+use deltaworks_lake::schema::to_delta;
+use deltaworks_lake::{DataFile, Lake, Table, WriterOptions};
+use deltaworks_spark::{Error, Kind, Result};
+use tokio_util::sync::CancellationToken;
+
+use super::write::{Written, leaf_rows, write_plan};
+use crate::definitions::cdc::ScdType;
+use crate::graph::Changes;
+use crate::name::DatasetName;
+
+pub mod drift;
+mod latest;
+mod ledger;
+mod rewrite;
+mod snapshot;
+mod versions;
+
+use ledger::Ledger;
+pub use ledger::PendingLedger;
+use rewrite::Rewrite;
+pub use snapshot::run as run_snapshot;
+
+/// Events of about this size are worked on as one piece.
+const PIECE_BYTES: usize = 256 << 20;
+
+/// How a batch changes its target.
+#[derive(Debug, Clone)]
+pub struct MergeInto {
+    /// The way to the ledger.
+    pub lake: Lake,
+    /// The folder of the target's ledgers, one per generation.
+    pub ledgers: PathBuf,
+    /// The pipeline.
+    pub pipeline_id: String,
+    /// The target.
+    pub target: DatasetName,
+    /// How its rows are kept.
+    pub changes: Changes,
+    /// Columns in which NULL keeps the value, as this flow says.
+    pub partial: Vec<String>,
+    /// Held while a batch is merged.
+    pub merging: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// What a batch is going to commit.
+pub struct Merged {
+    /// The new files.
+    pub written: Written,
+    /// The files whose place they take.
+    pub replaced: Vec<DataFile>,
+    /// What the ledger will be; `None` if it stays.
+    pub ledger: Option<PendingLedger>,
+    /// How many rows came and went.
+    pub counts: ChangeCounts,
+}
+
+/// What a batch did to the rows of its target.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ChangeCounts {
+    /// Rows inserted or updated.
+    pub upserted: u64,
+    /// Rows deleted, or versions ended by a delete.
+    pub deleted: u64,
+}
+
+/// What both SCD types need to merge.
+struct Merge<'a> {
+    ctx: &'a SessionContext,
+    table: &'a Table,
+    into: &'a MergeInto,
+    /// The columns that come from the source, as the table has them.
+    columns: SchemaRef,
+    /// The keys among them.
+    keys: Vec<usize>,
+    partial: Vec<bool>,
+    ledger: Ledger,
+}
+
+/// What becomes of the target and its ledger.
+struct Outcome {
+    target: Rewrite,
+    ledger: Option<Rewrite>,
+    counts: ChangeCounts,
+}
+
+impl MergeInto {
+    /// Runs `plan`, whose rows are events, and writes the files that the target will consist of.
+    ///
+    /// # Errors
+    /// `AUTOCDC_MICROBATCH_VALIDATION.*` (`Data`) for events without key or sequence.
+    pub async fn merge(
+        &self,
+        ctx: &SessionContext,
+        plan: LogicalPlan,
+        table: &Table,
+        options: &WriterOptions,
+        cancel: &CancellationToken,
+    ) -> Result<Merged> {
+        let columns = self.columns_of(table)?;
+        let sequence = to_delta(&Schema::new(vec![Field::new(SEQUENCE, self.changes.sequence_type.clone(), true)]))?;
+        let schema = event_schema(&columns, sequence.field(0).data_type());
+        let position = |name: &String| columns.index_of(name).map_err(|_| Error::internal(format!("no key `{name}`")));
+        let merge = Merge {
+            ctx,
+            table,
+            into: self,
+            keys: self.changes.keys.iter().map(position).collect::<Result<_>>()?,
+            partial: columns.fields().iter().map(|field| self.partial.contains(field.name())).collect(),
+            ledger: Ledger::open(self, table).await?,
+            columns,
+        };
+        let (events, input_rows) = collect(ctx, in_schema(plan, &schema)?, cancel).await?;
+        merge.check(&events)?;
+        let bytes: usize = events.iter().map(RecordBatch::get_array_memory_size).sum();
+        let rows: usize = events.iter().map(RecordBatch::num_rows).sum();
+        let parts = match rows < 8192 {
+            true => 1,
+            false => ctx.state().config().target_partitions().max(bytes / PIECE_BYTES + 1),
+        };
+        let events = partition_by_key(&events, &schema, &merge.keys, parts)?;
+        let outcome = match self.changes.scd_type {
+            ScdType::One => merge.latest(events).await?,
+            ScdType::Two => merge.versions(events).await?,
+        };
+        let written = match outcome.target.plan(table, ctx)? {
+            Some(plan) => write_plan(ctx, plan, table, options, cancel).await?,
+            None => Written::default(),
+        };
+        let ledger = match outcome.ledger {
+            Some(rewrite) => merge.ledger.pending(rewrite, ctx).await?,
+            None => None,
+        };
+        Ok(Merged {
+            written: Written { input_rows, ..written },
+            replaced: outcome.target.replaced,
+            ledger,
+            counts: outcome.counts,
+        })
+    }
+
+    /// The columns of the table that come from the source.
+    fn columns_of(&self, table: &Table) -> Result<SchemaRef> {
+        let of_versions = |name: &str| [START_AT, END_AT].iter().any(|own| own.eq_ignore_ascii_case(name));
+        let keep: Vec<usize> = table
+            .schema()
+            .fields()
+            .iter()
+            .enumerate()
+            .filter(|(_, field)| self.changes.scd_type == ScdType::One || !of_versions(field.name()))
+            .map(|(index, _)| index)
+            .collect();
+        let fields = table.schema().project(&keep)?;
+        let fields = fields.fields().iter().map(|field| Field::new(field.name(), field.data_type().clone(), true));
+        Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
+    }
+}
+
+impl Merge<'_> {
+    /// Refuses events that have no place.
+    fn check(&self, events: &[RecordBatch]) -> Result<()> {
+        let (sequence, operation) = (self.columns.fields().len(), self.columns.fields().len() + 1);
+        let mut without_key = vec![0_usize; self.keys.len()];
+        let mut without_sequence = 0;
+        for batch in events {
+            without_sequence += batch.column(sequence).null_count();
+            for (key, count) in self.keys.iter().zip(&mut without_key) {
+                let column = batch.column(*key);
+                if column.null_count() > 0 {
+                    let operations =
+                        arrow::array::AsArray::as_primitive::<arrow::datatypes::Int32Type>(batch.column(operation));
+                    *count += (0..batch.num_rows())
+                        .filter(|row| column.is_null(*row) && operations.value(*row) != Operation::Truncate.code())
+                        .count();
+                }
+            }
+        }
+        let construct = &self.into.changes.construct;
+        if let Some((key, count)) = self.keys.iter().zip(without_key).find(|(_, count)| *count > 0) {
+            let name = self.columns.field(*key).name();
+            return Err(Error::data(format!("{count} events of `{construct}` have no value in key column `{name}`"))
+                .with_condition("AUTOCDC_MICROBATCH_VALIDATION.NULL_KEY")
+                .with_help("Filter such rows in the view that the changes come from, or put an expectation on it."));
+        }
+        if without_sequence > 0 {
+            return Err(Error::data(format!("the sequence of {without_sequence} events of `{construct}` is NULL"))
+                .with_condition("AUTOCDC_MICROBATCH_VALIDATION.NULL_SEQUENCE")
+                .with_help("Filter such rows in the view that the changes come from, or put an expectation on it."));
+        }
+        Ok(())
+    }
+}
+
+/// Runs a plan; gives its rows, and how many were read for them.
+async fn collect(
+    ctx: &SessionContext,
+    plan: LogicalPlan,
+    cancel: &CancellationToken,
+) -> Result<(Vec<RecordBatch>, u64)> {
+    let physical = ctx.state().create_physical_plan(&plan).await?;
+    let rows = tokio::select! {
+        () = cancel.cancelled() => return Err(Error::new(Kind::Cancelled, "the update was cancelled")),
+        rows = collect_partitioned(Arc::clone(&physical), ctx.task_ctx()) => rows?,
+    };
+    Ok((rows.into_iter().flatten().collect(), leaf_rows(&physical)))
+}
+
+/// The columns of `schema`, by name, as the plan has them or NULL.
+fn in_schema(plan: LogicalPlan, schema: &Schema) -> Result<LogicalPlan> {
+    let columns = schema.fields().iter().map(|field| {
+        let found = plan.schema().iter().find(|(_, column)| column.name().eq_ignore_ascii_case(field.name()));
+        Ok(match found {
+            Some((qualifier, column)) if column.data_type() == field.data_type() => {
+                Expr::Column(Column::from((qualifier, column))).alias(field.name())
+            }
+            Some((qualifier, column)) => {
+                cast(Expr::Column(Column::from((qualifier, column))), field.data_type().clone()).alias(field.name())
+            }
+            None => datafusion::prelude::lit(datafusion::scalar::ScalarValue::try_from(field.data_type())?)
+                .alias(field.name()),
+        })
+    });
+    let columns = columns.collect::<Result<Vec<_>>>()?;
+    Ok(LogicalPlanBuilder::from(plan).project(columns)?.build()?)
+}
+
+/// Runs `work` for each part at once, off the threads that wait for I/O.
+async fn in_parallel<T, R, F>(parts: Vec<T>, work: F) -> Result<Vec<R>>
+where
+    T: Send + 'static,
+    R: Send + 'static,
+    F: Fn(T) -> Result<R> + Send + Sync + 'static,
+{
+    let work = Arc::new(work);
+    let tasks: Vec<_> = parts
+        .into_iter()
+        .map(|part| {
+            let work = Arc::clone(&work);
+            tokio::task::spawn_blocking(move || work(part))
+        })
+        .collect();
+    let mut results = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        results.push(task.await.map_err(|error| Error::internal(format!("a merging task died: {error}")))??);
+    }
+    Ok(results)
+}
+
+/// The name of the column that holds an event's operation, for filters.
+fn operation_column() -> Expr {
+    Expr::Column(Column::from_name(OPERATION))
+}

@@ -1,0 +1,254 @@
+//! Reading and replacing the rows of some keys of a table, file by file.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, DictionaryArray, RecordBatch, UInt32Array};
+use arrow::compute::{cast, concat_batches, take_record_batch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::TableProvider;
+use datafusion::common::{Column, JoinType, NullEquality};
+use datafusion::datasource::{MemTable, provider_as_source};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::physical_plan::SendableRecordBatchStream;
+use datafusion::prelude::SessionContext;
+use deltaworks_incremental::cdc::difference;
+use deltaworks_lake::{DataFile, FILE_COLUMN, Table};
+use deltaworks_spark::{Error, Result};
+
+use crate::update::conform::to_schema;
+
+/// New rows for some keys of a table, and the files that go.
+pub struct Rewrite {
+    /// The files that hold rows which change or go.
+    pub replaced: Vec<DataFile>,
+    /// Which of their rows stay.
+    pub copied: Copied,
+    /// New rows, and rows that stay although their file goes.
+    pub rows: Vec<RecordBatch>,
+    /// Columns of the table.
+    pub schema: SchemaRef,
+}
+
+/// The rows of replaced files that stay.
+pub enum Copied {
+    /// Those of other keys.
+    AllBut(RecordBatch),
+    /// Those of some keys, but not of others.
+    Only(RecordBatch, RecordBatch),
+    /// None.
+    Nothing,
+}
+
+/// Rows of some keys, and the file of each.
+pub struct Stored {
+    /// The files that were looked at.
+    pub files: Vec<DataFile>,
+    /// Rows with [`FILE_COLUMN`] at the end.
+    pub rows: Vec<RecordBatch>,
+}
+
+/// Reads the rows of `keys`, in the columns of `schema`.
+pub async fn stored_rows(ctx: &SessionContext, table: &Table, schema: &Schema, keys: &RecordBatch) -> Result<Stored> {
+    let files = match keys.num_rows() {
+        0 => Vec::new(),
+        _ => table.files_with_keys(keys)?,
+    };
+    if files.is_empty() {
+        return Ok(Stored { files, rows: Vec::new() });
+    }
+    let provider = to_schema(table.provider_with_file_column(&files)?, &with_file(schema))?;
+    let plan = restricted(provider, keys, JoinType::RightSemi)?;
+    let rows = ctx.execute_logical_plan(plan).await?.collect().await?;
+    Ok(Stored { files, rows })
+}
+
+/// The files of `table` that hold a row of `keys`.
+pub async fn files_that_hold(ctx: &SessionContext, table: &Table, keys: &RecordBatch) -> Result<Vec<DataFile>> {
+    let stored = stored_rows(ctx, table, keys.schema().as_ref(), keys).await?;
+    let mut found: BTreeMap<String, DataFile> = BTreeMap::new();
+    for batch in &stored.rows {
+        for name in names(batch)? {
+            if let Entry::Vacant(entry) = found.entry(name) {
+                let file = table.file_of(entry.key(), &stored.files)?.clone();
+                entry.insert(file);
+            }
+        }
+    }
+    Ok(found.into_values().collect())
+}
+
+/// The schema of rows read with their file.
+pub fn with_file(schema: &Schema) -> SchemaRef {
+    let mut fields: Vec<Arc<Field>> = schema.fields().iter().cloned().collect();
+    let dictionary = DataType::Dictionary(Box::new(DataType::UInt16), Box::new(DataType::Utf8));
+    fields.push(Arc::new(Field::new(FILE_COLUMN, dictionary, true)));
+    Arc::new(Schema::new(fields))
+}
+
+/// Rows without the file column.
+pub fn without_file(batch: &RecordBatch) -> Result<RecordBatch> {
+    let columns: Vec<usize> = (0..batch.num_columns().saturating_sub(1)).collect();
+    Ok(batch.project(&columns)?)
+}
+
+/// The distinct values of the file column.
+fn names(batch: &RecordBatch) -> Result<Vec<String>> {
+    let column = batch.column(batch.num_columns() - 1);
+    let files = column
+        .as_any()
+        .downcast_ref::<DictionaryArray<arrow::datatypes::UInt16Type>>()
+        .ok_or_else(|| Error::internal("rows were read without their file"))?;
+    let values = cast(files.values(), &DataType::Utf8)?;
+    let mut used = vec![false; values.len()];
+    files.keys().iter().flatten().for_each(|key| used[usize::from(key)] = true);
+    let texts = values.as_string::<i32>();
+    Ok(used.iter().enumerate().filter(|(_, used)| **used).map(|(index, _)| texts.value(index).to_owned()).collect())
+}
+
+/// What has to be written so that the rows `before`, read with their files, become `after`. Gives the files that
+/// go, and of `after` the rows to write: those that are new, and those whose file goes.
+pub fn replacement(
+    table: Option<&Table>,
+    files: &[DataFile],
+    parts: &[(RecordBatch, RecordBatch)],
+) -> Result<(Vec<DataFile>, Vec<RecordBatch>, u64)> {
+    let mut differences = Vec::with_capacity(parts.len());
+    let mut gone: BTreeMap<String, DataFile> = BTreeMap::new();
+    for (before, after) in parts {
+        let difference = difference(&without_file(before)?, after)?;
+        let removed = take_record_batch(before, &UInt32Array::from(difference.removed.clone()))?;
+        if let (Some(table), true) = (table, removed.num_rows() > 0) {
+            for name in names(&removed)? {
+                if let Entry::Vacant(entry) = gone.entry(name) {
+                    let file = table.file_of(entry.key(), files)?.clone();
+                    entry.insert(file);
+                }
+            }
+        }
+        differences.push(difference);
+    }
+    let mut rows = Vec::with_capacity(parts.len());
+    let mut added = 0;
+    for ((before, after), difference) in parts.iter().zip(differences) {
+        added += difference.added.len() as u64;
+        let mut wanted = difference.added;
+        if !gone.is_empty() && !difference.kept.is_empty() {
+            let names = cast(before.column(before.num_columns() - 1), &DataType::Utf8)?;
+            let names = names.as_string::<i32>();
+            wanted.extend(
+                difference
+                    .kept
+                    .iter()
+                    .filter(|(old, _)| gone.contains_key(names.value(*old as usize)))
+                    .map(|(_, new)| new),
+            );
+        }
+        wanted.sort_unstable();
+        if !wanted.is_empty() {
+            rows.push(take_record_batch(after, &UInt32Array::from(wanted))?);
+        }
+    }
+    Ok((gone.into_values().collect(), rows, added))
+}
+
+impl Rewrite {
+    /// Whether the table stays as it is.
+    pub fn is_empty(&self) -> bool {
+        self.replaced.is_empty() && self.rows.is_empty()
+    }
+
+    /// The rows of the files to come: what is copied, and what is new. `None` if there are none.
+    pub fn plan(&self, table: &Table, ctx: &SessionContext) -> Result<Option<LogicalPlan>> {
+        let copied = self.copied(table)?;
+        let new = match self.rows.is_empty() {
+            true => None,
+            false => Some(LogicalPlanBuilder::scan("new", provider_as_source(self.new_rows(ctx)?), None)?.build()?),
+        };
+        Ok(match (copied, new) {
+            (Some(copied), Some(new)) => Some(LogicalPlanBuilder::from(copied).union(new)?.build()?),
+            (copied, new) => copied.or(new),
+        })
+    }
+
+    /// The same as streams.
+    pub async fn streams(&self, table: Option<&Table>, ctx: &SessionContext) -> Result<Vec<SendableRecordBatchStream>> {
+        let mut plans = Vec::new();
+        if let Some(table) = table {
+            plans.extend(self.copied(table)?);
+        }
+        if !self.rows.is_empty() {
+            plans.push(LogicalPlanBuilder::scan("new", provider_as_source(self.new_rows(ctx)?), None)?.build()?);
+        }
+        let mut streams = Vec::with_capacity(plans.len());
+        for plan in plans {
+            streams.push(ctx.execute_logical_plan(plan).await?.execute_stream().await?);
+        }
+        Ok(streams)
+    }
+
+    /// The rows of the replaced files that stay.
+    fn copied(&self, table: &Table) -> Result<Option<LogicalPlan>> {
+        if self.replaced.is_empty() {
+            return Ok(None);
+        }
+        let schema = self.schema.as_ref();
+        let provider = to_schema(table.provider_with_file_column(&self.replaced)?, &Arc::new(schema.clone()))?;
+        match &self.copied {
+            Copied::Nothing => Ok(None),
+            Copied::AllBut(keys) => restricted(provider, keys, JoinType::RightAnti).map(Some),
+            Copied::Only(survivors, changed) => {
+                let survivors = restricted(provider, survivors, JoinType::RightSemi)?;
+                joined(LogicalPlanBuilder::from(survivors), changed, JoinType::RightAnti).map(Some)
+            }
+        }
+    }
+
+    /// Small batches make one file.
+    fn new_rows(&self, ctx: &SessionContext) -> Result<Arc<dyn TableProvider>> {
+        let rows: usize = self.rows.iter().map(RecordBatch::num_rows).sum();
+        let named = self
+            .rows
+            .iter()
+            .map(|batch| Ok(RecordBatch::try_new(Arc::clone(&self.schema), batch.columns().to_vec())?))
+            .collect::<Result<Vec<_>>>()?;
+        let partitions = match rows < 128 * 1024 {
+            true => vec![vec![concat_batches(&self.schema, &named)?]],
+            false => {
+                let size = ctx.state().config().batch_size();
+                named
+                    .iter()
+                    .map(|part| {
+                        let starts = (0..part.num_rows()).step_by(size.max(1));
+                        starts.map(|start| part.slice(start, size.min(part.num_rows() - start))).collect()
+                    })
+                    .collect()
+            }
+        };
+        Ok(Arc::new(MemTable::try_new(Arc::clone(&self.schema), partitions)?))
+    }
+}
+
+/// The rows of `provider` whose key is (semi), or is not (anti), one of `keys`.
+fn restricted(provider: Arc<dyn TableProvider>, keys: &RecordBatch, join: JoinType) -> Result<LogicalPlan> {
+    joined(LogicalPlanBuilder::scan("stored", provider_as_source(provider), None)?, keys, join)
+}
+
+/// The keys are what the join builds its table of.
+fn joined(rows: LogicalPlanBuilder, keys: &RecordBatch, join: JoinType) -> Result<LogicalPlan> {
+    let rows = rows.alias("stored")?.build()?;
+    let columns = |relation: &str| -> Vec<Column> {
+        keys.schema().fields().iter().map(|field| Column::new(Some(relation), field.name())).collect()
+    };
+    let wanted = MemTable::try_new(keys.schema(), vec![vec![keys.clone()]])?;
+    let output: Vec<Expr> = rows
+        .schema()
+        .iter()
+        .map(|(qualifier, field)| Expr::Column(Column::from((qualifier, field))).alias(field.name()))
+        .collect();
+    Ok(LogicalPlanBuilder::scan("changed", provider_as_source(Arc::new(wanted)), None)?
+        .join_detailed(rows, join, (columns("changed"), columns("stored")), None, NullEquality::NullEqualsNothing)?
+        .project(output)?
+        .build()?)
+}
