@@ -1,7 +1,8 @@
 //! What happened, for people. The wording follows Databricks and Spark where theirs is known: tools look for it.
 
-use super::details::{Details, FlowStatus};
+use super::details::Details;
 use super::origin::Origin;
+use super::states::FlowStatus;
 
 /// How many characters of an update's id its messages show.
 const SHOWN_ID_CHARACTERS: usize = 6;

@@ -25,16 +25,16 @@ mod origin;
 mod planning;
 mod queue;
 mod redact;
+mod states;
 mod text_enum;
 
 pub use arrow::{from_record_batch, schema, to_record_batch};
 pub use bus::{BusContext, EventBuilder, EventBus, EventEmitter, EventSink};
 pub use clock::{Clock, IdGenerator, RandomIds, SystemClock};
 pub use details::{
-    AutoLoaderDetails, CreateUpdate, DataQuality, DatasetDefinition, DatasetType, Deprecation, Details,
-    ExpectationDefinition, ExpectationMetrics, FlowDefinition, FlowMetrics, FlowProgress, FlowStatus, FlowType,
-    GraphCreated, HookProgress, Language, OperationProgress, OperationStatus, OperationType, RuntimeDetails,
-    SinkDefinition, StreamProgress, UpdateCause, UpdateProgress, UpdateState, UserAction, Warning,
+    AutoLoaderDetails, CreateUpdate, DataQuality, DatasetDefinition, Deprecation, Details, ExpectationDefinition,
+    ExpectationMetrics, FlowDefinition, FlowMetrics, FlowProgress, GraphCreated, HookProgress, OperationProgress,
+    RuntimeDetails, SinkDefinition, StreamProgress, UpdateProgress, UserAction, Warning,
 };
 pub use error_details::{ErrorDetails, Exception, StackFrame};
 pub use json::JsonLines;
@@ -42,6 +42,9 @@ pub use model::{DataPlaneId, Event, Level, MaturityLevel, Sequence};
 pub use origin::Origin;
 pub use planning::{IncrementalizationIssue, IssueType, MaintenanceType, PlanningInformation, Technique};
 pub use redact::Redactor;
+pub use states::{
+    DatasetType, FlowStatus, FlowType, Language, OperationStatus, OperationType, UpdateCause, UpdateState,
+};
 
 #[cfg(test)]
 mod tests;
