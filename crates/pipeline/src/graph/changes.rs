@@ -384,6 +384,14 @@ pub(super) fn events(
     dataset: &str,
     ctx: &SessionContext,
 ) -> Result<LogicalPlan> {
+    if let (true, Some(expectation)) = (changes.snapshot, output.expectations.first()) {
+        return Err(Error::unsupported(format!(
+            "expectation `{}` on a table that follows snapshots",
+            expectation.name
+        ))
+        .with_help("Put the expectation on the dataset that holds the snapshot.")
+        .at(expectation.location.clone()));
+    }
     // What a delete carries besides its key is nobody's row.
     let exempt =
         (!changes.snapshot).then(|| Expr::Column(Column::from_name(OPERATION)).not_eq(lit(Operation::Upsert.code())));
