@@ -13,7 +13,7 @@ use deltaworks_lake::{Commit, Lake, Table, TableDefinition};
 use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
-use super::MergeInto;
+use super::{ChangeCounts, MergeInto};
 use crate::definitions::cdc::ScdType;
 use crate::graph::Changes;
 use crate::name::DatasetName;
@@ -39,6 +39,8 @@ struct Case {
     nested: bool,
     /// Only `name` makes versions.
     tracks_name: bool,
+    /// NULL keeps the value.
+    partial: bool,
     /// Batches of events, each with whether a first attempt at it dies before its commit.
     batches: Vec<(Vec<Event>, bool)>,
 }
@@ -114,6 +116,7 @@ struct Target {
     nested: bool,
     scd_type: ScdType,
     tracked: Vec<String>,
+    partial: Vec<String>,
     batch: i64,
 }
 
@@ -135,6 +138,7 @@ impl Target {
             nested: case.nested,
             scd_type: case.scd_type,
             tracked: tracked.into_iter().map(str::to_owned).collect(),
+            partial: if case.partial { vec!["name".to_owned(), "city".to_owned()] } else { Vec::new() },
             batch: 0,
         }
     }
@@ -156,13 +160,13 @@ impl Target {
                 sequence_columns: Vec::new(),
                 snapshot: false,
             },
-            partial: Vec::new(),
+            partial: self.partial.clone(),
             merging: Arc::default(),
         }
     }
 
     /// Merges a batch as [`crate::update::batch`] does; an attempt that dies leaves its files and its ledger behind.
-    async fn apply(&mut self, batch: &[Event], dies: bool) {
+    async fn apply(&mut self, batch: &[Event], dies: bool) -> ChangeCounts {
         let rows = events(batch, self.nested);
         let input = Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]]).unwrap());
         let plan = LogicalPlanBuilder::scan("events", provider_as_source(input), None).unwrap().build().unwrap();
@@ -174,7 +178,7 @@ impl Target {
             None => None,
         };
         if dies {
-            return;
+            return merged.counts;
         }
         let mut commit = Commit::merge(&self.table, merged.written.files, &merged.replaced)
             .unwrap()
@@ -184,6 +188,7 @@ impl Target {
         }
         commit.commit(&mut self.table).await.unwrap();
         self.batch += 1;
+        merged.counts
     }
 
     async fn rows(&self) -> Vec<Row> {
@@ -233,23 +238,36 @@ fn latest(all: &BTreeSet<Event>) -> Vec<Row> {
     live.map(|event| (event.key, event.name(), event.city(), None, None)).collect()
 }
 
-/// Every version of each key, from all events ever seen.
-fn versions(all: &BTreeSet<Event>, tracks_name: bool) -> Vec<Row> {
-    let mut by_key: BTreeMap<i32, BTreeMap<i32, &Event>> = BTreeMap::new();
+/// Name and city.
+type Values = (Option<String>, Option<String>);
+
+/// By key and sequence: what an upsert sets; `None` for a delete.
+type Timeline = BTreeMap<i32, BTreeMap<i32, Option<Values>>>;
+
+/// All events ever seen, as they count.
+fn timeline(all: &BTreeSet<Event>) -> Timeline {
+    let mut timeline = Timeline::new();
     for event in all {
         // Of equal sequence deletes come last, and win.
-        by_key.entry(event.key).or_default().insert(event.sequence, event);
+        let values = (event.operation == Operation::Upsert).then(|| (event.name(), event.city()));
+        timeline.entry(event.key).or_default().insert(event.sequence, values);
     }
+    timeline
+}
+
+/// Every version of each key.
+fn versions(timeline: &Timeline, tracks_name: bool) -> Vec<Row> {
     let mut rows = Vec::new();
-    for (key, events) in by_key {
+    for (key, events) in timeline {
         let mut open: Option<Row> = None;
-        for (sequence, event) in events {
-            let (name, city) = (event.name(), event.city());
-            match (&mut open, event.operation == Operation::Upsert) {
-                (Some(run), true) if run.1 == name && (tracks_name || run.2 == city) => run.2 = city,
-                (_, is_upsert) => {
-                    rows.extend(open.take().map(|run| (run.0, run.1, run.2, run.3, Some(sequence))));
-                    open = is_upsert.then_some((key, name, city, Some(sequence), None));
+        for (sequence, values) in events {
+            match (&mut open, values) {
+                (Some(run), Some((name, city))) if run.1 == *name && (tracks_name || run.2 == *city) => {
+                    run.2.clone_from(city);
+                }
+                (_, values) => {
+                    rows.extend(open.take().map(|run| (run.0, run.1, run.2, run.3, Some(*sequence))));
+                    open = values.clone().map(|(name, city)| (*key, name, city, Some(*sequence), None));
                 }
             }
         }
@@ -259,15 +277,74 @@ fn versions(all: &BTreeSet<Event>, tracks_name: bool) -> Vec<Row> {
     rows
 }
 
-fn expected(case: &Case, all: &BTreeSet<Event>) -> Vec<Row> {
+/// What tables are if NULL keeps values: that depends on which events were there already, batch by batch.
+#[derive(Default)]
+struct Filled {
+    latest: BTreeMap<i32, (i32, Option<Values>)>,
+    truncated: Option<i32>,
+    timeline: Timeline,
+}
+
+fn filled(event: &Event, before: Option<&Values>) -> Values {
+    let (name, city) = before.cloned().unwrap_or_default();
+    (event.name().or(name), event.city().or(city))
+}
+
+impl Filled {
+    fn apply(&mut self, batch: &[Event]) {
+        let truncations = batch.iter().filter(|event| event.operation == Operation::Truncate);
+        self.truncated = truncations.map(|event| event.sequence).max().max(self.truncated);
+        let truncated = self.truncated;
+        let counts = |sequence: i32| truncated.is_none_or(|truncated| sequence >= truncated);
+        self.latest.retain(|_, (sequence, _)| counts(*sequence));
+        let mut sorted: Vec<&Event> =
+            batch.iter().filter(|e| e.operation != Operation::Truncate && counts(e.sequence)).collect();
+        sorted.sort_by_key(|event| (event.key, event.sequence, std::cmp::Reverse(event.operation)));
+        for event in &sorted {
+            let before = self.latest.get(&event.key).cloned();
+            let (since, row) = before.map_or((None, None), |(since, row)| (Some(since), row));
+            let now = match event.operation {
+                Operation::Upsert if since.is_none_or(|since| event.sequence >= since) => {
+                    Some(filled(event, row.as_ref()))
+                }
+                Operation::Delete if since.is_none_or(|since| event.sequence > since) => None,
+                _ => continue,
+            };
+            self.latest.insert(event.key, (event.sequence, now));
+        }
+        for event in sorted.iter().filter(|event| event.operation == Operation::Delete) {
+            self.timeline.entry(event.key).or_default().insert(event.sequence, None);
+        }
+        for event in sorted.iter().filter(|event| event.operation == Operation::Upsert) {
+            let events = self.timeline.entry(event.key).or_default();
+            if !events.contains_key(&event.sequence) {
+                let before = events.range(..event.sequence).next_back().and_then(|(_, values)| values.clone());
+                events.insert(event.sequence, Some(filled(event, before.as_ref())));
+            }
+        }
+    }
+
+    fn rows(&self, case: &Case) -> Vec<Row> {
+        match case.scd_type {
+            ScdType::One => {
+                let live = self.latest.iter().filter_map(|(key, (_, row))| Some((*key, row.clone()?)));
+                live.map(|(key, (name, city))| (key, name, city, None, None)).collect()
+            }
+            ScdType::Two => versions(&self.timeline, case.tracks_name),
+        }
+    }
+}
+
+fn expected(case: &Case, all: &BTreeSet<Event>, filled: &Filled) -> Vec<Row> {
     match case.scd_type {
+        _ if case.partial => filled.rows(case),
         ScdType::One => latest(all),
-        ScdType::Two => versions(all, case.tracks_name),
+        ScdType::Two => versions(&timeline(all), case.tracks_name),
     }
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    (any::<bool>(), any::<bool>(), any::<bool>()).prop_flat_map(|(history, nested, tracks_name)| {
+    any::<[bool; 4]>().prop_flat_map(|[history, nested, tracks_name, partial]| {
         let scd_type = if history { ScdType::Two } else { ScdType::One };
         let operation = prop_oneof![
             12 => Just(Operation::Upsert),
@@ -280,13 +357,13 @@ fn case() -> impl Strategy<Value = Case> {
             // Some events arrive twice.
             let again: Vec<Event> = batches.iter().filter_map(|(events, _)| events.first().copied()).collect();
             batches.push((again, false));
-            Case { scd_type, nested, tracks_name, batches }
+            Case { scd_type, nested, tracks_name, partial, batches }
         })
     })
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn any_batches_give_what_the_model_gives(case in case()) {
@@ -294,6 +371,7 @@ proptest! {
         runtime.block_on(async {
             let mut target = Target::new(&case).await;
             let mut all = BTreeSet::new();
+            let mut filled = Filled::default();
             for (batch, dies) in &case.batches {
                 if *dies {
                     target.apply(batch, true).await;
@@ -303,7 +381,8 @@ proptest! {
                     key: if event.operation == Operation::Truncate { 0 } else { event.key },
                     ..*event
                 }));
-                prop_assert_eq!(target.rows().await, expected(&case, &all));
+                filled.apply(batch);
+                prop_assert_eq!(target.rows().await, expected(&case, &all, &filled));
             }
             // Everything once more writes no file.
             let files = target.table.files().unwrap().into_iter().map(|file| file.path).collect::<BTreeSet<_>>();
@@ -319,7 +398,7 @@ proptest! {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_files_that_hold_a_changed_row_are_written_again() {
-    let case = Case { scd_type: ScdType::One, nested: false, tracks_name: false, batches: Vec::new() };
+    let case = Case { scd_type: ScdType::One, nested: false, tracks_name: false, partial: false, batches: Vec::new() };
     let mut target = Target::new(&case).await;
     let upsert = |key, sequence| Event { key, sequence, operation: Operation::Upsert };
     target.apply(&[upsert(1, 1), upsert(2, 1)], false).await;
@@ -335,4 +414,29 @@ async fn only_files_that_hold_a_changed_row_are_written_again() {
     target.apply(&[upsert(1, 0), upsert(2, 0), upsert(4, 0)], false).await;
     let paths = |files: Vec<deltaworks_lake::DataFile>| files.into_iter().map(|file| file.path).collect::<Vec<_>>();
     assert_eq!(paths(target.table.files().unwrap()), paths(version));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_change_are_counted() {
+    let event = |key, sequence, operation| Event { key, sequence, operation };
+    for (scd_type, expected) in [
+        // Inserted; one updated, one deleted, one inserted; nothing; two truncated.
+        (ScdType::One, [(2, 0), (2, 1), (0, 0), (0, 2)]),
+        // Versions begun; of an update two: one ends, one begins; of a delete the one that ends.
+        (ScdType::Two, [(2, 0), (4, 1), (0, 0), (0, 0)]),
+    ] {
+        let case = Case { scd_type, nested: false, tracks_name: false, partial: false, batches: Vec::new() };
+        let mut target = Target::new(&case).await;
+        let update = [event(1, 9, Operation::Upsert), event(2, 9, Operation::Delete), event(3, 9, Operation::Upsert)];
+        let batches = [
+            vec![event(1, 1, Operation::Upsert), event(2, 1, Operation::Upsert)],
+            update.to_vec(),
+            update.to_vec(),
+            vec![event(0, 20, Operation::Truncate)],
+        ];
+        let batches = if scd_type == ScdType::Two { &batches[..3] } else { &batches[..] };
+        for (batch, (upserted, deleted)) in batches.iter().zip(expected) {
+            assert_eq!(target.apply(batch, false).await, ChangeCounts { upserted, deleted }, "{batch:?}");
+        }
+    }
 }
