@@ -9,7 +9,8 @@ base64 of a spark.connect.Expression}, "action": "warn" | "drop" | "fail"}], "pr
 
 ``DefineFlow``: ``{"flow": {"comment", "mode": "append" | "update" | "replace", "replace_using": [name],
 "import_checkpoint", "waits_for": dataset, "auto_cdc": {"condition", "ignore_null_updates",
-"columns_to_update", "system_sequence_by", "stored_as_scd_type"}, "snapshot_cdc": {"source", "keys",
+"columns_to_update", "system_sequence_by", "stored_as_scd_type", "track_history_column_list",
+"track_history_except_column_list"}, "snapshot_cdc": {"source", "keys",
 "stored_as_scd_type", "track_history_column_list", "track_history_except_column_list"}}}``
 
 All members are optional. The Rust side is ``connect::extension``.
@@ -163,15 +164,13 @@ class Registry:
         for field in (
             "column_list",
             "except_column_list",
-            "track_history_column_list",
-            "track_history_except_column_list",
             "ignore_null_updates_column_list",
             "ignore_null_updates_except_column_list",
         ):
             getattr(details, field).extend(self._name(column) for column in changes[field] or [])
-        types = {"1": flow.SCDType.SCD_TYPE_1, "2": flow.SCDType.SCD_TYPE_2}
-        if changes["stored_as_scd_type"] in types:
-            details.stored_as_scd_type = types[changes["stored_as_scd_type"]]
+        # The protocol of Spark 4.2 knows no other type, nor whose history is tracked: those go as extensions.
+        if changes["stored_as_scd_type"] == "1":
+            details.stored_as_scd_type = flow.SCDType.SCD_TYPE_1
         return details
 
     def _auto_cdc_extension(self, changes: dict[str, Any]) -> dict[str, Any]:
@@ -185,6 +184,9 @@ class Registry:
                 extension[key] = self._condition(changes[field])
         if changes["ignore_null_updates"]:
             extension["ignore_null_updates"] = True
-        if changes["stored_as_scd_type"] not in ("1", "2"):
+        for field in ("track_history_column_list", "track_history_except_column_list"):
+            if changes[field]:
+                extension[field] = [self._condition(column) for column in changes[field]]
+        if changes["stored_as_scd_type"] != "1":
             extension["stored_as_scd_type"] = changes["stored_as_scd_type"]
         return extension

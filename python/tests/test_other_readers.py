@@ -32,6 +32,10 @@ CREATE OR REFRESH STREAMING TABLE generated (
 ) AS SELECT id, at FROM STREAM bronze;
 CREATE OR REFRESH MATERIALIZED VIEW totals CLUSTER BY (day) AS
 SELECT day, count(*) AS n, sum(amount) AS amount FROM bronze GROUP BY day;
+CREATE OR REFRESH STREAMING TABLE latest;
+CREATE FLOW latest_changes AS AUTO CDC INTO latest
+FROM STREAM read_files('changes', format => 'json', schema => 'id BIGINT, seq INT, op STRING, name STRING')
+KEYS (id) APPLY AS DELETE WHEN op = 'D' SEQUENCE BY seq COLUMNS * EXCEPT (seq, op);
 """
 
 FIRST = [
@@ -58,12 +62,19 @@ class Pipeline:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / "in").mkdir()
+        (folder / "changes").mkdir()
         (folder / "pipeline.sql").write_text(SQL)
 
     def arrive(self, name: str, rows: list[dict[str, object]]) -> None:
         """Puts a file of rows where the pipeline reads."""
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        (self.folder / "in" / name).write_text(text)
+        self._write(self.folder / "in" / name, rows)
+
+    def change(self, name: str, events: list[dict[str, object]]) -> None:
+        """Puts a file of events where the pipeline reads them."""
+        self._write(self.folder / "changes" / name, events)
+
+    def _write(self, path: Path, rows: list[dict[str, object]]) -> None:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     def __call__(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -91,8 +102,10 @@ class Pipeline:
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     pipeline = Pipeline(tmp_path_factory.mktemp("pipeline"))
     pipeline.arrive("1.json", FIRST)
+    pipeline.change("1.json", [{"id": i, "seq": 1, "op": "U", "name": f"n{i}"} for i in range(1, 5)])
     pipeline("run")
     pipeline.arrive("2.json", SECOND)
+    pipeline.change("2.json", [{"id": 1, "seq": 3, "op": "D"}, {"id": 2, "seq": 2, "op": "U", "name": "two"}])
     pipeline("run")
     return pipeline
 
@@ -190,3 +203,9 @@ def test_event_log_is_a_table(pipeline: Pipeline) -> None:
     ]
     assert states.count("COMPLETED") == 2
     assert states[-1] == "COMPLETED"
+
+
+def test_changed_tables_show_live_rows_only(pipeline: Pipeline) -> None:
+    expected = [(2, "two"), (3, "n3"), (4, "n4")]
+    assert pipeline.duckdb("latest", "SELECT * FROM t ORDER BY id") == expected
+    assert [tuple(row.values()) for row in arrow(pipeline.table("latest")).to_pylist()] == expected

@@ -1,6 +1,6 @@
 //! AUTO CDC as declared: what is changed by what, from SQL and Python alike.
 
-use deltaworks_spark::connect::extension::{AutoCdcExtension, SnapshotCdc};
+use deltaworks_spark::connect::extension::{AutoCdcExtension, Condition, SnapshotCdc};
 use deltaworks_spark::connect::proto;
 use deltaworks_spark::diagnostic::SourceLocation;
 use deltaworks_spark::relation::ObjectName;
@@ -130,9 +130,11 @@ impl AutoCdc {
                 return Err(Error::unsupported(format!("`{name}` of `{CONSTRUCT}`")).with_help(help));
             }
         }
-        if additions.stored_as_scd_type.is_some() {
-            return Err(bitemporal());
-        }
+        let scd_type = match (additions.stored_as_scd_type.as_deref(), details.stored_as_scd_type()) {
+            (Some("2"), _) | (None, ProtoScdType::ScdType2) => ScdType::Two,
+            (None | Some("1"), _) => ScdType::One,
+            _ => return Err(bitemporal()),
+        };
         let missing = |what: &str, condition: &str| {
             Error::user(format!("`{CONSTRUCT}` has no `{what}`")).with_condition(condition).at(location.clone())
         };
@@ -143,6 +145,9 @@ impl AutoCdc {
             given.clone().map(|expression| ChangeExpression::Column(Box::new(expression)))
         };
         let columns = Columns { location };
+        let all = |known: &[proto::Expression], added: &[Condition]| -> Result<Vec<proto::Expression>> {
+            known.iter().cloned().map(Ok).chain(added.iter().map(Condition::to_expression)).collect()
+        };
         let (some, all_but) = (
             columns.names(&details.ignore_null_updates_column_list)?,
             columns.names(&details.ignore_null_updates_except_column_list)?,
@@ -166,13 +171,10 @@ impl AutoCdc {
                 &details.except_column_list,
                 "AUTOCDC_BOTH_COLUMN_LIST_AND_EXCEPT_COLUMN_LIST",
             )?,
-            scd_type: match details.stored_as_scd_type() {
-                ProtoScdType::ScdType2 => ScdType::Two,
-                _ => ScdType::One,
-            },
+            scd_type,
             track_history: columns.selection(
-                &details.track_history_column_list,
-                &details.track_history_except_column_list,
+                &all(&details.track_history_column_list, &additions.track_history_column_list)?,
+                &all(&details.track_history_except_column_list, &additions.track_history_except_column_list)?,
                 "AUTOCDC_BOTH_TRACK_HISTORY_COLUMN_LIST_AND_EXCEPT_COLUMN_LIST",
             )?,
         })

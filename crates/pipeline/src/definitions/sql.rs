@@ -65,7 +65,7 @@ impl FileReader<'_> {
             PipelineStatement::CreateFlow(flow) => self.flow(*flow),
             PipelineStatement::ApplyChanges { target, cdc, location } => {
                 let target = DatasetName::resolve(&target, &self.namespace)?;
-                let query = auto_cdc("APPLY CHANGES INTO", *cdc).map_err(|error| error.at(location.clone()))?;
+                let query = self.auto_cdc("APPLY CHANGES INTO", *cdc, &target, &location)?;
                 self.push_flow(target.clone(), target, query, location);
                 Ok(())
             }
@@ -131,7 +131,7 @@ impl FileReader<'_> {
                 flow.once = once;
             }
             Some(FlowSource::AutoCdc(cdc)) => {
-                let query = auto_cdc("FLOW AUTO CDC", *cdc).map_err(|error| error.at(dataset.location.clone()))?;
+                let query = self.auto_cdc("FLOW AUTO CDC", *cdc, &name, &dataset.location)?;
                 self.push_flow(name.clone(), name, query, dataset.location);
             }
         }
@@ -144,13 +144,28 @@ impl FileReader<'_> {
         let (query, once) = match flow.details {
             FlowDetails::InsertInto { once, query, .. } => (FlowQuery::Sql(Box::new(query)), once),
             FlowDetails::AutoCdc { once, cdc } => {
-                (auto_cdc("AUTO CDC INTO", *cdc).map_err(|error| error.at(flow.location.clone()))?, once)
+                (self.auto_cdc("AUTO CDC INTO", *cdc, &target, &flow.location)?, once)
             }
         };
         let pushed = self.push_flow(name, target, query, flow.location);
         pushed.once = once;
         pushed.comment = flow.comment;
         Ok(())
+    }
+
+    /// A target whose flow is refused is not reported as one without flow.
+    fn auto_cdc(
+        &mut self,
+        construct: &str,
+        clause: AutoCdcClause,
+        target: &DatasetName,
+        location: &SourceLocation,
+    ) -> Result<FlowQuery> {
+        let cdc = AutoCdc::from_sql(construct, clause).map_err(|error| error.at(location.clone()));
+        if cdc.is_err() {
+            self.definitions.failed.push(target.clone());
+        }
+        Ok(FlowQuery::AutoCdc(Box::new(cdc?)))
     }
 
     fn push_flow(
@@ -221,10 +236,6 @@ fn field(column: &ColumnDefinition) -> Result<Field> {
 
 fn column_comments(columns: &[ColumnDefinition]) -> BTreeMap<String, String> {
     columns.iter().filter_map(|column| Some((column.name.clone(), column.comment.clone()?))).collect()
-}
-
-fn auto_cdc(construct: &str, clause: AutoCdcClause) -> Result<FlowQuery> {
-    Ok(FlowQuery::AutoCdc(Box::new(AutoCdc::from_sql(construct, clause)?)))
 }
 
 fn expectation(clause: ExpectationDefinition) -> Expectation {

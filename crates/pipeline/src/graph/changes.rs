@@ -21,6 +21,7 @@ use super::suggest::nearest;
 use super::{ResolvedFlow, schema};
 use crate::definitions::cdc::{ChangeExpression, ChangeSource, ScdType};
 use crate::definitions::{AutoCdc, Output};
+use crate::name::DatasetName;
 
 /// How a flow changes its target.
 #[derive(Debug, Clone, PartialEq)]
@@ -384,6 +385,14 @@ pub(super) fn events(
     dataset: &str,
     ctx: &SessionContext,
 ) -> Result<LogicalPlan> {
+    if let (true, Some(expectation)) = (changes.snapshot, output.expectations.first()) {
+        return Err(Error::unsupported(format!(
+            "expectation `{}` on a table that follows snapshots",
+            expectation.name
+        ))
+        .with_help("Put the expectation on the dataset that holds the snapshot.")
+        .at(expectation.location.clone()));
+    }
     // What a delete carries besides its key is nobody's row.
     let exempt =
         (!changes.snapshot).then(|| Expr::Column(Column::from_name(OPERATION)).not_eq(lit(Operation::Upsert.code())));
@@ -423,4 +432,14 @@ pub(super) fn lint(flow: &ResolvedFlow) -> Option<Diagnostic> {
             "Leave it out with COLUMNS * EXCEPT ({column}), or with TRACK HISTORY ON * EXCEPT ({column})."
         )),
     )
+}
+
+/// A stream from a table whose rows change, which ends with the first row that does.
+pub(super) fn streamed(flow: &ResolvedFlow, read: &DatasetName) -> Diagnostic {
+    Diagnostic::warning(format!(
+        "`{}` reads `{}` as a stream, whose rows AUTO CDC rewrites: the flow fails at the first row that changes",
+        flow.flow.name.name, read.name
+    ))
+    .at(flow.flow.location.clone())
+    .with_help("Read it in a materialized view, or stream from what the changes come from.")
 }

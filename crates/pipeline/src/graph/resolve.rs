@@ -431,6 +431,16 @@ impl<'a> Resolver<'a> {
     /// Warnings that do not stop the update.
     fn lint(&self, flows: &[ResolvedFlow]) {
         self.diagnostics.lock().extend(flows.iter().filter_map(changes::lint));
+        for flow in flows {
+            let streams = flow.reads.iter().filter(|read| read.streaming);
+            let resolved = self.resolved.lock();
+            let changed = streams.filter(|read| {
+                resolved
+                    .get(&read.name)
+                    .is_some_and(|outcome| outcome.as_ref().is_ok_and(|read| read.changes.is_some()))
+            });
+            self.diagnostics.lock().extend(changed.map(|read| changes::streamed(flow, &read.name)));
+        }
         for flow in flows.iter().filter(|flow| !flow.conf.ansi) {
             for cast in deltaworks_spark::coercion::lenient_casts(&flow.plan) {
                 let cast = match &flow.flow.query {

@@ -37,6 +37,9 @@ pub struct Progress {
     /// Complete recomputations: what the result was computed from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub computed_from: Option<ComputedFrom>,
+    /// Comparison of snapshots: the version of the snapshot, a number or microseconds since the epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_version: Option<i64>,
 }
 
 /// How far one source has been read.
@@ -84,7 +87,14 @@ pub struct InputVersion {
 impl Progress {
     /// The progress of `batch`, with nothing read.
     pub fn new(batch: i64) -> Self {
-        Self { version: FORMAT_VERSION, batch, sources: Vec::new(), operators: Vec::new(), computed_from: None }
+        Self {
+            version: FORMAT_VERSION,
+            batch,
+            sources: Vec::new(),
+            operators: Vec::new(),
+            computed_from: None,
+            snapshot_version: None,
+        }
     }
 }
 

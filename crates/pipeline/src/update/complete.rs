@@ -25,15 +25,8 @@ pub async fn run(run: &FlowRun) -> Result<()> {
     let checkpoint = run.checkpoint(&table).await?;
     let committed = checkpoint.committed(&table).await?;
     let flow = run.flow()?;
-    let output = run.output()?;
-    let definition = target::definition(output, &run.environment.pipeline_id);
     let snapshots = run.snapshots(&flow.plan).await?;
-    let others = other_reads(&flow.plan)?;
-    let computed_from = ComputedFrom {
-        definition: fingerprint(&flow.plan, &definition, &flow.conf.all),
-        inputs: versions(&snapshots),
-        others: others.map(|states| states.iter().map(|state| hash(state)).collect()),
-    };
+    let computed_from = computed_from(run, &snapshots)?;
     let reason = why(run, &flow.plan, committed.as_ref(), &computed_from)?;
     report::planned(&run.emitter, &reason);
     if reason == Recompute::NothingChanged {
@@ -45,13 +38,25 @@ pub async fn run(run: &FlowRun) -> Result<()> {
         ctx: &ctx,
         plan: bind(flow.plan.clone(), &snapshots)?,
         checkpoint: &checkpoint,
-        effect: Effect::Replace(Box::new(definition)),
+        effect: Effect::Replace(Box::new(target::definition(run.output()?, &run.environment.pipeline_id))),
         cancel: &run.cancel,
     };
     let progress = Progress { computed_from: Some(computed_from), ..Progress::new(number) };
     let outcome = batch.run(&mut table, async || Ok(progress)).await?;
     report::batch(&run.emitter, number, &outcome, Backlog::default());
     Ok(())
+}
+
+/// What the result of a batch query depends on, as it is now.
+pub fn computed_from(run: &FlowRun, snapshots: &[Snapshot]) -> Result<ComputedFrom> {
+    let flow = run.flow()?;
+    let definition = target::definition(run.output()?, &run.environment.pipeline_id);
+    let others = other_reads(&flow.plan)?;
+    Ok(ComputedFrom {
+        definition: fingerprint(&flow.plan, &definition, &flow.conf.all),
+        inputs: versions(snapshots),
+        others: others.map(|states| states.iter().map(|state| hash(state)).collect()),
+    })
 }
 
 fn why(run: &FlowRun, plan: &LogicalPlan, committed: Option<&Progress>, now: &ComputedFrom) -> Result<Recompute> {
@@ -103,7 +108,7 @@ fn versions(snapshots: &[Snapshot]) -> BTreeMap<String, super::checkpoint::Input
 
 /// Whether the query gives the same result each time. Some functions show only after analysis what they stand
 /// for: `current_timestamp()` is a cast of `now()`.
-fn is_deterministic(plan: &LogicalPlan, ctx: &SessionContext) -> Result<bool> {
+pub fn is_deterministic(plan: &LogicalPlan, ctx: &SessionContext) -> Result<bool> {
     let state = ctx.state();
     let analysed = state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {})?;
     let mut deterministic = true;

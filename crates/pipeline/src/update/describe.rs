@@ -62,7 +62,13 @@ fn expectation(expectation: &crate::definitions::Expectation) -> ExpectationDefi
 }
 
 fn flow_definition(graph: &Graph, flow: &ResolvedFlow, namespace: &Namespace) -> FlowDefinition {
-    let kind = graph.outputs.get(&flow.flow.target).map(|output| output.kind);
+    let output = graph.outputs.get(&flow.flow.target);
+    let kind = output.map(|output| output.kind);
+    let schema = match (&flow.changes, output) {
+        // The rows of the plan are events, not those of the table.
+        (Some(_), Some(output)) => output.schema.as_ref(),
+        _ => flow.plan.schema().as_arrow(),
+    };
     FlowDefinition {
         output_dataset: Some(flow.flow.target.display_in(namespace)),
         output_sink: None,
@@ -70,9 +76,13 @@ fn flow_definition(graph: &Graph, flow: &ResolvedFlow, namespace: &Namespace) ->
         flow_type: match kind {
             Some(OutputKind::MaterializedView) => FlowType::MaterializedView,
             Some(kind) if kind.is_view() => FlowType::View,
-            _ => FlowType::Append,
+            _ => match &flow.changes {
+                Some(changes) if changes.snapshot => FlowType::SnapshotChange,
+                Some(_) => FlowType::Change,
+                None => FlowType::Append,
+            },
         },
-        schema_json: Some(deltaworks_spark::types::schema_to_json(flow.plan.schema().as_arrow())),
+        schema_json: Some(deltaworks_spark::types::schema_to_json(schema)),
         explain_text: Some(flow.plan.display_indent().to_string()),
         comment: flow.flow.comment.clone(),
         spark_conf: flow.flow.conf.clone(),

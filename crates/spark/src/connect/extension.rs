@@ -69,8 +69,12 @@ pub struct AutoCdcExtension {
     pub columns_to_update: Option<Condition>,
     /// The system time of bitemporal history.
     pub system_sequence_by: Option<Condition>,
-    /// SCD type as written, if it is none of the protocol's.
+    /// SCD type as written, if it is not 1: older clients know no other.
     pub stored_as_scd_type: Option<String>,
+    /// The columns whose change opens a new version.
+    pub track_history_column_list: Vec<Condition>,
+    /// All but these columns open a new version.
+    pub track_history_except_column_list: Vec<Condition>,
 }
 
 /// `apply_changes_from_snapshot` / `create_auto_cdc_from_snapshot_flow`.

@@ -37,6 +37,10 @@ pub use ledger::PendingLedger;
 use rewrite::Rewrite;
 pub use snapshot::run as run_snapshot;
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests;
+
 /// Events of about this size are worked on as one piece.
 const PIECE_BYTES: usize = 256 << 20;
 

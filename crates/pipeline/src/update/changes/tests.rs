@@ -1,0 +1,442 @@
+//! Merging against a plain model: any split of any events into batches gives the table that the model gives.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Int32Array, RecordBatch, StringArray, StructArray};
+use arrow::datatypes::{DataType, Field, Fields, Int32Type, Schema, SchemaRef};
+use datafusion::datasource::{MemTable, provider_as_source};
+use datafusion::logical_expr::LogicalPlanBuilder;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use deltaworks_incremental::cdc::{END_AT, Operation, START_AT, event_schema};
+use deltaworks_lake::{Commit, Lake, Table, TableDefinition};
+use proptest::prelude::*;
+use tokio_util::sync::CancellationToken;
+
+use super::{ChangeCounts, MergeInto};
+use crate::definitions::cdc::ScdType;
+use crate::graph::Changes;
+use crate::name::DatasetName;
+use crate::storage::directory_url;
+use crate::update::target::writer_options;
+
+/// An event: key, sequence, what it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Event {
+    key: i32,
+    sequence: i32,
+    operation: Operation,
+}
+
+/// A row that readers see: key, tracked and untracked value, and of versions start and end.
+type Row = (i32, Option<String>, Option<String>, Option<i32>, Option<i32>);
+
+/// What is tried.
+#[derive(Debug, Clone)]
+struct Case {
+    scd_type: ScdType,
+    /// The sequence is a structure of two numbers.
+    nested: bool,
+    /// Only `name` makes versions.
+    tracks_name: bool,
+    /// NULL keeps the value.
+    partial: bool,
+    /// Batches of events, each with whether a first attempt at it dies before its commit.
+    batches: Vec<(Vec<Event>, bool)>,
+}
+
+impl Event {
+    /// Equal for neighbours, so that versions go on; now and then NULL. The same event has the same values.
+    fn name(&self) -> Option<String> {
+        let group = (self.sequence / 3 + self.key) % 4;
+        (group != 3).then(|| format!("n{group}"))
+    }
+
+    fn city(&self) -> Option<String> {
+        let city = (self.sequence * 7 + self.key) % 5;
+        (city != 0).then(|| format!("c{city}"))
+    }
+}
+
+fn columns() -> Fields {
+    Fields::from(vec![
+        Field::new("id", DataType::Int32, true),
+        Field::new("name", DataType::Utf8, true),
+        Field::new("city", DataType::Utf8, true),
+    ])
+}
+
+fn sequence_type(nested: bool) -> DataType {
+    match nested {
+        false => DataType::Int32,
+        true => DataType::Struct(parts()),
+    }
+}
+
+fn parts() -> Fields {
+    Fields::from(vec![Field::new("high", DataType::Int32, true), Field::new("low", DataType::Int32, true)])
+}
+
+fn sequences(values: impl Iterator<Item = i32> + Clone, nested: bool) -> ArrayRef {
+    match nested {
+        false => Arc::new(Int32Array::from_iter_values(values)),
+        true => {
+            let high: Int32Array = values.clone().map(|value| Some(value / 4)).collect();
+            let low: Int32Array = values.map(|value| Some(value % 4)).collect();
+            Arc::new(StructArray::new(parts(), vec![Arc::new(high), Arc::new(low)], None))
+        }
+    }
+}
+
+fn events(events: &[Event], nested: bool) -> RecordBatch {
+    let upsert = |event: &&Event| event.operation == Operation::Upsert;
+    let ids: Int32Array =
+        events.iter().map(|event| (event.operation != Operation::Truncate).then_some(event.key)).collect();
+    let names: StringArray = events.iter().map(|event| Some(event).filter(upsert).and_then(Event::name)).collect();
+    let cities: StringArray = events.iter().map(|event| Some(event).filter(upsert).and_then(Event::city)).collect();
+    let operations: Int32Array = events.iter().map(|event| Some(event.operation.code())).collect();
+    RecordBatch::try_new(
+        event_schema(&Schema::new(columns()), &sequence_type(nested)),
+        vec![
+            Arc::new(ids),
+            Arc::new(names),
+            Arc::new(cities),
+            sequences(events.iter().map(|event| event.sequence), nested),
+            Arc::new(operations),
+        ],
+    )
+    .unwrap()
+}
+
+/// A table and its ledger.
+struct Target {
+    ctx: SessionContext,
+    folder: tempfile::TempDir,
+    table: Table,
+    nested: bool,
+    scd_type: ScdType,
+    tracked: Vec<String>,
+    partial: Vec<String>,
+    batch: i64,
+}
+
+impl Target {
+    async fn new(case: &Case) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let location = directory_url(&folder.path().join("table")).unwrap();
+        let mut fields: Vec<Field> = columns().iter().map(|field| field.as_ref().clone()).collect();
+        if case.scd_type == ScdType::Two {
+            fields.extend([START_AT, END_AT].map(|name| Field::new(name, sequence_type(case.nested), true)));
+        }
+        let schema: SchemaRef = Arc::new(Schema::new(fields));
+        let table = Lake::default().create(&location, &TableDefinition::new(schema)).await.unwrap();
+        let tracked = if case.tracks_name { vec!["name"] } else { vec!["name", "city"] };
+        Self {
+            ctx: SessionContext::new_with_config(SessionConfig::new().with_target_partitions(2)),
+            folder,
+            table,
+            nested: case.nested,
+            scd_type: case.scd_type,
+            tracked: tracked.into_iter().map(str::to_owned).collect(),
+            partial: if case.partial { vec!["name".to_owned(), "city".to_owned()] } else { Vec::new() },
+            batch: 0,
+        }
+    }
+
+    fn merge(&self) -> MergeInto {
+        MergeInto {
+            lake: Lake::default(),
+            ledgers: self.folder.path().join("ledger"),
+            pipeline_id: "p".to_owned(),
+            target: DatasetName { catalog: "c".into(), schema: "s".into(), name: "t".into() },
+            changes: Changes {
+                construct: "AUTO CDC INTO".to_owned(),
+                scd_type: self.scd_type,
+                keys: vec!["id".to_owned()],
+                partial: Vec::new(),
+                tracked: self.tracked.clone(),
+                tracked_as: "*".to_owned(),
+                sequence_type: sequence_type(self.nested),
+                sequence_columns: Vec::new(),
+                snapshot: false,
+            },
+            partial: self.partial.clone(),
+            merging: Arc::default(),
+        }
+    }
+
+    /// Merges a batch as [`crate::update::batch`] does; an attempt that dies leaves its files and its ledger behind.
+    async fn apply(&mut self, batch: &[Event], dies: bool) -> ChangeCounts {
+        let rows = events(batch, self.nested);
+        let input = Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]]).unwrap());
+        let plan = LogicalPlanBuilder::scan("events", provider_as_source(input), None).unwrap().build().unwrap();
+        let options = writer_options(self.table.definition().unwrap(), &self.ctx);
+        let merged =
+            self.merge().merge(&self.ctx, plan, &self.table, &options, &CancellationToken::new()).await.unwrap();
+        let ledger = match merged.ledger {
+            Some(ledger) => Some(ledger.commit("p/f/0", self.batch).await.unwrap()),
+            None => None,
+        };
+        if dies {
+            return merged.counts;
+        }
+        let mut commit = Commit::merge(&self.table, merged.written.files, &merged.replaced)
+            .unwrap()
+            .transaction("p/f/0", self.batch);
+        if let Some((app_id, version)) = ledger {
+            commit = commit.transaction(app_id, version);
+        }
+        commit.commit(&mut self.table).await.unwrap();
+        self.batch += 1;
+        merged.counts
+    }
+
+    async fn rows(&self) -> Vec<Row> {
+        let batches = self.ctx.read_table(self.table.provider().unwrap()).unwrap().collect().await.unwrap();
+        let mut rows = Vec::new();
+        for batch in &batches {
+            let ids = batch.column(0).as_primitive::<Int32Type>();
+            let text = |column: usize, row: usize| {
+                let column = batch.column(column);
+                column.is_valid(row).then(|| column.as_string::<i32>().value(row).to_owned())
+            };
+            let number = |column: usize, row: usize| {
+                let column = batch.columns().get(column).filter(|column| column.is_valid(row))?;
+                Some(match self.nested {
+                    false => column.as_primitive::<Int32Type>().value(row),
+                    true => {
+                        let parts = column.as_struct();
+                        let part = |index: usize| parts.column(index).as_primitive::<Int32Type>().value(row);
+                        part(0) * 4 + part(1)
+                    }
+                })
+            };
+            for row in 0..batch.num_rows() {
+                rows.push((ids.value(row), text(1, row), text(2, row), number(3, row), number(4, row)));
+            }
+        }
+        rows.sort();
+        rows
+    }
+}
+
+/// The latest state of each key, from all events ever seen.
+fn latest(all: &BTreeSet<Event>) -> Vec<Row> {
+    let truncated = all.iter().filter(|event| event.operation == Operation::Truncate).map(|event| event.sequence).max();
+    let mut winners: BTreeMap<i32, &Event> = BTreeMap::new();
+    let counts = |event: &&Event| {
+        event.operation != Operation::Truncate && truncated.is_none_or(|truncated| event.sequence >= truncated)
+    };
+    for event in all.iter().filter(counts) {
+        let winner = winners.entry(event.key).or_insert(event);
+        let rank = |event: &Event| (event.sequence, event.operation == Operation::Upsert);
+        if rank(event) > rank(winner) {
+            *winner = event;
+        }
+    }
+    let live = winners.values().filter(|event| event.operation == Operation::Upsert);
+    live.map(|event| (event.key, event.name(), event.city(), None, None)).collect()
+}
+
+/// Name and city.
+type Values = (Option<String>, Option<String>);
+
+/// By key and sequence: what an upsert sets; `None` for a delete.
+type Timeline = BTreeMap<i32, BTreeMap<i32, Option<Values>>>;
+
+/// All events ever seen, as they count.
+fn timeline(all: &BTreeSet<Event>) -> Timeline {
+    let mut timeline = Timeline::new();
+    for event in all {
+        // Of equal sequence deletes come last, and win.
+        let values = (event.operation == Operation::Upsert).then(|| (event.name(), event.city()));
+        timeline.entry(event.key).or_default().insert(event.sequence, values);
+    }
+    timeline
+}
+
+/// Every version of each key.
+fn versions(timeline: &Timeline, tracks_name: bool) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (key, events) in timeline {
+        let mut open: Option<Row> = None;
+        for (sequence, values) in events {
+            match (&mut open, values) {
+                (Some(run), Some((name, city))) if run.1 == *name && (tracks_name || run.2 == *city) => {
+                    run.2.clone_from(city);
+                }
+                (_, values) => {
+                    rows.extend(open.take().map(|run| (run.0, run.1, run.2, run.3, Some(*sequence))));
+                    open = values.clone().map(|(name, city)| (*key, name, city, Some(*sequence), None));
+                }
+            }
+        }
+        rows.extend(open);
+    }
+    rows.sort();
+    rows
+}
+
+/// What tables are if NULL keeps values: that depends on which events were there already, batch by batch.
+#[derive(Default)]
+struct Filled {
+    latest: BTreeMap<i32, (i32, Option<Values>)>,
+    truncated: Option<i32>,
+    timeline: Timeline,
+}
+
+fn filled(event: &Event, before: Option<&Values>) -> Values {
+    let (name, city) = before.cloned().unwrap_or_default();
+    (event.name().or(name), event.city().or(city))
+}
+
+impl Filled {
+    fn apply(&mut self, batch: &[Event]) {
+        let truncations = batch.iter().filter(|event| event.operation == Operation::Truncate);
+        self.truncated = truncations.map(|event| event.sequence).max().max(self.truncated);
+        let truncated = self.truncated;
+        let counts = |sequence: i32| truncated.is_none_or(|truncated| sequence >= truncated);
+        self.latest.retain(|_, (sequence, _)| counts(*sequence));
+        let mut sorted: Vec<&Event> =
+            batch.iter().filter(|e| e.operation != Operation::Truncate && counts(e.sequence)).collect();
+        sorted.sort_by_key(|event| (event.key, event.sequence, std::cmp::Reverse(event.operation)));
+        for event in &sorted {
+            let before = self.latest.get(&event.key).cloned();
+            let (since, row) = before.map_or((None, None), |(since, row)| (Some(since), row));
+            let now = match event.operation {
+                Operation::Upsert if since.is_none_or(|since| event.sequence >= since) => {
+                    Some(filled(event, row.as_ref()))
+                }
+                Operation::Delete if since.is_none_or(|since| event.sequence > since) => None,
+                _ => continue,
+            };
+            self.latest.insert(event.key, (event.sequence, now));
+        }
+        for event in sorted.iter().filter(|event| event.operation == Operation::Delete) {
+            self.timeline.entry(event.key).or_default().insert(event.sequence, None);
+        }
+        for event in sorted.iter().filter(|event| event.operation == Operation::Upsert) {
+            let events = self.timeline.entry(event.key).or_default();
+            if !events.contains_key(&event.sequence) {
+                let before = events.range(..event.sequence).next_back().and_then(|(_, values)| values.clone());
+                events.insert(event.sequence, Some(filled(event, before.as_ref())));
+            }
+        }
+    }
+
+    fn rows(&self, case: &Case) -> Vec<Row> {
+        match case.scd_type {
+            ScdType::One => {
+                let live = self.latest.iter().filter_map(|(key, (_, row))| Some((*key, row.clone()?)));
+                live.map(|(key, (name, city))| (key, name, city, None, None)).collect()
+            }
+            ScdType::Two => versions(&self.timeline, case.tracks_name),
+        }
+    }
+}
+
+fn expected(case: &Case, all: &BTreeSet<Event>, filled: &Filled) -> Vec<Row> {
+    match case.scd_type {
+        _ if case.partial => filled.rows(case),
+        ScdType::One => latest(all),
+        ScdType::Two => versions(&timeline(all), case.tracks_name),
+    }
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    any::<[bool; 4]>().prop_flat_map(|[history, nested, tracks_name, partial]| {
+        let scd_type = if history { ScdType::Two } else { ScdType::One };
+        let operation = prop_oneof![
+            12 => Just(Operation::Upsert),
+            4 => Just(Operation::Delete),
+            1 => Just(if history { Operation::Delete } else { Operation::Truncate }),
+        ];
+        let event = (0..5, 0..24, operation).prop_map(|(key, sequence, operation)| Event { key, sequence, operation });
+        let batch = (prop::collection::vec(event, 0..9), prop::bool::weighted(0.2));
+        prop::collection::vec(batch, 1..7).prop_map(move |mut batches| {
+            // Some events arrive twice.
+            let again: Vec<Event> = batches.iter().filter_map(|(events, _)| events.first().copied()).collect();
+            batches.push((again, false));
+            Case { scd_type, nested, tracks_name, partial, batches }
+        })
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_batches_give_what_the_model_gives(case in case()) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut target = Target::new(&case).await;
+            let mut all = BTreeSet::new();
+            let mut filled = Filled::default();
+            for (batch, dies) in &case.batches {
+                if *dies {
+                    target.apply(batch, true).await;
+                }
+                target.apply(batch, false).await;
+                all.extend(batch.iter().map(|event| Event {
+                    key: if event.operation == Operation::Truncate { 0 } else { event.key },
+                    ..*event
+                }));
+                filled.apply(batch);
+                prop_assert_eq!(target.rows().await, expected(&case, &all, &filled));
+            }
+            // Everything once more writes no file.
+            let files = target.table.files().unwrap().into_iter().map(|file| file.path).collect::<BTreeSet<_>>();
+            for (batch, _) in &case.batches {
+                target.apply(batch, false).await;
+            }
+            let now = target.table.files().unwrap().into_iter().map(|file| file.path).collect::<BTreeSet<_>>();
+            prop_assert_eq!(files, now);
+            Ok(())
+        })?;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_files_that_hold_a_changed_row_are_written_again() {
+    let case = Case { scd_type: ScdType::One, nested: false, tracks_name: false, partial: false, batches: Vec::new() };
+    let mut target = Target::new(&case).await;
+    let upsert = |key, sequence| Event { key, sequence, operation: Operation::Upsert };
+    target.apply(&[upsert(1, 1), upsert(2, 1)], false).await;
+    target.apply(&[upsert(3, 1), upsert(5, 1)], false).await;
+    let before: Vec<String> = target.table.files().unwrap().into_iter().map(|file| file.path).collect();
+    // Within the bounds of the second file, but not in it; and in the first.
+    target.apply(&[upsert(4, 1), upsert(2, 2)], false).await;
+    let after: Vec<String> = target.table.files().unwrap().into_iter().map(|file| file.path).collect();
+    assert!(!after.contains(&before[0]), "the file with key 2 stays");
+    assert!(after.contains(&before[1]), "the file without key 4 is written again");
+    // Late for every key: nothing is written.
+    let version = target.table.files().unwrap();
+    target.apply(&[upsert(1, 0), upsert(2, 0), upsert(4, 0)], false).await;
+    let paths = |files: Vec<deltaworks_lake::DataFile>| files.into_iter().map(|file| file.path).collect::<Vec<_>>();
+    assert_eq!(paths(target.table.files().unwrap()), paths(version));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_change_are_counted() {
+    let event = |key, sequence, operation| Event { key, sequence, operation };
+    for (scd_type, expected) in [
+        // Inserted; one updated, one deleted, one inserted; nothing; two truncated.
+        (ScdType::One, [(2, 0), (2, 1), (0, 0), (0, 2)]),
+        // Versions begun; of an update two: one ends, one begins; of a delete the one that ends.
+        (ScdType::Two, [(2, 0), (4, 1), (0, 0), (0, 0)]),
+    ] {
+        let case = Case { scd_type, nested: false, tracks_name: false, partial: false, batches: Vec::new() };
+        let mut target = Target::new(&case).await;
+        let update = [event(1, 9, Operation::Upsert), event(2, 9, Operation::Delete), event(3, 9, Operation::Upsert)];
+        let batches = [
+            vec![event(1, 1, Operation::Upsert), event(2, 1, Operation::Upsert)],
+            update.to_vec(),
+            update.to_vec(),
+            vec![event(0, 20, Operation::Truncate)],
+        ];
+        let batches = if scd_type == ScdType::Two { &batches[..3] } else { &batches[..] };
+        for (batch, (upserted, deleted)) in batches.iter().zip(expected) {
+            assert_eq!(target.apply(batch, false).await, ChangeCounts { upserted, deleted }, "{batch:?}");
+        }
+    }
+}
