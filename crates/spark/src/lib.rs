@@ -16,6 +16,7 @@ pub mod functions;
 pub mod json;
 pub mod naming;
 pub mod operators;
+mod ordered;
 mod plan_problem;
 pub mod python;
 pub mod relation;

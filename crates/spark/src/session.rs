@@ -23,6 +23,7 @@ use crate::coercion::SparkSemantics;
 use crate::conf::SparkConf;
 use crate::error::Result;
 use crate::functions;
+use crate::ordered::OrderedAggregates;
 
 /// What a session is built from.
 #[derive(Clone)]
@@ -43,14 +44,20 @@ pub struct SessionOptions {
 /// If a setting is refused by DataFusion.
 pub fn session_context(options: SessionOptions) -> Result<SessionContext> {
     let config = session_config(&options);
-    let rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
-        vec![Arc::new(ResolveGroupingFunction::new()), Arc::new(SparkSemantics), Arc::new(TypeCoercion::new())];
+    let rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
+        Arc::new(ResolveGroupingFunction::new()),
+        Arc::new(SparkSemantics),
+        Arc::new(OrderedAggregates),
+        Arc::new(TypeCoercion::new()),
+    ];
+    let mut extensions = options.extension_planners;
+    extensions.push(Arc::new(crate::python::PythonPlanner));
     let mut builder = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(options.runtime)
         .with_default_features()
         .with_analyzer_rules(rules)
-        .with_query_planner(Arc::new(Planner { extensions: options.extension_planners }));
+        .with_query_planner(Arc::new(Planner { extensions }));
     // The first planner that has an answer wins.
     let planners = builder.expr_planners().get_or_insert_with(Vec::new);
     planners.insert(0, Arc::new(SparkFunctionPlanner));
@@ -72,6 +79,8 @@ fn session_config(options: &SessionOptions) -> SessionConfig {
     settings.sql_parser.default_null_ordering = "nulls_min".to_owned();
     settings.execution.time_zone = Some(options.conf.time_zone.name().to_owned());
     settings.execution.enable_ansi_mode = options.conf.ansi;
+    // It takes a field of a column that a projection has replaced for a field of the column it replaced.
+    settings.optimizer.enable_leaf_expression_pushdown = false;
     settings.execution.parquet.pushdown_filters = true;
     settings.execution.parquet.reorder_filters = true;
     settings.execution.parquet.schema_force_view_types = false;

@@ -1,12 +1,11 @@
 //! What the source files declare: outputs and flows, from SQL and Python alike, not yet resolved.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use datafusion::logical_expr::ScalarUDF;
 use deltaworks_spark::connect::proto;
 use deltaworks_spark::diagnostic::{Diagnostic, SourceLocation};
+use deltaworks_spark::python::NamedFunction;
 use deltaworks_spark::sql::SqlQuery;
 
 use crate::name::{DatasetName, Namespace};
@@ -26,7 +25,7 @@ pub struct Definitions {
     /// In the order of definition.
     pub flows: Vec<Flow>,
     /// Functions in Python that have a name in SQL, the latest of a name last.
-    pub functions: Vec<Arc<ScalarUDF>>,
+    pub functions: Vec<NamedFunction>,
     /// Problems of single statements or files; the rest is still usable for finding more.
     pub diagnostics: Vec<Diagnostic>,
     /// Datasets whose function raised: why they have no query is among the diagnostics.

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
-use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use deltaworks_lake::Lake;
 use deltaworks_sources::SourceContext;
 use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::connect::artifacts::Artifacts;
 use deltaworks_spark::diagnostic::{Diagnostic, SourceLocation};
-use deltaworks_spark::python::PythonWorkers;
+use deltaworks_spark::python::{NamedFunction, PythonWorkers};
 use deltaworks_spark::streaming::is_streaming;
 use deltaworks_spark::{Error, Result, connect, sql};
 use futures::FutureExt;
@@ -196,7 +196,7 @@ pub(super) struct Resolver<'a> {
     outputs: IndexMap<DatasetName, &'a Output>,
     flows: HashMap<DatasetName, Vec<&'a Flow>>,
     /// The user's functions in Python that SQL knows by name.
-    functions: &'a [Arc<ScalarUDF>],
+    functions: &'a [NamedFunction],
     /// Outputs without a flow because of a problem that has been reported.
     failed: &'a [DatasetName],
     resolved: Mutex<HashMap<DatasetName, Outcome>>,
@@ -414,7 +414,7 @@ impl<'a> Resolver<'a> {
     /// A session with the pipeline's own functions.
     fn session(&self, conf: &SparkConf) -> Result<SessionContext> {
         let ctx = self.environment.sessions.context(conf)?;
-        self.functions.iter().for_each(|function| ctx.register_udf(function.as_ref().clone()));
+        self.functions.iter().for_each(|function| function.register(&ctx));
         Ok(ctx)
     }
 

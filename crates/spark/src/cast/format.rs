@@ -5,13 +5,14 @@ use std::fmt::Write;
 use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
 use arrow::datatypes::{
     DataType, DurationMicrosecondType, Float32Type, Float64Type, Int32Type, Int64Type, IntervalMonthDayNano,
-    IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType,
+    IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType, Time64NanosecondType, TimeUnit,
 };
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono_tz::Tz;
 
 use super::calendar::{self, DAY, HOUR, MINUTE, SECOND};
 use crate::error::Result;
+use crate::types::IntervalUnits;
 
 /// What a text is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,56 @@ pub(crate) fn to_text(array: &ArrayRef, tz: Tz, style: Style) -> Result<StringAr
     Ok(builder.finish())
 }
 
+/// ANSI intervals in the units they count, as literals: `INTERVAL '1' YEAR`.
+pub(crate) fn intervals_to_text(array: &ArrayRef, units: IntervalUnits) -> StringArray {
+    let name = units.name(array.data_type()).to_ascii_uppercase();
+    let literal = |body: String| format!("INTERVAL '{body}' {name}");
+    let sign = |negative: bool| if negative { "-" } else { "" };
+    match array.data_type() {
+        DataType::Interval(IntervalUnit::YearMonth) => {
+            let text = |months: i32| {
+                let (sign, size) = (sign(months < 0), months.unsigned_abs());
+                literal(match (units.first, units.last) {
+                    (0, 0) => format!("{sign}{}", size / 12),
+                    (1, _) => format!("{sign}{size}"),
+                    _ => format!("{sign}{}-{}", size / 12, size % 12),
+                })
+            };
+            array.as_primitive::<IntervalYearMonthType>().iter().map(|months| months.map(text)).collect()
+        }
+        _ => {
+            let text = |micros: i64| literal(day_time_text(micros, units));
+            array.as_primitive::<DurationMicrosecondType>().iter().map(|micros| micros.map(text)).collect()
+        }
+    }
+}
+
+/// The units from the first, which takes all that is above it, to the last.
+fn day_time_text(micros: i64, units: IntervalUnits) -> String {
+    let mut text = if micros < 0 { "-".to_owned() } else { String::new() };
+    let mut rest = micros.unsigned_abs() as i64;
+    for (number, size) in [(0, DAY), (1, HOUR), (2, MINUTE), (3, SECOND)] {
+        if !(units.first..=units.last).contains(&number) {
+            continue;
+        }
+        let (count, first) = (rest / size, number == units.first);
+        let before = if first {
+            ""
+        } else if number == 1 {
+            " "
+        } else {
+            ":"
+        };
+        // Writing into a string cannot fail.
+        let _ = if first { write!(text, "{count}") } else { write!(text, "{before}{count:02}") };
+        rest %= size;
+        if number == 3 {
+            let _ = write_fraction(&mut text, rest);
+        }
+    }
+    text
+}
+
 /// Writes single values of an array.
 enum Writer<'a> {
     Boolean(&'a arrow::array::BooleanArray),
@@ -44,6 +95,8 @@ enum Writer<'a> {
     Double(&'a [f64]),
     Date(&'a [i32]),
     Timestamp(&'a [i64], Tz),
+    /// Nanoseconds of the day.
+    Time(&'a [i64]),
     YearMonth(&'a [i32]),
     DayTime(&'a [i64]),
     Calendar(&'a [IntervalMonthDayNano]),
@@ -66,6 +119,7 @@ impl<'a> Writer<'a> {
                 let values = array.as_primitive::<arrow::datatypes::TimestampMicrosecondType>().values();
                 Self::Timestamp(values, if zone.is_some() { tz } else { Tz::UTC })
             }
+            DataType::Time64(TimeUnit::Nanosecond) => Self::Time(array.as_primitive::<Time64NanosecondType>().values()),
             DataType::Interval(IntervalUnit::YearMonth) => {
                 Self::YearMonth(array.as_primitive::<IntervalYearMonthType>().values())
             }
@@ -99,6 +153,7 @@ impl<'a> Writer<'a> {
             Self::Double(values) => java_double(out, values[row]),
             Self::Date(values) => write_date(out, i64::from(values[row])),
             Self::Timestamp(values, tz) => write_timestamp(out, calendar::to_local(values[row], *tz)),
+            Self::Time(values) => write_time(out, values[row] / 1000),
             Self::YearMonth(values) => write_year_month(out, values[row]),
             Self::DayTime(values) => write_day_time(out, values[row]),
             Self::Calendar(values) => write_calendar(out, values[row]),
@@ -197,9 +252,14 @@ pub(crate) fn write_date(out: &mut impl Write, days: i64) -> std::fmt::Result {
 /// A local time as `yyyy-MM-dd HH:mm:ss[.ffffff]`, without trailing zeros.
 pub(crate) fn write_timestamp(out: &mut impl Write, local: i64) -> std::fmt::Result {
     write_date(out, local.div_euclid(DAY))?;
-    let time = local.rem_euclid(DAY);
-    write!(out, " {:02}:{:02}:{:02}", time / HOUR, time / MINUTE % 60, time / SECOND % 60)?;
-    write_fraction(out, time % SECOND)
+    out.write_char(' ')?;
+    write_time(out, local.rem_euclid(DAY))
+}
+
+/// A time of day as `HH:mm:ss[.ffffff]`, without trailing zeros.
+fn write_time(out: &mut impl Write, micros: i64) -> std::fmt::Result {
+    write!(out, "{:02}:{:02}:{:02}", micros / HOUR, micros / MINUTE % 60, micros / SECOND % 60)?;
+    write_fraction(out, micros % SECOND)
 }
 
 fn write_fraction(out: &mut impl Write, micros: i64) -> std::fmt::Result {
@@ -347,6 +407,22 @@ mod tests {
             java_double(&mut text, value).unwrap();
             assert_eq!(text, expected);
         }
+    }
+
+    #[test]
+    fn intervals_are_written_in_their_units() {
+        use arrow::array::{DurationMicrosecondArray, IntervalYearMonthArray};
+        let shown =
+            |array: ArrayRef, first, last| intervals_to_text(&array, IntervalUnits { first, last }).value(0).to_owned();
+        let months = |months: i32| -> ArrayRef { std::sync::Arc::new(IntervalYearMonthArray::from(vec![months])) };
+        let micros = |micros: i64| -> ArrayRef { std::sync::Arc::new(DurationMicrosecondArray::from(vec![micros])) };
+        assert_eq!(shown(months(12), 0, 0), "INTERVAL '1' YEAR");
+        assert_eq!(shown(months(-14), 0, 1), "INTERVAL '-1-2' YEAR TO MONTH");
+        assert_eq!(shown(months(14), 1, 1), "INTERVAL '14' MONTH");
+        assert_eq!(shown(micros(DAY + HOUR), 0, 3), "INTERVAL '1 01:00:00' DAY TO SECOND");
+        assert_eq!(shown(micros(26 * HOUR), 1, 2), "INTERVAL '26:00' HOUR TO MINUTE");
+        assert_eq!(shown(micros(1_500_000), 3, 3), "INTERVAL '1.5' SECOND");
+        assert_eq!(shown(micros(-3 * DAY), 0, 0), "INTERVAL '-3' DAY");
     }
 
     #[test]

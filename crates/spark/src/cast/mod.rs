@@ -114,6 +114,8 @@ pub fn can_cast(from: &DataType, to: &DataType) -> bool {
         (DataType::Map(a, _), DataType::Map(b, _)) => can_cast(a.data_type(), b.data_type()),
         _ if from.is_nested() || to.is_nested() => false,
         _ if is_temporal(&from) || is_temporal(&to) => temporal::can_convert(&from, &to),
+        // A time of day is written and read, and nothing else.
+        (DataType::Time64(_), _) | (_, DataType::Time64(_)) => false,
         (DataType::Binary, _) => false,
         (_, DataType::Binary) => from.is_integer(),
         _ => true,

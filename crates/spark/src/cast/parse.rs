@@ -189,6 +189,14 @@ pub(crate) fn date(text: &str) -> Option<i32> {
     i32::try_from(days).ok()
 }
 
+/// A time of day in nanoseconds: `h[h]:m[m][:s[s][.ffffff…]]`.
+pub(crate) fn time(text: &str) -> Option<i64> {
+    let mut scanner = Scanner(trim(text).as_bytes());
+    scanner.take(b'T');
+    let micros = scanner.time()?;
+    scanner.0.is_empty().then_some(micros * 1000)
+}
+
 /// A local date and time in microseconds, and the zone if the text names one.
 pub(crate) fn local_timestamp(text: &str) -> Option<(i64, Option<Zone>)> {
     let mut scanner = Scanner(trim(text).as_bytes());

@@ -7,7 +7,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Float32Type, Float64Type, Int8Type, Int16Type,
-    Int32Type, Int64Type, IntervalUnit, IntervalYearMonthType, TimestampMicrosecondType,
+    Int32Type, Int64Type, IntervalUnit, IntervalYearMonthType, Time64NanosecondType, TimestampMicrosecondType,
 };
 use chrono_tz::Tz;
 
@@ -38,6 +38,7 @@ pub(super) fn from_text(text: &StringArray, to: &DataType, mode: CastMode, tz: T
         DataType::Timestamp(_, None) => Arc::new(read::<TimestampMicrosecondType>(text, to, mode, |v| {
             parse::local_timestamp(v).map(|(local, _)| local)
         })?),
+        DataType::Time64(_) => Arc::new(read::<Time64NanosecondType>(text, to, mode, parse::time)?),
         DataType::Interval(IntervalUnit::YearMonth) => {
             Arc::new(read::<IntervalYearMonthType>(text, to, mode, year_month)?)
         }

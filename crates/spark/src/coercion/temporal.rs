@@ -4,18 +4,20 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, Date32Array, DurationMicrosecondArray, PrimitiveArray};
 use arrow::datatypes::{
-    DataType, Date32Type, Int32Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, TimeUnit,
-    TimestampMicrosecondType,
+    DataType, Date32Type, Field, FieldRef, Int32Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
+    TimeUnit, TimestampMicrosecondType,
 };
 use chrono_tz::Tz;
 use datafusion::common::{Result as DataFusionResult, ScalarValue};
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+};
 
 use crate::cast::calendar::{self, DAY};
 use crate::cast::{CastMode, cast_array};
 use crate::error::{Error, Result};
-use crate::types::timestamp;
+use crate::types::{IntervalUnits, timestamp};
 
 /// `left ± right` where the left is a date or a time stamp (the planner has put an interval to the right).
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -48,7 +50,12 @@ pub(super) fn result_type(left: &DataType, minus: bool, right: &DataType, value:
 /// Whether an interval is known to have hours or less.
 fn has_time(value: &Expr) -> bool {
     match value {
-        Expr::Literal(ScalarValue::DurationMicrosecond(Some(v)), _) => v % DAY != 0,
+        // An interval that counts hours or less has them, even if there are none.
+        Expr::Literal(ScalarValue::DurationMicrosecond(Some(v)), Some(metadata)) => {
+            let units = IntervalUnits::of_literal(&DataType::Duration(TimeUnit::Microsecond), Some(metadata));
+            units.is_some_and(|units| units.last > 0) || v % DAY != 0
+        }
+        Expr::Literal(ScalarValue::DurationMicrosecond(Some(v)), None) => v % DAY != 0,
         Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(v)), _) => v.nanoseconds != 0,
         Expr::Literal(ScalarValue::IntervalDayTime(Some(v)), _) => v.milliseconds != 0,
         _ => false,
@@ -71,6 +78,21 @@ impl ScalarUDFImpl for TemporalArithmetic {
 
     fn return_type(&self, _: &[DataType]) -> DataFusionResult<DataType> {
         Ok(self.result.clone())
+    }
+
+    /// A sum of intervals counts the units of both.
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> DataFusionResult<FieldRef> {
+        let field = Field::new(self.name(), self.result.clone(), args.arg_fields.iter().any(|f| f.is_nullable()));
+        let units: Vec<_> = args
+            .arg_fields
+            .iter()
+            .filter(|operand| operand.data_type() == &self.result)
+            .filter_map(|operand| IntervalUnits::of_field(operand))
+            .collect();
+        Ok(Arc::new(match units.as_slice() {
+            [left, right] => left.with(*right).on(field),
+            _ => field,
+        }))
     }
 
     fn is_strict(&self) -> bool {

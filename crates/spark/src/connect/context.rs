@@ -144,6 +144,12 @@ impl<'a> Planner<'a> {
             RelType::SampleBy(sample) => self.sample_by(sample).await,
             RelType::Transpose(transpose) => self.transpose(transpose).await,
             RelType::UnresolvedTableValuedFunction(function) => self.table_function(function),
+            RelType::AsOfJoin(join) => self.as_of_join(join).await,
+            RelType::NearestByJoin(join) => self.nearest_by_join(join).await,
+            RelType::MapPartitions(map) => self.map_partitions(map).await,
+            RelType::GroupMap(map) => self.group_map(map).await,
+            RelType::CoGroupMap(map) => self.co_group_map(map).await,
+            RelType::CommonInlineUserDefinedTableFunction(call) => self.python_table_function(call).await,
             other => Err(Error::unsupported(format!("`{}`", unsupported_name(other)))),
         }
     }
@@ -207,14 +213,9 @@ fn unsupported_name(kind: &RelType) -> &'static str {
     match kind {
         RelType::Tail(_) => "DataFrame.tail inside another relation",
         RelType::Catalog(_) => "a call of spark.catalog inside another relation",
-        RelType::MapPartitions(_) => "DataFrame.mapInPandas",
-        RelType::GroupMap(_) => "GroupedData.applyInPandas",
-        RelType::CoGroupMap(_) => "cogroup",
         RelType::ApplyInPandasWithState(_) => "GroupedData.applyInPandasWithState",
         RelType::Parse(_) => "DataFrameReader over a DataFrame of text",
-        RelType::AsOfJoin(_) => "an as-of join",
         RelType::LateralJoin(_) => "DataFrame.lateralJoin",
-        RelType::CommonInlineUserDefinedTableFunction(_) => "a Python table function",
         RelType::CommonInlineUserDefinedDataSource(_) => "a Python data source",
         RelType::MlRelation(_) => "pyspark.ml",
         RelType::RelationChanges(_) => "reading the changes of a table",

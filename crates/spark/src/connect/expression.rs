@@ -229,6 +229,11 @@ impl<'a> Expressions<'a> {
                 self.scope.resolve(&split_identifier(pattern)?, None, self.planner.conf.case_sensitive)?;
             return Ok(vec![Output::passed(column)]);
         };
+        // Rust reads `a?+` as a repetition of `a?`, which is another expression.
+        if ["?+", "*+", "++", "}+"].iter().any(|possessive| inner.contains(possessive)) {
+            return Err(Error::unsupported(format!("the possessive quantifier in `{inner}`"))
+                .with_help("Name the columns, or write an expression without `+` after a quantifier."));
+        }
         let regex = regex::RegexBuilder::new(&format!("^(?:{inner})$"))
             .case_insensitive(!self.planner.conf.case_sensitive)
             .build()

@@ -45,6 +45,17 @@ impl Expressions<'_> {
                 return Ok(faces::plain_cast(number, &DataType::Int64) - lit(1_i64));
             }
             "when" => return self.case(arguments),
+            "arrays_zip" => {
+                let name = |(i, argument): (usize, &Expression)| match &argument.expr_type {
+                    Some(ExprType::UnresolvedAttribute(_) | ExprType::UnresolvedExtractValue(_)) => {
+                        name::of_output(argument).rsplit('.').next().map(str::to_owned).unwrap_or_default()
+                    }
+                    Some(ExprType::Alias(alias)) => alias.name.join("."),
+                    _ => i.to_string(),
+                };
+                let names = arguments.iter().enumerate().map(name).collect();
+                return Ok(crate::functions::arrays_zip(names, self.arguments(arguments)?));
+            }
             "expr" | "outer" => {}
             _ => {}
         }
@@ -115,11 +126,11 @@ impl Expressions<'_> {
             _ => return Err(Error::user(format!("`{name}` takes two or three arguments"))),
         };
         let [value, pattern] = self.exactly::<2>(name, &arguments)?;
-        let (pattern, escape) = backslashed(pattern, escape)?;
+        let pattern = crate::functions::like_pattern(pattern, escape)?;
         let text = |expr: Expr| {
             faces::cast(expr, &DataType::Utf8, faces::CastMode::Legacy, self.scope.schema(), &self.planner.conf)
         };
-        Ok(Expr::Like(Like::new(false, Box::new(text(value)?), Box::new(pattern), Some(escape), name == "ilike")))
+        Ok(Expr::Like(Like::new(false, Box::new(text(value)?), Box::new(pattern), Some('\\'), name == "ilike")))
     }
 
     fn escape(&self, expr: &Expression) -> Result<char> {
@@ -297,6 +308,9 @@ impl Expressions<'_> {
     }
 
     fn window_function(&self, call: &Expression) -> Result<(WindowFunctionDefinition, Vec<Expr>, bool)> {
+        if let Some((aggregate, arguments)) = self.user_window(call)? {
+            return Ok((WindowFunctionDefinition::AggregateUDF(aggregate), arguments, false));
+        }
         let name = match kind(call)? {
             ExprType::UnresolvedFunction(function) => function.function_name.as_str(),
             ExprType::CallFunction(function) => function.function_name.as_str(),
@@ -362,33 +376,6 @@ impl Expressions<'_> {
             }
         }
     }
-}
-
-/// A pattern with a backslash as its escape character, the only one the engine knows.
-fn backslashed(pattern: Expr, escape: char) -> Result<(Expr, char)> {
-    if escape == '\\' {
-        return Ok((pattern, escape));
-    }
-    let Expr::Literal(ScalarValue::Utf8(Some(text)), metadata) = &pattern else {
-        return Err(Error::unsupported("an escape character for a pattern that is not a constant"));
-    };
-    let mut rewritten = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            c if c == escape => match chars.next() {
-                Some(next @ ('%' | '_')) => rewritten.extend(['\\', next]),
-                Some(next) if next == escape => rewritten.push(next),
-                _ => {
-                    return Err(Error::user(format!("the escape character in `{text}` stands before no wildcard"))
-                        .with_condition("INVALID_FORMAT.ESC_IN_THE_MIDDLE"));
-                }
-            },
-            '\\' => rewritten.push_str("\\\\"),
-            c => rewritten.push(c),
-        }
-    }
-    Ok((Expr::Literal(ScalarValue::Utf8(Some(rewritten)), metadata.clone()), '\\'))
 }
 
 fn binary_operator(name: &str) -> Option<Operator> {

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::execution::context::SessionContext;
-use datafusion::logical_expr::ScalarUDF;
 use futures::stream::BoxStream;
 
 use super::proto;
 use crate::catalog::Catalog;
 use crate::conf::SparkConf;
 use crate::error::{Error, Result};
-use crate::python::PythonWorkers;
+use crate::python::{NamedFunction, PythonWorkers};
 use crate::relation::RelationResolver;
 
 /// The `code` of the error for a dataset whose schema is not known yet: the client tries again later.
@@ -121,7 +120,7 @@ pub trait ConnectSession: Send + Sync {
     }
 
     /// A function in Python has got a name. The client's own queries know it already.
-    fn function_registered(&self, function: &Arc<ScalarUDF>) {
+    fn function_registered(&self, function: &NamedFunction) {
         let _ = function;
     }
 

@@ -22,6 +22,8 @@ mod relation_aggregate;
 mod relation_columns;
 mod relation_join;
 mod relation_na;
+mod relation_nearest;
+mod relation_python;
 mod relation_rows;
 mod relation_source;
 mod relation_stat;

@@ -1,8 +1,10 @@
 //! `groupBy`, `rollup`, `cube` and `pivot`.
 
+use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::dataframe::DataFrame;
+use datafusion::functions_aggregate::grouping::grouping_udaf;
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::utils::find_aggregate_exprs;
 use datafusion::logical_expr::{Expr, GroupingSet, LogicalPlanBuilder, lit, when};
@@ -13,6 +15,7 @@ use super::literal;
 use super::proto::{self, aggregate::GroupType};
 use super::scope::{Output, Scope};
 use crate::error::{Error, Result};
+use crate::functions::is_grouping_id;
 use crate::streaming::is_streaming;
 
 /// The most values a pivot without a value list may find, as in Spark.
@@ -76,6 +79,7 @@ impl Planner<'_> {
     ) -> Result<Scope> {
         let (scope, groups) = self.with_group_columns(scope, groups)?;
         let keys: Vec<Expr> = groups.iter().map(|group| group.expr.clone()).collect();
+        let outputs = outputs.into_iter().map(|output| with_grouping_id(output, &keys)).collect::<Result<Vec<_>>>()?;
         let aggregates = find_aggregate_exprs(outputs.iter().map(|output| &output.expr));
         check_grouped(&outputs, &keys)?;
         let group_expr = match sets {
@@ -195,6 +199,21 @@ fn only_where(expr: Expr, wanted: &Expr) -> Result<Expr> {
         other => Ok(Transformed::no(other)),
     })?;
     Ok(rewritten.data)
+}
+
+/// `grouping_id()` as the bits of all keys, those that a row is not grouped by set.
+fn with_grouping_id(output: Output, keys: &[Expr]) -> Result<Output> {
+    let rewritten = output.expr.transform_up(|node| match node {
+        Expr::AggregateFunction(AggregateFunction { func, mut params }) if is_grouping_id(&func) => {
+            if params.args.is_empty() {
+                params.args = keys.to_vec();
+            }
+            let bits = AggregateFunction { func: grouping_udaf(), params };
+            Ok(Transformed::yes(crate::cast::cast_expr(Expr::AggregateFunction(bits), DataType::Int64)))
+        }
+        other => Ok(Transformed::no(other)),
+    })?;
+    Ok(Output { expr: rewritten.data, ..output })
 }
 
 /// Every column outside an aggregate must be grouped by.

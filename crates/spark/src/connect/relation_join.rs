@@ -244,7 +244,12 @@ fn key_output(left: &ScopeColumn, right: &ScopeColumn, join_type: JoinType) -> R
 }
 
 /// A join whose equalities between the sides are keys and whose other conditions are a filter.
-fn join_plan(left: &Scope, right: &Scope, join_type: JoinType, condition: Option<Expr>) -> Result<LogicalPlan> {
+pub(super) fn join_plan(
+    left: &Scope,
+    right: &Scope,
+    join_type: JoinType,
+    condition: Option<Expr>,
+) -> Result<LogicalPlan> {
     let mut keys = (Vec::new(), Vec::new());
     let mut rest = Vec::new();
     for part in condition.map(split_conjunction_owned).unwrap_or_default() {

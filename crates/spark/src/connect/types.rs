@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::faces;
 use super::proto::{self, data_type::Kind};
 use crate::error::{Error, Result};
+use crate::types::{CHAR_TYPE_KEY, INTERVAL_KEY, IntervalUnits};
 
 /// The metadata key of a column that `*` does not include, such as a scan's `_metadata`.
 pub const HIDDEN: &str = "deltaworks.hidden";
@@ -121,6 +122,33 @@ pub fn from_arrow_schema(schema: &Schema) -> Result<proto::DataType> {
     from_arrow(&DataType::Struct(Fields::from(visible)))
 }
 
+/// As [`from_arrow_schema`], with the types as they were declared: `char(5)` and `varchar(5)` too, which rows have as
+/// plain text.
+///
+/// # Errors
+/// As [`from_arrow_schema`].
+pub fn declared_schema(schema: &Schema) -> Result<proto::DataType> {
+    use proto::data_type as t;
+    let mut declared = from_arrow_schema(schema)?;
+    if let Some(Kind::Struct(fields)) = &mut declared.kind {
+        for (field, known) in fields.fields.iter_mut().zip(schema.fields()) {
+            let Some(text) = known.metadata().get(CHAR_TYPE_KEY) else { continue };
+            let length =
+                |name: &str| text.strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')')?.trim().parse().ok();
+            let kind = match (length("varchar"), length("char")) {
+                (Some(length), _) => Kind::VarChar(t::VarChar { length, ..Default::default() }),
+                (_, Some(length)) => Kind::Char(t::Char { length, ..Default::default() }),
+                _ => continue,
+            };
+            let mut metadata = known.metadata().clone();
+            metadata.remove(CHAR_TYPE_KEY);
+            field.metadata = metadata_to_json(&metadata);
+            field.data_type = Some(proto::DataType { kind: Some(kind) });
+        }
+    }
+    Ok(declared)
+}
+
 /// The Connect type of an Arrow type.
 ///
 /// # Errors
@@ -201,17 +229,31 @@ fn map_kind(entries: &Field) -> Result<Kind> {
 fn struct_field(field: &Field) -> Result<proto::data_type::StructField> {
     Ok(proto::data_type::StructField {
         name: field.name().clone(),
-        data_type: Some(from_arrow(field.data_type())?),
+        data_type: Some(of_field(field)?),
         nullable: field.is_nullable(),
         metadata: metadata_to_json(field.metadata()),
     })
+}
+
+/// The Connect type of a field: of an interval with the units it counts.
+fn of_field(field: &Field) -> Result<proto::DataType> {
+    use proto::data_type as t;
+    let Some(units) = IntervalUnits::of_field(field) else { return from_arrow(field.data_type()) };
+    let (start_field, end_field) = (Some(i32::from(units.first)), Some(i32::from(units.last)));
+    let kind = match field.data_type() {
+        DataType::Duration(_) => {
+            Kind::DayTimeInterval(t::DayTimeInterval { start_field, end_field, type_variation_reference: 0 })
+        }
+        _ => Kind::YearMonthInterval(t::YearMonthInterval { start_field, end_field, type_variation_reference: 0 }),
+    };
+    Ok(proto::DataType { kind: Some(kind) })
 }
 
 /// Spark's column metadata, out of the Arrow metadata (Arrow's own keys stay behind).
 fn metadata_to_json(metadata: &HashMap<String, String>) -> Option<String> {
     let mut map = serde_json::Map::new();
     for (key, value) in metadata {
-        if !key.starts_with("ARROW:") && !key.starts_with("PARQUET:") && key != HIDDEN {
+        if !key.starts_with("ARROW:") && !key.starts_with("PARQUET:") && key != HIDDEN && key != INTERVAL_KEY {
             let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.clone()));
             map.insert(key.clone(), value);
         }

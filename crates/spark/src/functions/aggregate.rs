@@ -17,8 +17,8 @@ use datafusion::logical_expr::{
 };
 
 use super::form::Env;
-use super::gather;
 use super::udf::check_arity;
+use super::{bitmap, gather, grouping};
 use crate::conf::SparkConf;
 use crate::error::{Error, Result};
 
@@ -35,7 +35,7 @@ pub(super) fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
         let aliases = rewritten.names.iter().skip(1).map(|name| (*name).to_owned()).collect();
         registry.register_udaf(Arc::new(AggregateUDF::new_from_impl(Renamed { rewritten: *rewritten, aliases })))?;
     }
-    for udaf in gather::aggregates() {
+    for udaf in gather::aggregates().into_iter().chain(bitmap::aggregates()).chain([grouping::aggregate()]) {
         registry.register_udaf(udaf)?;
     }
     Ok(())
@@ -220,7 +220,7 @@ impl AggregateUDFImpl for Renamed {
             _ => Expr::Column(datafusion::common::Column::from_name(name(i))),
         });
         let conf = SparkConf::pipeline_defaults();
-        let (args, _) = self.rewritten.arguments(args.collect(), Env { schema: &schema, conf: &conf })?;
+        let (args, _) = self.rewritten.arguments(args.collect(), Env { schema: &schema, conf: &conf, typing: true })?;
         let call = AggregateFunction::new_udf((self.rewritten.other)(), args, false, None, Vec::new(), None);
         let (_, field) = Expr::AggregateFunction(call).to_field(&schema)?;
         Ok(Arc::new(field.as_ref().clone().with_name(self.name())))
@@ -259,7 +259,7 @@ pub(crate) fn resolve_aggregate(
     schema: &DFSchema,
     conf: &SparkConf,
 ) -> Result<AggregateFunction> {
-    let env = Env { schema, conf };
+    let env = Env { schema, conf, typing: false };
     let Some(renamed) = function.func.inner().downcast_ref::<Renamed>() else {
         function.params.args = gather::cast(&function.func, function.params.args, env)?;
         return Ok(function);
@@ -279,7 +279,7 @@ pub(crate) fn resolve_window(
     schema: &DFSchema,
     conf: &SparkConf,
 ) -> Result<WindowFunction> {
-    let env = Env { schema, conf };
+    let env = Env { schema, conf, typing: false };
     let WindowFunctionDefinition::AggregateUDF(udaf) = &function.fun else { return Ok(function) };
     let Some(renamed) = udaf.inner().downcast_ref::<Renamed>() else {
         function.params.args = gather::cast(udaf, function.params.args, env)?;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryBuilder, StringBuilder};
 use arrow::datatypes::DataType;
+use base64::alphabet;
+use base64::engine::{Engine, GeneralPurpose, GeneralPurposeConfig};
 
 use super::udf::{ANY, BINARY, Call, Function, TEXT, function};
 use crate::error::{Error, Result};
@@ -56,11 +58,7 @@ fn to_binary(call: &Call<'_>, strict: bool) -> Result<ArrayRef> {
         "hex" => from_hex,
         "base64" => from_base64,
         "utf-8" | "utf8" => |text| Some(text.as_bytes().to_vec()),
-        _ => {
-            return Err(Error::user(format!("`{notation}` is no notation of bytes"))
-                .with_condition("INVALID_PARAMETER_VALUE.BINARY_FORMAT")
-                .with_help("Use 'hex', 'base64' or 'utf-8'."));
-        }
+        _ => return Err(unknown_notation(&notation)),
     };
     let mut builder = BinaryBuilder::new();
     for value in &text {
@@ -89,30 +87,41 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 
 /// Line breaks and blanks are passed over, as in MIME.
 fn from_base64(text: &str) -> Option<Vec<u8>> {
-    let text: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-    let digits = text.trim_end_matches('=');
-    if text.len() - digits.len() > 2 || !text.len().is_multiple_of(4) {
-        return None;
+    let text: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+    MIME.decode(text).ok()
+}
+
+/// Padding is needed; bits of the last digit that belong to no byte do not matter.
+const MIME: GeneralPurpose =
+    GeneralPurpose::new(&alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
+
+/// `to_char(bytes, notation)`
+pub(super) const TO_TEXT: Function = function(&["to_char"], (2, 2), TEXT, |call| {
+    let Some(notation) = call.constant_text(1) else {
+        return Err(Error::user("the notation of `to_char` must be a constant")
+            .with_condition("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT"));
+    };
+    let Some(notation) = notation else {
+        return Ok(arrow::array::new_null_array(&DataType::Utf8, call.rows()));
+    };
+    let write: fn(&[u8]) -> String = match notation.to_ascii_lowercase().as_str() {
+        "hex" => |bytes| bytes.iter().map(|byte| format!("{byte:02X}")).collect(),
+        "base64" => |bytes| MIME.encode(bytes),
+        "utf-8" | "utf8" => |bytes| String::from_utf8_lossy(bytes).into_owned(),
+        _ => return Err(unknown_notation(&notation)),
+    };
+    let bytes = call.cast(0, &DataType::Binary)?;
+    let mut builder = StringBuilder::new();
+    for value in bytes.as_binary::<i32>() {
+        builder.append_option(value.map(write));
     }
-    let (mut bytes, mut bits, mut held) = (Vec::with_capacity(digits.len() * 3 / 4), 0_u32, 0);
-    for c in digits.bytes() {
-        let digit = match c {
-            b'A'..=b'Z' => c - b'A',
-            b'a'..=b'z' => c - b'a' + 26,
-            b'0'..=b'9' => c - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(digit);
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            bytes.push((bits >> held) as u8);
-            bits &= (1 << held) - 1;
-        }
-    }
-    Some(bytes)
+    Ok(Arc::new(builder.finish()))
+});
+
+fn unknown_notation(notation: &str) -> Error {
+    Error::user(format!("`{notation}` is no notation of bytes"))
+        .with_condition("INVALID_PARAMETER_VALUE.BINARY_FORMAT")
+        .with_help("Use 'hex', 'base64' or 'utf-8'.")
 }
 
 /// Text that is known to be text already, or bytes that must be.

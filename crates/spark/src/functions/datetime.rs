@@ -57,7 +57,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function(&["timestamp"], (1, 1), TIMESTAMP, |c| c.cast(0, c.result())),
     function(&["to_timestamp_ntz"], (1, 2), Returns::Type(crate::types::timestamp_ntz), |c| {
         cast_array(&to_timestamp(c, c.mode())?, c.result(), c.mode(), c.tz())
-    }),
+    })
+    .compiles(1),
 ];
 
 /// The days and the microseconds of the day of argument 0; a date needs no time zone.
@@ -66,6 +67,10 @@ fn field(call: &Call<'_>, f: impl Fn(i64, i64) -> i64) -> Result<ArrayRef> {
     if array.data_type() == &DataType::Date32 {
         let days = array.as_primitive::<Date32Type>();
         return Ok(Arc::new(days.unary::<_, Int32Type>(|d| f(i64::from(d), 0) as i32)));
+    }
+    if matches!(array.data_type(), DataType::Time64(_)) {
+        let times = super::clock::times(call, 0)?;
+        return Ok(Arc::new(times.unary::<_, Int32Type>(|t| f(0, t / 1000) as i32)));
     }
     let tz = if matches!(array.data_type(), DataType::Timestamp(_, None)) { chrono_tz::UTC } else { call.tz() };
     let micros = cast_array(&array, &timestamp(), call.mode(), tz)?;

@@ -11,7 +11,7 @@ use arrow::datatypes::{
 use datafusion::functions::crypto;
 use datafusion_spark::function::{hash, string};
 
-use super::form::{Form, Want, unsupported, wraps};
+use super::form::{Form, Want, wraps};
 use super::udf::{ANY, BINARY, Call, Function, INT, TEXT, function};
 use crate::cast::cast_array;
 use crate::error::{Error, Result};
@@ -25,8 +25,6 @@ pub(super) const FORMS: &[Form] = &[
     wraps(&["xxhash64"], hash::xxhash64, &[Want::Any], None),
     wraps(&["base64"], string::base64, &[Want::Binary], None),
     wraps(&["unbase64"], string::unbase64, &[Want::Text], None),
-    unsupported(&["aes_encrypt"], "Encrypt in a Python UDF."),
-    unsupported(&["aes_decrypt", "try_aes_decrypt"], "Decrypt in a Python UDF."),
 ];
 
 pub(super) const FUNCTIONS: &[Function] = &[
@@ -111,12 +109,12 @@ fn murmur_bytes(bytes: &[u8], seed: u32) -> u32 {
     finish(hash, bytes.len() as u32)
 }
 
-fn mix(hash: u32, word: u32) -> u32 {
+pub(super) fn mix(hash: u32, word: u32) -> u32 {
     let word = word.wrapping_mul(0xcc9e_2d51).rotate_left(15).wrapping_mul(0x1b87_3593);
     (hash ^ word).rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64)
 }
 
-fn finish(hash: u32, length: u32) -> u32 {
+pub(super) fn finish(hash: u32, length: u32) -> u32 {
     let hash = hash ^ length;
     let hash = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b);
     let hash = (hash ^ (hash >> 13)).wrapping_mul(0xc2b2_ae35);

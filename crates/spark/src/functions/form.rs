@@ -12,7 +12,7 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility,
+    TypeSignature, Volatility,
 };
 
 use super::udf::{ANY, check_arity};
@@ -27,6 +27,8 @@ use crate::types::canonical;
 pub(crate) struct Env<'a> {
     pub(crate) schema: &'a DFSchema,
     pub(crate) conf: &'a SparkConf,
+    /// Only the type is asked for: arguments that are no plain constants are columns.
+    pub(crate) typing: bool,
 }
 
 impl Env<'_> {
@@ -94,6 +96,8 @@ pub(crate) struct Form {
     pub(crate) names: &'static [&'static str],
     pub(crate) arity: (usize, usize),
     pub(crate) expand: Expand,
+    /// Whether two evaluations give two values.
+    pub(crate) volatile: bool,
 }
 
 /// A form that is written out by code.
@@ -102,7 +106,7 @@ pub(crate) const fn form(
     arity: (usize, usize),
     expand: fn(Vec<Expr>, Env<'_>) -> Result<Expr>,
 ) -> Form {
-    Form { names, arity, expand: Expand::By(expand) }
+    Form { names, arity, expand: Expand::By(expand), volatile: false }
 }
 
 /// A function of DataFusion with Spark's implicit casts.
@@ -112,15 +116,20 @@ pub(crate) const fn wraps(
     wants: &'static [Want],
     result: Option<fn() -> DataType>,
 ) -> Form {
-    Form { names, arity: (0, ANY), expand: Expand::Wraps(udf, wants, result) }
+    Form { names, arity: (0, ANY), expand: Expand::Wraps(udf, wants, result), volatile: false }
 }
 
 /// A function that is known but cannot be run.
 pub(crate) const fn unsupported(names: &'static [&'static str], help: &'static str) -> Form {
-    Form { names, arity: (0, ANY), expand: Expand::Unsupported(help) }
+    Form { names, arity: (0, ANY), expand: Expand::Unsupported(help), volatile: false }
 }
 
 impl Form {
+    /// The form as one whose value differs each time it is evaluated.
+    pub(crate) const fn volatile(self) -> Self {
+        Self { volatile: true, ..self }
+    }
+
     /// The expression it stands for.
     pub(crate) fn expand(&self, args: Vec<Expr>, env: Env<'_>) -> Result<Expr> {
         check_arity(self.names[0], self.arity, args.len())?;
@@ -156,12 +165,16 @@ impl Form {
 /// The expression a call stands for; any other call unchanged.
 pub(crate) fn expand(function: ScalarFunction, schema: &DFSchema, conf: &SparkConf) -> Result<Expr> {
     match function.func.inner().downcast_ref::<FormFunction>() {
-        Some(form) => form.form.expand(function.args, Env { schema, conf }),
+        Some(form) => form.form.expand(function.args, Env { schema, conf, typing: false }),
         None => Ok(Expr::ScalarFunction(function)),
     }
 }
 
 static SIGNATURE: LazyLock<Signature> = LazyLock::new(|| Signature::user_defined(Volatility::Immutable));
+static VOLATILE: LazyLock<Signature> = LazyLock::new(|| {
+    let types = vec![TypeSignature::Nullary, TypeSignature::UserDefined];
+    Signature::one_of(types, Volatility::Volatile)
+});
 
 struct FormFunction {
     form: Form,
@@ -200,7 +213,7 @@ impl ScalarUDFImpl for FormFunction {
     }
 
     fn signature(&self) -> &Signature {
-        &SIGNATURE
+        if self.form.volatile { &VOLATILE } else { &SIGNATURE }
     }
 
     fn coerce_types(&self, types: &[DataType]) -> DataFusionResult<Vec<DataType>> {
@@ -223,7 +236,7 @@ impl ScalarUDFImpl for FormFunction {
             None => Expr::Column(Column::from_name(name(i))),
         };
         let placeholders = args.scalar_arguments.iter().enumerate().map(placeholder).collect();
-        let expr = self.form.expand(placeholders, Env { schema: &schema, conf: &self.conf })?;
+        let expr = self.form.expand(placeholders, Env { schema: &schema, conf: &self.conf, typing: true })?;
         let (_, field) = expr.to_field(&schema)?;
         Ok(Arc::new(field.as_ref().clone().with_name(self.name())))
     }

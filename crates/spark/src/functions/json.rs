@@ -1,37 +1,32 @@
 //! Functions over JSON text.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int32Array, ListBuilder, StringArray, StringBuilder, StructArray};
+use arrow::array::{Array, ArrayRef, Int32Array, ListBuilder, StringArray, StringBuilder, StructArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Schema};
-use datafusion::common::ScalarValue;
-use datafusion::logical_expr::{Expr, lit};
+use datafusion::logical_expr::lit;
 use serde_json::Value;
 
-use super::conditional::exactly;
 use super::form::{Form, form};
+use super::options::{self, Options, is_on};
 use super::udf::{Call, Function, INT, Returns, TEXT, function};
 use crate::error::{Error, Result};
-use crate::json::{Decoder, DecoderOptions, InferOptions, Writer, infer};
-use crate::types::{array, data_type_from_json, parse_data_type, parse_schema, sql_type_name};
+use crate::json::{Decoder, DecoderOptions, InferOptions, Relaxed, Writer, infer};
+use crate::types::{array, sql_type_name};
 
-pub(super) const FORMS: &[Form] = &[form(&["schema_of_json"], (1, 2), |mut args, _| {
-    args.truncate(1);
-    let [sample] = exactly(args)?;
-    match &sample {
-        Expr::Literal(value, _) => match value.try_as_str().flatten() {
-            Some(text) => Ok(lit(schema_of(text)?)),
-            None => Err(not_constant()),
-        },
-        _ => Err(not_constant()),
+pub(super) const FORMS: &[Form] = &[form(&["schema_of_json"], (1, 2), |args, env| {
+    let sample = args.first().and_then(options::text).ok_or_else(not_constant)?;
+    let given = args.get(1).map(|map| options::of_expr(map, env)).transpose()?.unwrap_or_default();
+    if env.typing {
+        return Ok(lit(""));
     }
+    Ok(lit(schema_of(&relaxed(&given).strict(sample))?))
 })];
 
 pub(super) const FUNCTIONS: &[Function] = &[
     function(&["get_json_object"], (2, 2), TEXT, get_json_object),
-    function(&["from_json"], (2, 3), Returns::Values(schema_of_call), from_json),
+    function(&["from_json"], (2, 3), Returns::Values(|_, values| options::schema("from_json", values)), from_json),
     function(&["to_json"], (1, 2), TEXT, to_json),
     function(&["json_array_length"], (1, 1), INT, |c| {
         let length = |text: Option<&str>| match serde_json::from_str(text?) {
@@ -49,7 +44,7 @@ fn not_constant() -> Error {
 }
 
 /// What `schema_of_json` gives for a sample.
-pub(crate) fn schema_of(text: &str) -> Result<String> {
+pub(super) fn schema_of(text: &str) -> Result<String> {
     // The schema of a column of such values is that of any value.
     let wrapped = format!("{{\"value\": {text}}}");
     serde_json::from_str::<Value>(&wrapped).map_err(|error| {
@@ -59,53 +54,35 @@ pub(crate) fn schema_of(text: &str) -> Result<String> {
     Ok(sql_type_name(schema.field(0).data_type()))
 }
 
-/// The schema argument of `from_json`: DDL text, a type, or Spark's JSON form.
-fn schema_of_call(_: &[DataType], values: &[Option<&ScalarValue>]) -> Result<DataType> {
-    let text = values.get(1).copied().flatten().and_then(|value| value.try_as_str().flatten());
-    let Some(text) = text else {
-        return Err(Error::user("the schema of `from_json` must be a constant")
-            .with_condition("INVALID_SCHEMA.NON_STRING_LITERAL")
-            .with_help("Write the schema as DDL text, such as 'a INT, b STRING'."));
-    };
-    if text.trim_start().starts_with(['{', '"']) {
-        let value = serde_json::from_str(text)
-            .map_err(|error| Error::user(error.to_string()).with_condition("INVALID_JSON_SCHEMA"))?;
-        return data_type_from_json(&value);
-    }
-    parse_data_type(text).or_else(|_| Ok(DataType::Struct(parse_schema(text)?.fields().clone())))
-}
-
-/// The options of a call: a map of constants, names in lower case.
-fn options(call: &Call<'_>, i: usize) -> Result<BTreeMap<String, String>> {
-    let mut found = BTreeMap::new();
-    if call.len() <= i || call.rows() == 0 {
-        return Ok(found);
-    }
-    let given = call.cast(i, &crate::types::map(DataType::Utf8, DataType::Utf8))?;
-    let pairs = given.as_map().value(0);
-    let (names, values) = (pairs.column(0).as_string::<i32>(), pairs.column(1).as_string::<i32>());
-    for (name, value) in names.iter().zip(values) {
-        if let (Some(name), Some(value)) = (name, value) {
-            found.insert(name.to_ascii_lowercase(), value.to_owned());
-        }
-    }
-    Ok(found)
-}
-
 /// What `from_json` is told by its options.
 struct Reading {
     decoder: DecoderOptions,
+    relaxed: Relaxed,
     fail_fast: bool,
     corrupt_column: String,
 }
 
+/// What the options allow beyond strict JSON.
+fn relaxed(options: &Options) -> Relaxed {
+    let otherwise = Relaxed::default();
+    Relaxed {
+        single_quotes: is_on(options, "allowsinglequotes", otherwise.single_quotes),
+        unquoted_names: is_on(options, "allowunquotedfieldnames", otherwise.unquoted_names),
+        comments: is_on(options, "allowcomments", otherwise.comments),
+        leading_zeros: is_on(options, "allownumericleadingzeros", otherwise.leading_zeros),
+        any_escape: is_on(options, "allowbackslashescapinganycharacter", otherwise.any_escape),
+    }
+}
+
 fn reading(call: &Call<'_>) -> Result<Reading> {
+    let options = options::of_call(call, 2)?;
     let mut reading = Reading {
+        relaxed: relaxed(&options),
         decoder: DecoderOptions { time_zone: call.tz(), ..Default::default() },
         fail_fast: false,
         corrupt_column: "_corrupt_record".to_owned(),
     };
-    for (name, value) in options(call, 2)? {
+    for (name, value) in options {
         match name.as_str() {
             "mode" => {
                 reading.fail_fast = match value.to_ascii_uppercase().as_str() {
@@ -126,15 +103,7 @@ fn reading(call: &Call<'_>) -> Result<Reading> {
                 })?;
             }
             "columnnameofcorruptrecord" => reading.corrupt_column = value,
-            "rescuedatacolumn"
-            | "allowsinglequotes"
-            | "allowcomments"
-            | "allowunquotedfieldnames"
-            | "allownumericleadingzeros"
-            | "allowbackslashescapinganycharacter"
-            | "primitivesasstring"
-                if value.eq_ignore_ascii_case("true") =>
-            {
+            "rescuedatacolumn" | "primitivesasstring" if value.eq_ignore_ascii_case("true") => {
                 return Err(Error::unsupported(format!("the option `{name}` of `from_json`")));
             }
             _ => {}
@@ -153,7 +122,7 @@ fn from_json(call: &Call<'_>) -> Result<ArrayRef> {
             let mut decoder = Decoder::new(Arc::new(Schema::new(nullable)), &reading.decoder)?;
             for row in &text {
                 // An empty text is NULL in Spark, not an object without fields.
-                let well_formed = decoder.push(row.unwrap_or("{}").as_bytes());
+                let well_formed = decoder.push(reading.relaxed.strict(row.unwrap_or("{}")).as_bytes());
                 check_row(well_formed, row, &reading)?;
             }
             let decoded = decoder.finish()?;
@@ -174,7 +143,8 @@ fn from_json(call: &Call<'_>) -> Result<ArrayRef> {
             let mut decoder = Decoder::new(Arc::new(Schema::new(vec![field])), &reading.decoder)?;
             for row in &text {
                 let row = row.map(str::trim).filter(|row| !row.is_empty());
-                let wrapped = format!("{{\"value\":{}}}", as_given(row.unwrap_or("null"), other));
+                let strict = reading.relaxed.strict(row.unwrap_or("null"));
+                let wrapped = format!("{{\"value\":{}}}", as_given(&strict, other));
                 check_row(decoder.push(wrapped.as_bytes()), row, &reading)?;
             }
             Ok(Arc::clone(decoder.finish()?.batch.column(0)))
@@ -199,7 +169,7 @@ fn check_row(well_formed: bool, row: Option<&str>, reading: &Reading) -> Result<
 
 fn to_json(call: &Call<'_>) -> Result<ArrayRef> {
     let mut writer = Writer::new(call.tz());
-    for (name, value) in options(call, 1)? {
+    for (name, value) in options::of_call(call, 1)? {
         match name.as_str() {
             "ignorenullfields" => writer = writer.ignore_null_fields(!value.eq_ignore_ascii_case("false")),
             "dateformat" => writer = writer.date_format(&value)?,
@@ -311,9 +281,10 @@ fn get_json_object(call: &Call<'_>) -> Result<ArrayRef> {
         };
         let mut found = Vec::new();
         follow(text, &steps, &mut found);
-        // Without a wildcard there is at most one; with one, several make an array.
+        // Without a wildcard there is at most one, a text without its quotes; with one all stay JSON, several as an array.
         match found.as_slice() {
             [] => None,
+            [one] if steps.contains(&Step::All) => Some((*one).to_owned()),
             [one] => unquoted(one),
             several => Some(format!("[{}]", several.join(","))),
         }
@@ -332,7 +303,7 @@ mod tests {
             (r#"get_json_object('{"a": {"b": [1, 2]}}', '$.a')"#, r#"{"b": [1, 2]}"#),
             (r#"get_json_object('{"a": 1}', '$.z')"#, "NULL"),
             (r#"get_json_object('{"a":[{"b":1},{"b":2}]}', '$.a[*].b')"#, "[1,2]"),
-            (r#"get_json_object('{"a":[{"b":"x"}]}', '$.a[*].b')"#, "x"),
+            (r#"get_json_object('{"a":[{"b":"x"}]}', '$.a[*].b')"#, r#""x""#),
             (r#"get_json_object('[{"b":1}]', '$[0].b')"#, "1"),
             (r#"get_json_object('{"a b": 1}', '$[''a b'']')"#, "1"),
             (r#"get_json_object('{"a": 1}', 'a')"#, "NULL"),
@@ -345,6 +316,10 @@ mod tests {
             (r#"from_json('{"a": 1}', 'array<struct<a: int>>')"#, "[{1}]"),
             (r#"from_json('{"d": "01/02/2024"}', 'd DATE', map('dateFormat', 'dd/MM/yyyy'))"#, "{2024-02-01}"),
             (r#"from_json('{"a": 1', 'a INT, _corrupt_record STRING')"#, r#"{1, {"a": 1}"#),
+            ("from_json('{''a'': ''x''}', 'a STRING')", "{x}"),
+            ("from_json('{a: 1}', 'a INT')", "{null}"),
+            ("from_json('{a: 1}', 'a INT', map('allowUnquotedFieldNames', 'true'))", "{1}"),
+            ("schema_of_json('{a: 1}', map('allowUnquotedFieldNames', 'true'))", "STRUCT<a: BIGINT>"),
             ("json_array_length('[1, 2]')", "2"),
             (r#"json_object_keys('{"b": 1, "a": 2}')"#, "[b, a]"),
             (r#"schema_of_json('{"a": 1, "b": [1.5]}')"#, "STRUCT<a: BIGINT, b: ARRAY<DOUBLE>>"),

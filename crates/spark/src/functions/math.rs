@@ -11,21 +11,58 @@ use crate::cast::{CastMode, cast_array};
 use crate::error::{Error, Result};
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    function(&["ceil", "ceiling"], (1, 1), Returns::Types(whole_type), |c| whole(c, f64::ceil, 1)),
-    function(&["floor"], (1, 1), Returns::Types(whole_type), |c| whole(c, f64::floor, -1)),
+    function(&["ceil", "ceiling"], (1, 2), Returns::Values(whole_type), |c| whole(c, f64::ceil, 1)),
+    function(&["floor"], (1, 2), Returns::Values(whole_type), |c| whole(c, f64::floor, -1)),
     function(&["round"], (1, 2), Returns::Values(round_type), |c| round(c, Halves::Up)),
     function(&["bround"], (1, 2), Returns::Values(round_type), |c| round(c, Halves::Even)),
 ];
 
-/// BIGINT, or a decimal without decimals.
-fn whole_type(types: &[DataType]) -> Result<DataType> {
+/// BIGINT, or a decimal without decimals; with a number of decimals always a decimal.
+fn whole_type(types: &[DataType], values: &[Option<&ScalarValue>]) -> Result<DataType> {
+    if types.len() == 2 {
+        return round_type(&[decimal_for(types.first()), DataType::Int32], values);
+    }
     Ok(match types.first() {
         Some(DataType::Decimal128(p, s)) => DataType::Decimal128((*p - s.unsigned_abs() + 1).min(38), 0),
         _ => DataType::Int64,
     })
 }
 
+/// The decimal type that a number is cast to before it is cut.
+fn decimal_for(data_type: Option<&DataType>) -> DataType {
+    match data_type {
+        Some(decimal @ DataType::Decimal128(..)) => decimal.clone(),
+        Some(DataType::Int8) => DataType::Decimal128(3, 0),
+        Some(DataType::Int16) => DataType::Decimal128(5, 0),
+        Some(DataType::Int32) => DataType::Decimal128(10, 0),
+        Some(DataType::Int64) => DataType::Decimal128(20, 0),
+        Some(DataType::Float32) => DataType::Decimal128(14, 7),
+        _ => DataType::Decimal128(30, 15),
+    }
+}
+
+/// Cut to so many decimals, upwards or downwards.
+fn cut(call: &Call<'_>, direction: i128) -> Result<ArrayRef> {
+    let from = decimal_for(Some(call.array(0)?.data_type()));
+    let (DataType::Decimal128(_, scale), DataType::Decimal128(precision, to)) = (&from, call.result()) else {
+        return Err(Error::internal("a number that is cut is a decimal"));
+    };
+    let digits = call.cast(1, &DataType::Int32)?.as_primitive::<Int32Type>().iter().next().flatten().unwrap_or(0);
+    let power = |digits: i32| 10_i128.checked_pow(digits.unsigned_abs());
+    let (unit, back) = (power((i32::from(*scale) - digits).max(0)), power(digits.min(0)));
+    let numbers = call.cast(0, &from)?;
+    let values: PrimitiveArray<Decimal128Type> = numbers.as_primitive::<Decimal128Type>().unary(|v| {
+        let Some((unit, back)) = unit.zip(back) else { return 0 };
+        let up = i128::from(direction > 0 && v.rem_euclid(unit) != 0);
+        (v.div_euclid(unit) + up) * back
+    });
+    Ok(Arc::new(values.with_precision_and_scale(*precision, *to)?))
+}
+
 fn whole(call: &Call<'_>, f: fn(f64) -> f64, direction: i128) -> Result<ArrayRef> {
+    if call.len() == 2 {
+        return cut(call, direction);
+    }
     let array = call.array(0)?;
     match array.data_type() {
         DataType::Decimal128(_, scale) => {
@@ -86,7 +123,7 @@ fn round_type(types: &[DataType], values: &[Option<&ScalarValue>]) -> Result<Dat
             };
             let scale = i16::from(*s).min(digits.max(0));
             let whole = i16::from(*p) - i16::from(*s);
-            DataType::Decimal128((whole + 1 + scale).clamp(1, 38) as u8, scale as i8)
+            DataType::Decimal128((whole + 1 + scale).max(1 - digits).clamp(1, 38) as u8, scale as i8)
         }
         Some(data_type) => data_type.clone(),
     })
@@ -149,7 +186,7 @@ fn round_double(value: f64, digits: i32, halves: Halves) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use crate::functions::testing::check_all;
+    use crate::functions::testing::{check_all, check_spark};
 
     #[tokio::test]
     async fn values() {
@@ -166,6 +203,21 @@ mod tests {
             ("ceil(CAST(1.2 AS DOUBLE))", "2"),
             ("floor(-1.5)", "-2"),
             ("ceil(1.5)", "2"),
+        ])
+        .await;
+    }
+
+    /// With decimals the words are a syntax of their own, which only our own SQL reads.
+    #[tokio::test]
+    async fn cut_to_decimals() {
+        check_spark(&[
+            ("ceil(-0.1, 1)", "-0.1"),
+            ("ceil(3.1411, 3)", "3.142"),
+            ("ceil(CAST(3.1411 AS DOUBLE), -3)", "1000"),
+            ("floor(3.1411, 3)", "3.141"),
+            ("floor(-5, -1)", "-10"),
+            ("floor(CAST(2.1267 AS DOUBLE), 2)", "2.12"),
+            ("typeof(ceil(5, 0))", "decimal(11,0)"),
         ])
         .await;
     }

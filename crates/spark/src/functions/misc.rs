@@ -1,24 +1,47 @@
-//! Who and where: identity of session and rows, checks that fail, random values, unsupported ones.
+//! Who and where: identity of session and rows, checks that fail, unsupported ones.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, StringArray, new_null_array};
-use arrow::datatypes::{DataType, Int64Type};
-use datafusion::logical_expr::lit;
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, new_null_array};
+use arrow::datatypes::DataType;
+use datafusion::common::Column;
+use datafusion::logical_expr::{Expr, ExprSchemable, lit};
+use datafusion_spark::function::datetime::make_interval;
 
 use super::conditional::exactly;
-use super::form::{Form, form, unsupported};
-use super::udf::{Call, DOUBLE, Function, LONG, Returns, TEXT, volatile};
+use super::form::{Env, Form, Want, form, unsupported, wraps};
+use super::udf::{Call, Function, LONG, Returns, volatile};
 use crate::error::{Error, Result};
-use crate::types::type_name;
+use crate::types::field_type_name;
+
+/// The functions of the type VARIANT, which there is not.
+const VARIANT: &[&str] = &[
+    "parse_json",
+    "try_parse_json",
+    "variant_get",
+    "try_variant_get",
+    "is_variant_null",
+    "is_valid_variant",
+    "schema_of_variant",
+    "schema_of_variant_agg",
+    "to_variant_object",
+];
+
+/// Sketches in the format of Apache DataSketches.
+const HLL: &[&str] = &["hll_sketch_agg", "hll_sketch_estimate", "hll_union", "hll_union_agg"];
+
+/// Years, months, weeks, days, hours, minutes, seconds.
+const PARTS: &[Want] = &[Want::Int, Want::Int, Want::Int, Want::Int, Want::Int, Want::Int, Want::Double];
 
 const ROW_METADATA: &str = "Use the column `_metadata.file_path`.";
 
 pub(super) const FORMS: &[Form] = &[
     form(&["typeof"], (1, 1), |args, env| {
         let [value] = exactly(args)?;
-        Ok(lit(type_name(&env.type_of(&value)?)))
+        let (_, field) = value.to_field(env.schema)?;
+        let data_type = crate::types::canonical(field.data_type());
+        Ok(lit(field_type_name(&field.as_ref().clone().with_data_type(data_type))))
     }),
     form(&["version"], (0, 0), |_, _| Ok(lit(concat!("4.2.0 deltaworks ", env!("CARGO_PKG_VERSION"))))),
     form(&["current_user", "session_user", "user"], (0, 0), |_, _| Ok(lit(user()))),
@@ -35,17 +58,30 @@ pub(super) const FORMS: &[Form] = &[
     }),
     // All rows are in the one partition of this process.
     form(&["spark_partition_id"], (0, 0), |_, _| Ok(lit(0_i32))),
+    wraps(&["try_make_interval"], make_interval, PARTS, None),
+    // All texts are compared by their bytes.
+    form(&["collation"], (1, 1), |args, env| {
+        let [value] = exactly(args)?;
+        match env.type_of(&value)? {
+            DataType::Utf8 => Ok(lit("SYSTEM.BUILTIN.UTF8_BINARY")),
+            other => Err(Error::user(format!("{} has no collation", crate::types::sql_type_name(&other)))
+                .with_condition("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE")),
+        }
+    }),
     form(&["current_timezone"], (0, 0), |_, env| Ok(lit(env.conf.time_zone.name()))),
-    unsupported(&["input_file_name"], ROW_METADATA),
+    form(&["input_file_name"], (0, 0), |_, env| file_path(env)),
     unsupported(&["input_file_block_start", "input_file_block_length"], ROW_METADATA),
     unsupported(&["session_window"], "Group by `date_trunc` of the time instead."),
     unsupported(&["secret", "try_secret"], "Read the environment in Python."),
     unsupported(&["is_member", "is_account_group_member"], "There are no groups outside of a workspace."),
     unsupported(&["ai_classify"], "Call a model in a Python UDF."),
     unsupported(&["ai_query", "ai_extract", "ai_summarize", "ai_translate", "ai_gen"], "Call a model in a Python UDF."),
-    unsupported(&["from_csv", "to_csv", "schema_of_csv"], "Use `split`."),
-    unsupported(&["from_xml", "to_xml", "schema_of_xml", "xpath"], ""),
-    unsupported(&["parse_json", "try_parse_json", "variant_get", "try_variant_get"], "Use `from_json`."),
+    unsupported(
+        &["from_xml", "to_xml", "schema_of_xml"],
+        "Read single values with `xpath_string` and its kin, or the whole in a Python UDF.",
+    ),
+    unsupported(VARIANT, "Keep the JSON as text: `from_json` and `get_json_object` read it."),
+    unsupported(HLL, "Use `approx_count_distinct`, or `count(DISTINCT …)`."),
 ];
 
 pub(super) const FUNCTIONS: &[Function] = &[
@@ -59,18 +95,22 @@ pub(super) const FUNCTIONS: &[Function] = &[
     }),
     volatile(&["assert_true"], (1, 2), Returns::Type(|| DataType::Null), assert_true),
     volatile(&["monotonically_increasing_id"], (0, 0), LONG, increasing_id),
-    volatile(&["uuid"], (0, 1), TEXT, |c| {
-        Ok(Arc::new((0..c.rows()).map(|_| Some(uuid::Uuid::new_v4().to_string())).collect::<StringArray>()))
-    }),
-    volatile(&["rand", "random"], (0, 1), DOUBLE, |c| {
-        let mut random = Random::new(c)?;
-        Ok(Arc::new((0..c.rows()).map(|_| Some(random.double())).collect::<Float64Array>()))
-    }),
-    volatile(&["randn"], (0, 1), DOUBLE, |c| {
-        let mut random = Random::new(c)?;
-        Ok(Arc::new((0..c.rows()).map(|_| Some(random.normal())).collect::<Float64Array>()))
-    }),
 ];
+
+/// The file that a row was read from, where the rows come straight from files.
+fn file_path(env: Env<'_>) -> Result<Expr> {
+    if env.typing {
+        return Ok(lit(""));
+    }
+    let found = env.schema.iter().find(|(_, field)| field.name() == "_metadata");
+    match found.map(|(table, field)| (Column::new(table.cloned(), "_metadata"), field.data_type())) {
+        Some((column, DataType::Struct(fields))) if fields.find("file_path").is_some() => {
+            Ok(datafusion::functions::core::expr_fn::get_field(Expr::Column(column), "file_path"))
+        }
+        _ => Err(Error::unsupported("`input_file_name` of rows that do not come straight from files")
+            .with_help("Select the column `_metadata.file_path` where the files are read.")),
+    }
+}
 
 fn user() -> String {
     std::env::var("USER").or_else(|_| std::env::var("USERNAME")).unwrap_or_else(|_| "unknown".to_owned())
@@ -95,39 +135,6 @@ fn increasing_id(call: &Call<'_>) -> Result<ArrayRef> {
     Ok(Arc::new(Int64Array::from_iter_values(first..first + rows)))
 }
 
-/// The `XORShift` generator Spark uses, seeded once per batch.
-struct Random(u64);
-
-impl Random {
-    fn new(call: &Call<'_>) -> Result<Self> {
-        let seed = match call.len() {
-            0 => None,
-            _ => call.cast(0, &DataType::Int64)?.as_primitive::<Int64Type>().iter().next().flatten(),
-        };
-        let seed = seed.map_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0, |seed| seed as u64);
-        // A seed of few bits must not make the first values alike.
-        let mixed = (seed ^ (seed >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd) ^ 0x9e37_79b9_7f4a_7c15;
-        Ok(Self(mixed | 1))
-    }
-
-    fn bits(&mut self, count: u32) -> u64 {
-        self.0 ^= self.0 << 21;
-        self.0 ^= self.0 >> 35;
-        self.0 ^= self.0 << 4;
-        self.0 & ((1 << count) - 1)
-    }
-
-    fn double(&mut self) -> f64 {
-        let bits = (self.bits(26) << 27) + self.bits(27);
-        bits as f64 / (1_u64 << 53) as f64
-    }
-
-    fn normal(&mut self) -> f64 {
-        let (radius, angle) = (self.double().max(f64::MIN_POSITIVE), self.double());
-        (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use crate::functions::testing::{check, check_all};
@@ -140,9 +147,6 @@ mod tests {
             ("current_database()", "default"),
             ("current_timezone()", "UTC"),
             ("assert_true(1 < 2)", "NULL"),
-            ("length(uuid())", "36"),
-            ("rand(7) = rand(7)", "true"),
-            ("rand(7) BETWEEN 0 AND 1", "true"),
             ("monotonically_increasing_id() >= 0", "true"),
         ])
         .await;

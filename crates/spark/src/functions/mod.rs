@@ -5,26 +5,36 @@
 //! then does what [`call`] would have done. `explode` and its kin ([`is_generator`]) are names only: a
 //! planner unnests their argument.
 
+mod aes;
 mod aggregate;
 mod array;
 mod binary;
+mod bitmap;
 mod build;
+mod clock;
 mod conditional;
+mod csv;
 mod datetime;
 mod encoding;
+mod exponential;
 mod form;
 mod gather;
+mod grouping;
 mod higher_order;
 mod interval;
 mod json;
+mod like;
 mod lists;
 mod map;
 mod math;
 mod misc;
 mod nested;
 mod number;
+mod number_pattern;
+mod options;
 mod pattern;
 mod planner;
+mod random;
 mod rank;
 mod string;
 #[cfg(test)]
@@ -32,6 +42,9 @@ pub(crate) mod testing;
 mod text;
 mod time;
 mod udf;
+mod words;
+mod xpath;
+mod zip;
 
 use std::sync::Arc;
 
@@ -40,16 +53,22 @@ use datafusion::execution::FunctionRegistry;
 pub(crate) use aggregate::{resolve_aggregate, resolve_window};
 pub use build::{FunctionCall, Kind, call, is_generator, kind};
 pub(crate) use form::expand;
-pub(crate) use json::schema_of;
+pub(crate) use gather::ordered_collect_list;
+pub(crate) use grouping::is_grouping_id;
+pub(crate) use like::like_pattern;
 pub(crate) use pattern::Pattern;
 pub(crate) use planner::FunctionPlanner;
+pub(crate) use zip::zip as arrays_zip;
 
 use crate::conf::SparkConf;
 use crate::error::Result;
 
 const FUNCTIONS: &[&[udf::Function]] = &[
+    aes::FUNCTIONS,
     array::FUNCTIONS,
     binary::FUNCTIONS,
+    clock::FUNCTIONS,
+    csv::FUNCTIONS,
     datetime::FUNCTIONS,
     encoding::FUNCTIONS,
     interval::FUNCTIONS,
@@ -59,21 +78,38 @@ const FUNCTIONS: &[&[udf::Function]] = &[
     misc::FUNCTIONS,
     nested::FUNCTIONS,
     number::FUNCTIONS,
+    number_pattern::FUNCTIONS,
     string::FUNCTIONS,
     text::FUNCTIONS,
     time::FUNCTIONS,
+    words::FUNCTIONS,
+    xpath::FUNCTIONS,
 ];
 
 const FORMS: &[&[form::Form]] = &[
     conditional::FORMS,
+    csv::FORMS,
     encoding::FORMS,
     json::FORMS,
     misc::FORMS,
     nested::FORMS,
     number::FORMS,
+    number_pattern::FORMS,
+    random::FORMS,
     text::FORMS,
     time::FORMS,
 ];
+
+/// The schema that `schema_of_json` or `schema_of_csv` gives for a sample, as DDL text.
+///
+/// # Errors
+/// If the sample cannot be read.
+pub(crate) fn schema_of(function: &str, sample: &str, tz: chrono_tz::Tz) -> Result<String> {
+    match function {
+        "schema_of_csv" => csv::schema_of(sample, &Default::default(), tz),
+        _ => json::schema_of(&crate::json::Relaxed::default().strict(sample)),
+    }
+}
 
 /// Adds Spark's functions to a session's registry; a name that is there already gets Spark's meaning.
 ///

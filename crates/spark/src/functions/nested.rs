@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Int32Type, Int64Type, IntervalMonthDayNanoType,
 use datafusion::logical_expr::{Expr, Operator, lit, when};
 
 use super::conditional::exactly;
-use super::form::{Env, Form, form, unsupported};
+use super::form::{Env, Form, form};
 use super::lists::{Arg, Lists, element_type, meet};
 use super::map::MAP_VALUE;
 use super::udf::{ANY, Call, Function, INT, Returns, function};
@@ -34,7 +34,15 @@ pub(super) const FORMS: &[Form] = &[
             _ => Ok(datafusion::functions::unicode::expr_fn::reverse(env.cast(value, &DataType::Utf8)?)),
         }
     }),
-    unsupported(&["arrays_zip"], "Use `posexplode` on both arrays and join by position."),
+    form(&["arrays_zip"], (0, ANY), |args, _| {
+        let name = |(i, arg): (usize, &Expr)| match arg {
+            Expr::Column(column) => column.name.clone(),
+            Expr::Alias(alias) => alias.name.clone(),
+            _ => i.to_string(),
+        };
+        let names = args.iter().enumerate().map(name).collect();
+        Ok(super::zip::zip(names, args))
+    }),
     form(&["get"], (2, 2), |args, env| {
         let [list, index] = exactly(args)?;
         let index = env.cast(index, &DataType::Int64)?;

@@ -9,7 +9,8 @@ use datafusion::logical_expr::{Expr, ExprSchemable, Operator, lit};
 use datafusion_spark::function::{bitwise, math};
 
 use super::conditional::exactly;
-use super::form::{Env, Form, Want, form, unsupported, wraps};
+use super::exponential;
+use super::form::{Env, Form, Want, form, wraps};
 use super::udf::{Call, DOUBLE, Function, TEXT, function};
 use crate::cast::format::java_double;
 use crate::coercion::{Arithmetic, binary_op, call as call_of, resolve};
@@ -51,17 +52,17 @@ pub(super) const FORMS: &[Form] = &[
     wraps(&["bin"], math::bin, &[Want::Long], None),
     wraps(&["bit_count"], bitwise::bit_count, &[Want::Any], None),
     wraps(&["width_bucket"], math::width_bucket, &[Want::Double, Want::Double, Want::Double, Want::Long], None),
-    unsupported(&["to_number", "try_to_number"], "Use CAST(… AS DECIMAL(p, s))."),
-    unsupported(&["to_char", "to_varchar"], "Use `format_number` or `date_format`."),
 ];
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    function(&["ln"], (1, 1), DOUBLE, |c| partial(c, |x| (x > 0.0).then(|| x.ln()))),
+    function(&["ln"], (1, 1), DOUBLE, |c| partial(c, |x| (x > 0.0).then(|| exponential::log(x)))),
     function(&["log10"], (1, 1), DOUBLE, |c| partial(c, |x| (x > 0.0 || x.is_nan()).then(|| x.log10()))),
-    function(&["log2"], (1, 1), DOUBLE, |c| partial(c, |x| (x > 0.0 || x.is_nan()).then(|| x.log2()))),
+    function(&["log2"], (1, 1), DOUBLE, |c| {
+        partial(c, |x| (x > 0.0 || x.is_nan()).then(|| x.ln() / std::f64::consts::LN_2))
+    }),
     function(&["log1p"], (1, 1), DOUBLE, |c| partial(c, |x| (x > -1.0 || x.is_nan()).then(|| x.ln_1p()))),
     function(&["log"], (1, 2), DOUBLE, log),
-    function(&["exp"], (1, 1), DOUBLE, |c| total(c, f64::exp)),
+    function(&["exp"], (1, 1), DOUBLE, |c| total(c, exponential::exp)),
     function(&["expm1"], (1, 1), DOUBLE, |c| total(c, f64::exp_m1)),
     function(&["sqrt"], (1, 1), DOUBLE, |c| total(c, f64::sqrt)),
     function(&["cbrt"], (1, 1), DOUBLE, |c| total(c, f64::cbrt)),
@@ -79,7 +80,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function(&["acos"], (1, 1), DOUBLE, |c| total(c, f64::acos)),
     function(&["atan"], (1, 1), DOUBLE, |c| total(c, f64::atan)),
     function(&["sinh"], (1, 1), DOUBLE, |c| total(c, f64::sinh)),
-    function(&["cosh"], (1, 1), DOUBLE, |c| total(c, f64::cosh)),
+    function(&["cosh"], (1, 1), DOUBLE, |c| total(c, exponential::cosh)),
     function(&["tanh"], (1, 1), DOUBLE, |c| total(c, f64::tanh)),
     function(&["asinh"], (1, 1), DOUBLE, |c| total(c, f64::asinh)),
     function(&["acosh"], (1, 1), DOUBLE, |c| total(c, f64::acosh)),
@@ -121,13 +122,13 @@ fn constant(call: &Call<'_>, value: f64) -> Result<ArrayRef> {
 /// `log(x)`, or `log(base, x)`.
 fn log(call: &Call<'_>) -> Result<ArrayRef> {
     if call.len() == 1 {
-        return partial(call, |x| (x > 0.0).then(|| x.ln()));
+        return partial(call, |x| (x > 0.0).then(|| exponential::log(x)));
     }
     let (base, x) = (call.cast(0, &DataType::Float64)?, call.cast(1, &DataType::Float64)?);
     let pairs = base.as_primitive::<Float64Type>().iter().zip(x.as_primitive::<Float64Type>());
     let log = |(base, x): (Option<f64>, Option<f64>)| {
         let (base, x) = (base?, x?);
-        (base > 0.0 && x > 0.0).then(|| x.ln() / base.ln())
+        (base > 0.0 && x > 0.0).then(|| exponential::log(x) / exponential::log(base))
     };
     Ok(Arc::new(pairs.map(log).collect::<PrimitiveArray<Float64Type>>()))
 }

@@ -9,7 +9,7 @@ use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{Expr, ScalarUDF};
 use datafusion_spark::function::{string as spark, url};
 
-use super::form::{Env, Form, Want, form, unsupported, wraps};
+use super::form::{Env, Form, Want, form, wraps};
 use super::string::{positions, regex};
 use super::udf::{ANY, BOOLEAN, Call, Function, INT, Returns, TEXT, function};
 use crate::error::{Error, Result};
@@ -37,8 +37,6 @@ pub(super) const FORMS: &[Form] = &[
     wraps(&["url_encode"], url::url_encode, &[T], None),
     wraps(&["url_decode"], url::url_decode, &[T], None),
     wraps(&["parse_url"], url::parse_url, &[T], None),
-    unsupported(&["sentences"], "Use `split`."),
-    unsupported(&["mask"], "Use `regexp_replace`."),
 ];
 
 /// `trim(text)`, `trim(characters, text)`: what is cut off comes first, unlike in `btrim`.

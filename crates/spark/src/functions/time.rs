@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Date32Array, Int64Array, PrimitiveArray, StringArray};
-use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{
+    DataType, Date32Type, Decimal128Type, Int32Type, Int64Type, IntervalUnit, TimestampMicrosecondType,
+};
 use datafusion::functions::datetime::expr_fn as df;
 use datafusion::logical_expr::{Expr, lit};
 
@@ -48,6 +50,9 @@ pub(super) const FORMS: &[Form] = &[
         let [field, source] = exactly(args)?;
         let field = constant(&field, "the field of `date_part`")?.to_ascii_lowercase();
         let source = match env.type_of(&source)? {
+            length @ (DataType::Duration(_) | DataType::Interval(IntervalUnit::YearMonth)) => {
+                return super::interval::part(&field, source, &length);
+            }
             DataType::Utf8 | DataType::Null => env.cast(source, &timestamp())?,
             _ => source,
         };
@@ -63,14 +68,20 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function(&["date_from_unix_date"], (1, 1), DATE, |c| {
         Ok(arrow::compute::cast(&c.cast(0, &DataType::Int32)?, c.result())?)
     }),
-    function(&["make_timestamp", "make_timestamp_ltz"], (6, 7), TIMESTAMP, |c| make_timestamp(c, c.ansi())),
-    function(&["try_make_timestamp", "try_make_timestamp_ltz"], (6, 7), TIMESTAMP, |c| make_timestamp(c, false)),
-    function(&["make_timestamp_ntz"], (6, 6), NTZ, |c| local(c, c.ansi())),
-    function(&["try_make_timestamp_ntz"], (6, 6), NTZ, |c| local(c, false)),
+    // Of a date and a time of day, or of six parts.
+    function(&["make_timestamp", "make_timestamp_ltz"], (2, 7), TIMESTAMP, |c| make_timestamp(c, c.ansi())),
+    function(&["try_make_timestamp", "try_make_timestamp_ltz"], (2, 7), TIMESTAMP, |c| make_timestamp(c, false)),
+    function(&["make_timestamp_ntz"], (2, 6), NTZ, |c| local(c, c.ansi())),
+    function(&["try_make_timestamp_ntz"], (2, 6), NTZ, |c| local(c, false)),
     function(&["convert_timezone"], (2, 3), Returns::Type(timestamp_ntz), convert_timezone),
 ];
 
 const SECONDS: Function = function(&["second"], (1, 1), Returns::Type(|| DataType::Decimal128(8, 6)), |c| {
+    if matches!(c.array(0)?.data_type(), DataType::Time64(_)) {
+        let micros = |time: i64| i128::from((time / 1000).rem_euclid(MINUTE));
+        let values: PrimitiveArray<Decimal128Type> = super::clock::times(c, 0)?.unary(micros);
+        return Ok(Arc::new(values.with_precision_and_scale(8, 6)?));
+    }
     let times = c.cast(0, &timestamp())?;
     let tz = c.tz();
     let values: PrimitiveArray<Decimal128Type> = times
@@ -111,7 +122,7 @@ fn part(field: &str, source: Expr) -> Result<Expr> {
     by_name(name, vec![source])
 }
 
-fn by_name(name: &str, args: Vec<Expr>) -> Result<Expr> {
+pub(super) fn by_name(name: &str, args: Vec<Expr>) -> Result<Expr> {
     let found = super::datetime::FUNCTIONS.iter().find(|function| function.names.contains(&name));
     found
         .map(|function| function.call(args))
@@ -273,6 +284,13 @@ fn made(
     strict: bool,
     without_zone: fn(i64, chrono_tz::Tz) -> i64,
 ) -> Result<PrimitiveArray<TimestampMicrosecondType>> {
+    if call.len() < 4 {
+        return of_date_and_time(call, without_zone);
+    }
+    if call.len() < 6 {
+        return Err(Error::user(format!("`make_timestamp` takes 2, 3, 6 or 7 arguments, but got {}", call.len()))
+            .with_condition("WRONG_NUM_ARGS.WITHOUT_SUGGESTION"));
+    }
     let parts = (0..5).map(|i| call.cast(i, &DataType::Int32)).collect::<Result<Vec<_>>>()?;
     let seconds = call.cast(5, &DataType::Decimal128(16, 6))?;
     let seconds = seconds.as_primitive::<Decimal128Type>();
@@ -293,6 +311,28 @@ fn made(
             return if strict { Err(error.with_condition("DATETIME_FIELD_OUT_OF_BOUNDS")) } else { Ok(None) };
         };
         let local = day * DAY + hour * HOUR + minute * MINUTE + micros;
+        match &zones {
+            Some(zones) => Ok(Some(zone(zones.value(row))?.to_utc(local))),
+            None => Ok(Some(without_zone(local, call.tz()))),
+        }
+    };
+    (0..call.rows()).map(at).collect()
+}
+
+/// `make_timestamp(date, time[, zone])`
+fn of_date_and_time(
+    call: &Call<'_>,
+    without_zone: fn(i64, chrono_tz::Tz) -> i64,
+) -> Result<PrimitiveArray<TimestampMicrosecondType>> {
+    let (days, times) = (call.cast(0, &DataType::Date32)?, super::clock::times(call, 1)?);
+    let days = days.as_primitive::<Date32Type>();
+    let zones = if call.len() == 3 { Some(call.text(2)?) } else { None };
+    let at = |row: usize| -> Result<Option<i64>> {
+        let missing = days.is_null(row) || times.is_null(row);
+        if missing || zones.as_ref().is_some_and(|zones| zones.is_null(row)) {
+            return Ok(None);
+        }
+        let local = i64::from(days.value(row)) * DAY + times.value(row) / 1000;
         match &zones {
             Some(zones) => Ok(Some(zone(zones.value(row))?.to_utc(local))),
             None => Ok(Some(without_zone(local, call.tz()))),

@@ -6,6 +6,8 @@ use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
 use arrow::datatypes::{
     DataType, Date32Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType,
 };
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use chrono_tz::Tz;
 
 use crate::cast::calendar::{self, DAY};
@@ -107,7 +109,7 @@ impl Writer {
             T::Map(..) => self.map(array, row, out)?,
             T::Binary => {
                 let bytes = array.as_binary::<i32>().value(row);
-                quote(&base64(bytes), out);
+                quote(&BASE64_STANDARD.encode(bytes), out);
             }
             T::Decimal128(..) | T::Interval(_) | T::Duration(_) => {
                 let quoted = !matches!(array.data_type(), T::Decimal128(..));
@@ -229,18 +231,4 @@ fn quote(text: &str, out: &mut String) {
         }
     }
     out.push('"');
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let at = |i: usize| u32::from(chunk.get(i).copied().unwrap_or(0));
-        let bits = at(0) << 16 | at(1) << 8 | at(2);
-        for i in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * i) & 63) as usize];
-            out.push(if i <= chunk.len() { char::from(digit) } else { '=' });
-        }
-    }
-    out
 }

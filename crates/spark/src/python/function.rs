@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
 };
 
 use super::PythonWorkers;
-use super::worker::Task;
+use super::worker::{Input, PythonCall, Task};
 use crate::conf::SparkConf;
 use crate::error::{Error, Result};
 use crate::session::conf_ref;
@@ -37,6 +37,8 @@ type Argument = Option<String>;
 #[derive(Debug, Clone)]
 pub(crate) struct PythonFunction {
     name: String,
+    /// The name as the user wrote it.
+    title: String,
     eval_type: i32,
     command: Bytes,
     python_version: String,
@@ -70,6 +72,7 @@ impl PythonFunction {
         let volatility = if deterministic { Volatility::Stable } else { Volatility::Volatile };
         Ok(Self {
             name: name.to_owned(),
+            title: name.to_owned(),
             eval_type,
             command: Bytes::copy_from_slice(&udf.command),
             python_version: udf.python_ver.clone(),
@@ -85,6 +88,11 @@ impl PythonFunction {
         Self { name: name.to_owned(), ..self }
     }
 
+    /// The name as the user wrote it, which columns are named by.
+    pub(crate) fn title(&self) -> &str {
+        &self.title
+    }
+
     /// The function called with these arguments; without them all are passed by position.
     pub(crate) fn with_arguments(self, arguments: Vec<Argument>) -> Self {
         Self { arguments, ..self }
@@ -92,23 +100,12 @@ impl PythonFunction {
 
     fn task(&self, schema: &Schema, count: usize, conf: &SparkConf) -> Task {
         let arguments = (0..count).map(|i| (i as i32, self.arguments.get(i).cloned().flatten())).collect();
-        let eval_conf = vec![("input_type".to_owned(), schema_to_json(schema))];
-        let mut settings: Vec<(String, String)> = conf
-            .all
-            .iter()
-            .filter(|(key, _)| {
-                key.starts_with("spark.sql.execution.") || key.starts_with("spark.sql.legacy.execution.")
-            })
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect();
-        settings.push(("spark.sql.session.timeZone".to_owned(), conf.time_zone.name().to_owned()));
         Task {
             eval_type: self.eval_type,
             python_version: self.python_version.clone(),
-            command: self.command.clone(),
-            arguments,
-            conf: settings,
-            eval_conf,
+            conf: settings(conf),
+            eval_conf: vec![("input_type".to_owned(), schema_to_json(schema))],
+            call: PythonCall::Function { command: self.command.clone(), arguments },
         }
     }
 
@@ -130,7 +127,7 @@ impl PythonFunction {
         let task = self.task(&schema, count, conf);
         let results = self
             .workers
-            .with_worker(|worker| worker.run(&task, &batch))
+            .with_worker(|worker| worker.run(&task, &Input::Batches(std::slice::from_ref(&batch))))
             .map_err(|error| error.context(format!("in the Python function `{}`", self.name)))?;
         let columns: Vec<&ArrayRef> = results.iter().filter_map(|batch| batch.columns().first()).collect();
         let given: usize = columns.iter().map(|column| column.len()).sum();
@@ -144,6 +141,20 @@ impl PythonFunction {
         let whole = concat(&columns.iter().map(|column| column.as_ref()).collect::<Vec<_>>())?;
         Ok(if *whole.data_type() == self.output { whole } else { cast(&whole, &self.output)? })
     }
+}
+
+/// The settings that a worker knows.
+pub(super) fn settings(conf: &SparkConf) -> Vec<(String, String)> {
+    let known = |key: &str| key.starts_with("spark.sql.execution.") || key.starts_with("spark.sql.legacy.execution.");
+    let settings = conf.all.iter().filter(|(key, _)| known(key)).map(|(key, value)| (key.clone(), value.clone()));
+    settings.chain([("spark.sql.session.timeZone".to_owned(), conf.time_zone.name().to_owned())]).collect()
+}
+
+/// Waits for Python without keeping other tasks from running.
+pub(super) fn blocking<T>(wait: impl FnOnce() -> T) -> T {
+    let several = tokio::runtime::Handle::try_current()
+        .is_ok_and(|handle| handle.runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread);
+    if several { tokio::task::block_in_place(wait) } else { wait() }
 }
 
 /// Two functions are the same if they are the same code, called in the same way.
@@ -183,11 +194,7 @@ impl ScalarUDFImpl for PythonFunction {
         let columns = args.args.iter().map(|arg| arg.to_array(rows)).collect::<DataFusionResult<Vec<_>>>()?;
         let defaults = SparkConf::pipeline_defaults();
         let conf = conf_ref(&args.config_options).unwrap_or(&defaults);
-        // Waiting for Python must not keep other tasks from running.
-        let evaluate = || self.evaluate(columns, rows, conf).map_err(DataFusionError::from);
-        let several = tokio::runtime::Handle::try_current()
-            .is_ok_and(|handle| handle.runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread);
-        let result = if several { tokio::task::block_in_place(evaluate) } else { evaluate() };
+        let result = blocking(|| self.evaluate(columns, rows, conf).map_err(DataFusionError::from));
         Ok(ColumnarValue::Array(result?))
     }
 }

@@ -2,20 +2,47 @@
 //!
 //! [`PythonWorkers`] starts `pyspark.daemon` of the user's interpreter, which forks workers; a worker is given a
 //! task ([`worker`]), Arrow batches in and out over a socket, and is used again for the next. [`function`] is
-//! such a function among the engine's own.
-
-mod daemon;
-mod function;
-mod worker;
-
-pub use daemon::PythonWorkers;
-pub(crate) use function::PythonFunction;
+//! such a function among the engine's own, [`aggregate`] one of groups, [`relation`] one of whole relations.
 
 use std::any::Any;
+use std::sync::Arc;
 
-use datafusion::logical_expr::ScalarUDF;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
+use datafusion::prelude::SessionContext;
 
-/// Whether a function is the user's own in Python.
+mod aggregate;
+mod daemon;
+mod execution;
+mod function;
+mod relation;
+mod worker;
+
+pub(crate) use aggregate::{PythonAggregate, is_aggregate};
+pub use daemon::PythonWorkers;
+pub(crate) use execution::PythonPlanner;
+pub(crate) use function::PythonFunction;
+pub(crate) use relation::{PythonInput, PythonRelation, RelationFunction, Shape};
+
+/// A function of the user's that SQL knows by a name.
+#[derive(Debug, Clone)]
+pub enum NamedFunction {
+    /// One value per row.
+    OfRows(Arc<ScalarUDF>),
+    /// One value per group.
+    OfGroups(Arc<AggregateUDF>),
+}
+
+impl NamedFunction {
+    /// Makes it known to a session, in the place of whatever had its name.
+    pub fn register(&self, ctx: &SessionContext) {
+        match self {
+            Self::OfRows(function) => ctx.register_udf(function.as_ref().clone()),
+            Self::OfGroups(function) => ctx.register_udaf(function.as_ref().clone()),
+        }
+    }
+}
+
+/// Whether a function of rows is the user's own in Python.
 pub fn is_python(function: &ScalarUDF) -> bool {
     (function.inner().as_ref() as &dyn Any).is::<PythonFunction>()
 }

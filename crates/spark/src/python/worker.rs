@@ -3,7 +3,7 @@
 //! Numbers are big-endian; texts and bytes follow their length.
 
 use std::io::{BufWriter, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
@@ -31,14 +31,43 @@ pub(super) struct Task {
     pub eval_type: i32,
     /// The version the function was pickled by.
     pub python_version: String,
-    /// The function, pickled together with its result type.
-    pub command: Bytes,
-    /// The arguments: the column of the batch, and the name if it is passed by name.
-    pub arguments: Vec<(i32, Option<String>)>,
     /// Settings of the session.
     pub conf: Vec<(String, String)>,
     /// Settings of the task.
     pub eval_conf: Vec<(String, String)>,
+    /// What is called.
+    pub call: PythonCall,
+}
+
+/// What is called, and on which columns.
+#[derive(Debug, Clone)]
+pub(super) enum PythonCall {
+    /// A function, pickled together with its result type.
+    Function {
+        /// The pickled function.
+        command: Bytes,
+        /// The arguments: the column of the batch, and the name if it is passed by name.
+        arguments: Vec<(i32, Option<String>)>,
+    },
+    /// A class whose `eval` gives rows.
+    TableFunction {
+        /// The pickled class.
+        command: Bytes,
+        /// As for a function.
+        arguments: Vec<(i32, Option<String>)>,
+        /// The rows' type in Spark's JSON form.
+        row_type: String,
+        /// The name in messages.
+        name: String,
+    },
+}
+
+/// What a worker reads.
+pub(super) enum Input<'a> {
+    /// One stream of batches; there is at least one.
+    Batches(&'a [RecordBatch]),
+    /// Groups, each with a batch of every input.
+    Groups(&'a [Vec<RecordBatch>]),
 }
 
 /// Opens the conversation with a worker that was just forked.
@@ -79,9 +108,20 @@ fn pairs(out: &mut Vec<u8>, all: &[(String, String)]) {
     }
 }
 
+fn columns(out: &mut Vec<u8>, arguments: &[(i32, Option<String>)]) {
+    int(out, arguments.len() as i32);
+    for (column, name) in arguments {
+        int(out, *column);
+        out.push(u8::from(name.is_some()));
+        if let Some(name) = name {
+            bytes(out, name.as_bytes());
+        }
+    }
+}
+
 impl Task {
     fn message(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.command.len() + 512);
+        let mut out = Vec::with_capacity(4096);
         // The number of the partition.
         int(&mut out, 0);
         bytes(&mut out, self.python_version.as_bytes());
@@ -98,31 +138,52 @@ impl Task {
         int(&mut out, self.eval_type);
         pairs(&mut out, &self.conf);
         pairs(&mut out, &self.eval_conf);
-        // One function, not chained with others.
-        int(&mut out, 1);
-        int(&mut out, self.arguments.len() as i32);
-        for (column, name) in &self.arguments {
-            int(&mut out, *column);
-            out.push(u8::from(name.is_some()));
-            if let Some(name) = name {
+        match &self.call {
+            PythonCall::Function { command, arguments } => {
+                // One function, not chained with others.
+                int(&mut out, 1);
+                columns(&mut out, arguments);
+                int(&mut out, 1);
+                bytes(&mut out, command);
+                // The id under which a profile would be kept.
+                out.extend(0_i64.to_be_bytes());
+            }
+            PythonCall::TableFunction { command, arguments, row_type, name } => {
+                columns(&mut out, arguments);
+                // No columns by which the input is partitioned, and no result of `analyze`.
+                int(&mut out, 0);
+                out.push(0);
+                bytes(&mut out, command);
+                bytes(&mut out, row_type.as_bytes());
                 bytes(&mut out, name.as_bytes());
             }
         }
-        int(&mut out, 1);
-        bytes(&mut out, &self.command);
-        // The id under which a profile would be kept.
-        out.extend(0_i64.to_be_bytes());
         out
     }
 }
 
 impl Worker {
-    /// Runs a task over one batch.
+    /// Runs a task. Rows are sent and read at the same time: a function may give rows before it has seen all.
     ///
     /// # Errors
     /// `PYTHON_EXCEPTION` (`User`) with the traceback of the user's code; `Unavailable` if the worker dies.
-    pub(super) fn run(&mut self, task: &Task, batch: &RecordBatch) -> Result<Vec<RecordBatch>> {
-        self.send(task, batch).map_err(|error| error.context("while sending rows to Python"))?;
+    pub(super) fn run(&mut self, task: &Task, input: &Input<'_>) -> Result<Vec<RecordBatch>> {
+        let out = self.stream.try_clone()?;
+        std::thread::scope(|scope| {
+            let sending = scope.spawn(move || send(&out, task, input));
+            let received = self.receive();
+            if received.is_err() {
+                // What failed reads no more: the sender must not wait for it.
+                let _ = self.stream.shutdown(Shutdown::Both);
+            }
+            let sent = sending.join().unwrap_or_else(|_| Err(Error::internal("sending rows to Python panicked")));
+            let batches = received?;
+            sent.map_err(|error| error.context("while sending rows to Python"))?;
+            Ok(batches)
+        })
+    }
+
+    fn receive(&mut self) -> Result<Vec<RecordBatch>> {
         let mut batches = Vec::new();
         loop {
             match self.read_int()? {
@@ -157,18 +218,6 @@ impl Worker {
         }
     }
 
-    fn send(&mut self, task: &Task, batch: &RecordBatch) -> Result<()> {
-        let mut out = BufWriter::with_capacity(64 * 1024, &mut self.stream);
-        out.write_all(&task.message())?;
-        let mut writer = StreamWriter::try_new(&mut out, batch.schema_ref())?;
-        writer.write(batch)?;
-        writer.finish()?;
-        drop(writer);
-        // The worker passes on what it has written only once it has read this.
-        out.write_all(&END_OF_STREAM.to_be_bytes())?;
-        Ok(out.flush()?)
-    }
-
     fn read_int(&mut self) -> Result<i32> {
         let mut buffer = [0; 4];
         self.stream.read_exact(&mut buffer).map_err(broken)?;
@@ -186,4 +235,33 @@ impl Worker {
         std::io::copy(&mut (&mut self.stream).take(count), &mut std::io::sink()).map_err(broken)?;
         Ok(())
     }
+}
+
+fn send(stream: &TcpStream, task: &Task, input: &Input<'_>) -> Result<()> {
+    let mut out = BufWriter::with_capacity(64 * 1024, stream);
+    out.write_all(&task.message())?;
+    match input {
+        Input::Batches(batches) => send_stream(&mut out, batches)?,
+        Input::Groups(groups) => {
+            for group in *groups {
+                out.write_all(&(group.len() as i32).to_be_bytes())?;
+                for batch in group {
+                    send_stream(&mut out, std::slice::from_ref(batch))?;
+                }
+            }
+            out.write_all(&0_i32.to_be_bytes())?;
+        }
+    }
+    // The worker passes on what it has written only once it has read this.
+    out.write_all(&END_OF_STREAM.to_be_bytes())?;
+    Ok(out.flush()?)
+}
+
+fn send_stream(out: &mut impl Write, batches: &[RecordBatch]) -> Result<()> {
+    let Some(first) = batches.first() else { return Err(Error::internal("a stream of no batches has no schema")) };
+    let mut writer = StreamWriter::try_new(out, first.schema_ref())?;
+    for batch in batches {
+        writer.write(batch)?;
+    }
+    Ok(writer.finish()?)
 }

@@ -30,6 +30,7 @@ pub(crate) fn arrow_type(data_type: &ast::DataType) -> Result<DataType> {
         T::Date => DataType::Date32,
         T::Timestamp(_, TimezoneInfo::None) => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
         T::TimestampNtz(_) => DataType::Timestamp(TimeUnit::Microsecond, None),
+        T::Time(_, TimezoneInfo::None) => crate::types::time(),
         T::Interval { .. } => interval(data_type),
         T::Array(ArrayElemTypeDef::AngleBracket(inner)) => {
             DataType::List(Arc::new(Field::new_list_field(arrow_type(inner)?, true)))

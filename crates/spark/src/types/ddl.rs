@@ -330,7 +330,15 @@ impl<'a> Parser<'a> {
             }
             "map" => self.map_type()?,
             "struct" => self.struct_type()?,
-            "variant" | "geometry" | "geography" | "time" => {
+            "time" => {
+                // Times have six decimals here, however few the type has.
+                if self.take_symbol('(') {
+                    self.number::<u8>()?;
+                    self.symbol(')')?;
+                }
+                super::time()
+            }
+            "variant" | "geometry" | "geography" => {
                 return Err(Error::unsupported(format!("the data type {}", name.to_ascii_uppercase()))
                     .with_condition("UNSUPPORTED_DATATYPE"));
             }

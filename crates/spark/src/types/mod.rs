@@ -7,10 +7,12 @@
 //! | `interval day to second` | `Duration(us)` |
 //! | `interval year to month` | `Interval(YearMonth)` |
 //! | `interval` (calendar) | `Interval(MonthDayNano)` |
+//! | `time(6)` | `Time64(ns)` |
 //! | `array<t>` | `List("item")` |
 //! | `map<k, v>` | `Map("entries": {"key", "value"})` |
 
 mod ddl;
+mod interval;
 mod json;
 
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Fields, IntervalUnit, Schema, TimeUnit};
 
 pub use ddl::{parse_data_type, parse_schema};
+pub use interval::{INTERVAL_KEY, IntervalUnits};
 pub use json::{data_type_from_json, data_type_to_json, schema_from_json, schema_to_json};
 
 /// The key of a field's comment in its metadata.
@@ -42,6 +45,19 @@ pub fn timestamp() -> DataType {
 /// The Arrow type of Spark's `timestamp_ntz`.
 pub fn timestamp_ntz() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, None)
+}
+
+/// The Arrow type of Spark's `time`.
+pub fn time() -> DataType {
+    DataType::Time64(TimeUnit::Nanosecond)
+}
+
+/// Spark's name of a field's type, the units of an interval included.
+pub fn field_type_name(field: &Field) -> String {
+    match IntervalUnits::of_field(field) {
+        Some(units) => format!("interval {}", units.name(field.data_type())),
+        None => type_name(field.data_type()),
+    }
 }
 
 /// The Arrow type of `array<element>`.
@@ -168,6 +184,7 @@ pub fn canonical(data_type: &DataType) -> DataType {
         DataType::Timestamp(_, Some(_)) => timestamp(),
         DataType::Timestamp(_, None) => timestamp_ntz(),
         DataType::Date64 => DataType::Date32,
+        DataType::Time32(_) | DataType::Time64(_) => time(),
         DataType::UInt8 => DataType::Int16,
         DataType::UInt16 => DataType::Int32,
         DataType::UInt32 => DataType::Int64,
@@ -210,6 +227,7 @@ mod tests {
             "date",
             "timestamp",
             "timestamp_ntz",
+            "time(6)",
             "interval",
             "interval day to second",
             "interval year to month",

@@ -5,14 +5,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::connect::host::{
     AnalysisContext, ConnectHost, ConnectSession, PipelineReply, Purpose, dataset_not_materialized, dataset_not_ready,
 };
 use deltaworks_spark::connect::proto;
-use deltaworks_spark::python::PythonWorkers;
+use deltaworks_spark::python::{NamedFunction, PythonWorkers};
 use deltaworks_spark::relation::{RelationRequest, RelationResolver, UnresolvedRelation};
 use deltaworks_spark::{Error, Result};
 use parking_lot::Mutex;
@@ -123,8 +123,8 @@ impl DefinitionSession {
 
 #[async_trait]
 impl ConnectSession for DefinitionSession {
-    fn function_registered(&self, function: &Arc<ScalarUDF>) {
-        Arc::make_mut(&mut self.definitions.lock()).functions.push(Arc::clone(function));
+    fn function_registered(&self, function: &NamedFunction) {
+        Arc::make_mut(&mut self.definitions.lock()).functions.push(function.clone());
     }
 
     fn context(&self) -> SessionContext {

@@ -208,7 +208,7 @@ fn encoded(relation: Option<&proto::Relation>) -> Vec<u8> {
 /// A schema, or else a single type.
 fn parse_ddl(text: &str) -> Result<proto::DataType> {
     match types::parse_schema(text) {
-        Ok(schema) => types::from_arrow_schema(&schema),
+        Ok(schema) => types::declared_schema(&schema),
         Err(error) => match faces::parse_type(text) {
             Ok(data_type) => types::from_arrow(&data_type),
             Err(_) => Err(error),

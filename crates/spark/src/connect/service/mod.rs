@@ -24,7 +24,7 @@ use std::time::Duration;
 use arrow::record_batch::RecordBatch;
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::context::SessionContext;
-use datafusion::logical_expr::ScalarUDF;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::net::TcpListener;
@@ -41,6 +41,7 @@ use super::plan::plan_relation_with;
 use super::proto::{self, relation::RelType};
 use super::status::status;
 use crate::error::{Error, Kind, Result};
+use crate::python::NamedFunction;
 use error_store::ErrorStore;
 pub use lifetime::Lifetimes;
 use operation::Operation;
@@ -123,7 +124,7 @@ struct Session {
     server_id: String,
     artifacts: Artifacts,
     /// The functions in Python that the client has given names.
-    functions: Mutex<HashMap<String, Arc<ScalarUDF>>>,
+    functions: Mutex<HashMap<String, NamedFunction>>,
     views: Views,
     global_views: GlobalViews,
     /// The complete names of the tables that the client has asked to be cached.
@@ -221,17 +222,24 @@ impl Session {
     /// The engine's session, with the settings of now and the client's own functions.
     fn context(&self) -> SessionContext {
         let context = self.host.context();
-        for function in self.functions.lock().values() {
-            context.register_udf(function.as_ref().clone());
-        }
+        self.functions.lock().values().for_each(|function| function.register(&context));
         context
     }
 
     /// Gives a function in Python a name, for SQL and for `call_function`.
     fn register_function(&self, message: &proto::CommonInlineUserDefinedFunction) -> Result<()> {
-        let function = super::user_function::of(message, &self.artifacts)?;
         let name = message.function_name.to_lowercase();
-        let function = Arc::new(ScalarUDF::new_from_impl(function.named(&name)));
+        let conf = super::faces::conf_of(&self.host.context());
+        let function = match super::user_function::aggregate_of(message, &self.artifacts, &conf)? {
+            Some(mut aggregate) => {
+                aggregate.name.clone_from(&name);
+                NamedFunction::OfGroups(Arc::new(AggregateUDF::new_from_impl(aggregate)))
+            }
+            None => {
+                let function = super::user_function::of(message, &self.artifacts)?;
+                NamedFunction::OfRows(Arc::new(ScalarUDF::new_from_impl(function.named(&name))))
+            }
+        };
         self.host.function_registered(&function);
         self.functions.lock().insert(name, function);
         Ok(())

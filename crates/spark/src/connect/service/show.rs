@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 
-use arrow::array::Array as _;
-use arrow::datatypes::Schema;
+use arrow::array::{Array as _, ArrayRef, StringArray};
+use arrow::datatypes::{Field, Schema};
 use arrow::record_batch::RecordBatch;
 use chrono_tz::Tz;
 
-use crate::cast::format::{Style, to_text};
+use crate::cast::format::{Style, intervals_to_text, to_text};
 use crate::error::Result;
+use crate::types::IntervalUnits;
 
 /// Spark's narrowest column.
 const MIN_WIDTH: usize = 3;
@@ -61,8 +62,12 @@ pub(super) fn html(batch: &RecordBatch, what: Shown) -> Result<String> {
 /// The cells of the rows to show, and whether there are more rows.
 fn cells(batch: &RecordBatch, what: Shown) -> Result<(Vec<Vec<String>>, bool)> {
     let count = usize::try_from(what.rows).unwrap_or(0).min(batch.num_rows());
-    let columns =
-        batch.columns().iter().map(|column| to_text(column, what.tz, Style::Shown)).collect::<Result<Vec<_>>>()?;
+    let columns = batch
+        .columns()
+        .iter()
+        .zip(batch.schema().fields())
+        .map(|(column, field)| shown(column, field, what.tz))
+        .collect::<Result<Vec<_>>>()?;
     let limit = usize::try_from(what.truncate).unwrap_or(0);
     let mut shown = Vec::with_capacity(count);
     for row in 0..count {
@@ -73,6 +78,14 @@ fn cells(batch: &RecordBatch, what: Shown) -> Result<(Vec<Vec<String>>, bool)> {
         shown.push(cells.collect());
     }
     Ok((shown, batch.num_rows() > count))
+}
+
+/// The values of a column as text; an interval in the units it counts.
+fn shown(column: &ArrayRef, field: &Field, tz: Tz) -> Result<StringArray> {
+    match IntervalUnits::of_field(field) {
+        Some(units) => Ok(intervals_to_text(column, units)),
+        None => to_text(column, tz, Style::Shown),
+    }
 }
 
 fn cut(text: String, limit: usize) -> String {
@@ -142,8 +155,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::sync::Arc;
 
-    use arrow::array::{Int32Array, StringArray};
-    use arrow::datatypes::{DataType, Field};
+    use arrow::array::Int32Array;
+    use arrow::datatypes::DataType;
 
     use super::*;
 

@@ -6,14 +6,17 @@ use std::collections::{HashMap, HashSet};
 use chrono_tz::Tz;
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::planner::ContextProvider;
-use datafusion::logical_expr::{Expr as PlanExpr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Expr as PlanExpr, ExprSchemable, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
-use sqlparser::ast::{Cte, Expr, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Spanned, Statement, Value};
+use sqlparser::ast::{
+    Cte, Expr, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Spanned, Statement, Value, Values,
+};
 use sqlparser::tokenizer::Location;
 
 use super::provider::Provider;
 use super::rewrite::{self, Names};
 use super::scope::{Scope, ident};
+use crate::coercion::types::widest;
 use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
 use crate::relation::RelationRequest;
@@ -218,10 +221,42 @@ impl<'a> Planner<'a> {
                         rewrite::expression(self, expr, Names { scopes: outer, aliases: &aliases, ctes })?;
                     }
                 }
+                self.meet(values)?;
                 Ok(Vec::new())
             }
             other => Err(Error::unsupported(format!("`{other}`")).at(self.place(other.span().start))),
         }
+    }
+
+    /// Casts the values of each column to the type they meet at, as those of an array.
+    fn meet(&self, values: &mut Values) -> Result<()> {
+        let width = values.rows.first().map_or(0, |row| row.content.len());
+        let schema = DFSchema::empty();
+        let ansi = conf_of(self.provider.state()).ansi;
+        for column in 0..width {
+            let mut types = Vec::with_capacity(values.rows.len());
+            for row in &values.rows {
+                // What cannot be planned alone, such as a column of the query around, is left to DataFusion.
+                let Some(expr) = row.content.get(column) else { return Ok(()) };
+                match self.plain(expr.clone(), &schema).ok().and_then(|expr| expr.get_type(&schema).ok()) {
+                    Some(data_type) => types.push(data_type),
+                    None => break,
+                }
+            }
+            if types.len() < values.rows.len() {
+                continue;
+            }
+            let Some(common) = widest(&types, ansi).filter(|common| types.iter().any(|t| t != common)) else {
+                continue;
+            };
+            for (row, data_type) in values.rows.iter_mut().zip(&types) {
+                if let Some(expr) = row.content.get_mut(column).filter(|_| *data_type != common) {
+                    let value = std::mem::replace(expr, Expr::value(Value::Null));
+                    *expr = rewrite::implied_cast(value, &common);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// `ORDER BY` of a query that is not a single select sees only the output.

@@ -22,6 +22,8 @@ use datafusion::logical_expr::{
 use sqlparser::ast::BinaryOperator;
 
 use super::super::data_types::SparkTypes;
+use super::interval::planned as planned_interval;
+use crate::cast::{CastMode, spark_cast};
 use crate::coercion::binary_op;
 use crate::conf::SparkConf;
 use crate::error::Error;
@@ -29,6 +31,10 @@ use crate::session::conf_of;
 
 /// Marks `'text' <op> NULL` as a numeric literal; what follows is its suffix.
 pub(super) const LITERAL: &str = "spark literal ";
+/// Marks `'number first last' <op> NULL` as an interval; its kind follows.
+pub(super) const INTERVAL: &str = "spark interval ";
+/// Marks `expr <op> NULL` as cast without a word in the text; the type follows.
+pub(super) const IMPLIED_CAST: &str = "spark implied cast ";
 /// Marks `RLIKE`.
 pub(super) const RLIKE: &str = "spark rlike";
 
@@ -147,6 +153,22 @@ impl ExprPlanner for SparkExprPlanner {
         let planned = match &raw.op {
             BinaryOperator::Custom(name) if name.starts_with(LITERAL) => {
                 return literal(&raw.left, &name[LITERAL.len()..]).map(PlannerResult::Planned);
+            }
+            BinaryOperator::Custom(name) if name.starts_with(INTERVAL) => {
+                let interval = match &raw.left {
+                    Expr::Literal(value, _) => {
+                        value.try_as_str().flatten().and_then(|text| planned_interval(&name[INTERVAL.len()..], text))
+                    }
+                    _ => None,
+                };
+                let missing = || DataFusionError::Internal("an interval that is none".to_owned());
+                return interval.map(PlannerResult::Planned).ok_or_else(missing);
+            }
+            BinaryOperator::Custom(name) if name.starts_with(IMPLIED_CAST) => {
+                let from = raw.left.get_type(schema)?;
+                let to = crate::types::parse_data_type(&name[IMPLIED_CAST.len()..])?;
+                let cast = spark_cast(raw.left, &from, &to, CastMode::of(self.conf.ansi), &self.conf)?;
+                return Ok(PlannerResult::Planned(cast));
             }
             BinaryOperator::Custom(name) if name == RLIKE => Operator::RegexMatch,
             BinaryOperator::Plus => Operator::Plus,

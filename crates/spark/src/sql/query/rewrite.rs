@@ -11,9 +11,10 @@ use sqlparser::ast::{
     VisitorMut, WindowFrame, WindowType,
 };
 
+use super::interval::AnsiInterval;
 use super::names::column_name;
 use super::plan::{Ctes, Planner};
-use super::provider::{LITERAL, RLIKE};
+use super::provider::{IMPLIED_CAST, INTERVAL, LITERAL, RLIKE};
 use super::scope::{Scope, ident, text, unresolved};
 use crate::error::{Error, Result};
 use crate::functions::schema_of;
@@ -87,6 +88,18 @@ fn number(digits: &str, suffix: &str) -> Expr {
     Expr::BinaryOp { left: Box::new(text(digits)), op, right: null() }
 }
 
+fn length(interval: AnsiInterval) -> Expr {
+    let (kind, digits) = interval.text();
+    let op = BinaryOperator::Custom(format!("{INTERVAL}{kind}"));
+    Expr::BinaryOp { left: Box::new(text(&digits)), op, right: null() }
+}
+
+/// `expr` cast to `data_type` as the elements of an array are.
+pub(super) fn implied_cast(expr: Expr, data_type: &arrow::datatypes::DataType) -> Expr {
+    let op = BinaryOperator::Custom(format!("{IMPLIED_CAST}{}", crate::types::type_name(data_type)));
+    Expr::BinaryOp { left: Box::new(expr), op, right: null() }
+}
+
 /// A call of `name` with positional arguments.
 pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
     let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
@@ -111,6 +124,7 @@ impl Rewriter<'_, '_> {
     fn before(&mut self, expr: &mut Expr) -> Result<()> {
         let replaced = match expr {
             Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } => match inner.as_ref() {
+                Expr::Interval(interval) => AnsiInterval::read(interval).map(|ansi| length(ansi.negated())),
                 Expr::Value(ast::ValueWithSpan { value: Value::Number(digits, long), .. }) => {
                     Some(number(&format!("-{digits}"), if *long { "L" } else { "" }))
                 }
@@ -125,6 +139,7 @@ impl Rewriter<'_, '_> {
                 let path = json_path(path);
                 Some(call("get_json_object", vec![std::mem::replace(value.as_mut(), *null()), text(&path)]))
             }
+            Expr::Interval(interval) if let Some(ansi) = AnsiInterval::read(interval) => Some(length(ansi)),
             Expr::Interval(interval) => {
                 if let Expr::Value(ast::ValueWithSpan { value, .. }) = interval.value.as_mut()
                     && let Value::Number(digits, _) = value
@@ -201,6 +216,10 @@ impl Rewriter<'_, '_> {
                 let below = Expr::BinaryOp { left: value, op: BinaryOperator::LtEq, right: high };
                 let both = Expr::BinaryOp { left: Box::new(above), op: BinaryOperator::And, right: Box::new(below) };
                 Some(not(*negated, Expr::Nested(Box::new(both))))
+            }
+            Expr::Extract { field, expr: value, .. } => {
+                let source = std::mem::replace(value.as_mut(), *null());
+                Some(call("date_part", vec![text(&field.to_string()), source]))
             }
             Expr::UnaryOp { op: op @ UnaryOperator::BangNot, .. } => {
                 *op = UnaryOperator::Not;
@@ -281,13 +300,13 @@ impl Rewriter<'_, '_> {
             [part] => part.as_ident().map(|ident| ident.value.to_ascii_lowercase()).unwrap_or_default(),
             _ => return Err(self.planner.unknown_function(&function.name.to_string())),
         };
-        if name == "from_json"
+        if matches!(name.as_str(), "from_json" | "from_csv")
             && let FunctionArguments::List(list) = &mut function.args
             && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(schema))) = list.args.get_mut(1)
-            && let Some(sample) = json_sample(schema)
+            && let Some((function, sample)) = sample(schema)
         {
             // The schema must be known when the call is planned.
-            *schema = text(&schema_of(sample)?);
+            *schema = text(&schema_of(&function, sample, self.planner.time_zone())?);
         }
         let name = match name.as_str() {
             // DataFusion takes two arrays for keys and values, and refuses an empty map.
@@ -315,17 +334,15 @@ fn has_lambda(function: &Function) -> bool {
     list.args.iter().any(lambda)
 }
 
-/// The text in `schema_of_json('…')`.
-fn json_sample(expr: &Expr) -> Option<&str> {
+/// The function and the text in `schema_of_json('…')`, `schema_of_csv('…')`.
+fn sample(expr: &Expr) -> Option<(String, &str)> {
     let Expr::Function(Function { name, args: FunctionArguments::List(list), .. }) = expr else { return None };
-    match (name.0.as_slice(), list.args.first()) {
-        (
-            [function],
-            Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(ast::ValueWithSpan {
-                value: Value::SingleQuotedString(sample),
-                ..
-            })))),
-        ) if function.as_ident().is_some_and(|name| name.value.eq_ignore_ascii_case("schema_of_json")) => Some(sample),
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value)))] = list.args.as_slice() else { return None };
+    let function = name.0.as_slice().first()?.as_ident()?.value.to_ascii_lowercase();
+    match &value.value {
+        Value::SingleQuotedString(sample) if matches!(function.as_str(), "schema_of_json" | "schema_of_csv") => {
+            Some((function, sample))
+        }
         _ => None,
     }
 }

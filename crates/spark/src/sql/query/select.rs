@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use datafusion::logical_expr::planner::ContextProvider as _;
 use sqlparser::ast::{
     Expr, GroupByExpr, Ident, ObjectName, OrderBy, OrderByKind, Select, SelectItem, SelectItemQualifiedWildcardKind,
     Spanned, Value, WildcardAdditionalOptions,
@@ -12,6 +13,7 @@ use super::plan::{Ctes, Planner, is_ordinal};
 use super::rewrite::{self, Names};
 use super::scope::{Scope, ScopeColumn, ident, unresolved};
 use crate::error::{Error, Result};
+use crate::python::PythonFunction;
 
 /// A rewritten select list.
 #[derive(Default)]
@@ -106,7 +108,7 @@ impl Planner<'_> {
                     self.qualified_star(&mut list, scope, &name, options)?;
                 }
                 SelectItem::UnnamedExpr(expr) => {
-                    let name = column_name(&expr);
+                    let name = self.column_name(&expr);
                     self.item(&mut list, expr, &name, names)?;
                 }
                 SelectItem::ExprWithAlias { expr, alias } => self.item(&mut list, expr, &alias.value, names)?,
@@ -114,6 +116,20 @@ impl Planner<'_> {
             }
         }
         Ok(list)
+    }
+
+    /// The name of an unnamed column; a call of the user's own function has that as it was registered.
+    fn column_name(&self, expr: &Expr) -> String {
+        let name = column_name(expr);
+        let Expr::Function(function) = expr else { return name };
+        let called = function.name.to_string().to_lowercase();
+        let meta = self.provider.get_function_meta(&called);
+        let title =
+            meta.as_ref().and_then(|udf| udf.inner().downcast_ref::<PythonFunction>()).map(PythonFunction::title);
+        match (title, name.strip_prefix(&called)) {
+            (Some(title), Some(arguments)) => format!("{title}{arguments}"),
+            _ => name,
+        }
     }
 
     /// A select list over `scope` alone: expressions, names, whether the name was given.

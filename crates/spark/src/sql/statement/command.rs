@@ -251,6 +251,10 @@ fn create(cursor: &mut Cursor<'_>) -> Result<Command> {
         return view(body, replace, temporary, global);
     }
     if temporary || global || !cursor.eat("TABLE") {
+        if cursor.eat("FUNCTION") {
+            return Err(Error::unsupported("`CREATE FUNCTION`")
+                .with_help("Register a function in Python: spark.udf.register(\"name\", function)."));
+        }
         return Err(cursor.expected("`TABLE`, `VIEW` or `SCHEMA`"));
     }
     let kind = DatasetKind::StreamingTable;
