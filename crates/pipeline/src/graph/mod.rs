@@ -15,7 +15,9 @@ use crate::definitions::{Flow, FlowQuery, Output, OutputKind};
 use crate::name::DatasetName;
 
 mod changes;
+mod checks;
 pub mod dataset;
+mod environment;
 mod guard;
 mod order;
 mod pending;
@@ -28,8 +30,9 @@ mod suggest;
 
 pub use changes::Changes;
 pub use dataset::DatasetRead;
+pub use environment::Environment;
 pub use pending::{is_pending, waiting_on};
-pub use resolve::{Environment, resolve};
+pub use resolve::resolve;
 pub use schema_store::Resets;
 pub use stored::{plan_partial, plan_stored};
 pub(crate) use suggest::nearest;

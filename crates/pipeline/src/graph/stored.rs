@@ -8,8 +8,9 @@ use deltaworks_spark::{Result, sql};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
+use super::environment::Environment;
 use super::relations::FlowRelations;
-use super::resolve::{Environment, Resolver, Trail};
+use super::resolve::{Resolver, Trail};
 use super::schema;
 use crate::definitions::Definitions;
 

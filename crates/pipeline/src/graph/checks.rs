@@ -1,0 +1,150 @@
+//! What must hold between the declarations of a pipeline, whatever its queries say.
+
+use deltaworks_spark::diagnostic::{Diagnostic, SourceLocation};
+use deltaworks_spark::{Error, Result};
+
+use super::suggest::nearest;
+use super::{Graph, ResolvedFlow};
+use crate::definitions::{Flow, Output, OutputKind};
+use crate::name::DatasetName;
+
+/// The condition of outputs that nothing writes.
+pub(super) const WITHOUT_FLOW: &str = "PIPELINE_DATASET_WITHOUT_FLOW";
+
+/// What a `@dlt.table` is depends on its query.
+pub(super) fn final_kind(output: &Output, flows: &[ResolvedFlow]) -> Result<OutputKind> {
+    Ok(match output.kind {
+        OutputKind::Table if flows.is_empty() => OutputKind::StreamingTable,
+        OutputKind::Table if flows.iter().any(|flow| flow.streaming || flow.flow.once) => OutputKind::StreamingTable,
+        OutputKind::Table => OutputKind::MaterializedView,
+        kind => kind,
+    })
+}
+
+pub(super) fn check_flows(output: &Output, kind: OutputKind, flows: &[ResolvedFlow]) -> Result<()> {
+    let name = &output.name.name;
+    if kind == OutputKind::Sink {
+        return Err(Error::unsupported(format!("sink `{name}`")));
+    }
+    if flows.is_empty() {
+        return Err(Error::user(format!("{} `{name}` has no flow that writes it", kind.noun()))
+            .with_condition(WITHOUT_FLOW)
+            .with_help("Give it a query (AS SELECT …), or a flow (CREATE FLOW … AS INSERT INTO, @dlt.append_flow)."));
+    }
+    if kind != OutputKind::StreamingTable && flows.len() > 1 {
+        return Err(Error::user(format!(
+            "{} `{name}` has {} queries; only streaming tables can have several",
+            kind.noun(),
+            flows.len()
+        ))
+        .with_condition("PIPELINE_DUPLICATE_IDENTIFIERS.FLOW"));
+    }
+    for flow in flows {
+        match &flow.changes {
+            Some(changes) if kind != OutputKind::StreamingTable => {
+                return Err(Error::user(format!(
+                    "`{}` applies changes to `{name}`, a {}; it needs a streaming table",
+                    changes.construct,
+                    kind.noun()
+                ))
+                .with_condition("AUTOCDC_TARGET_DOES_NOT_SUPPORT_MERGE")
+                .with_help("Declare the target: CREATE OR REFRESH STREAMING TABLE … or dp.create_streaming_table(…).")
+                .at(flow.flow.location.clone()));
+            }
+            // A snapshot is read in batch, again and again.
+            Some(changes) if changes.snapshot => {}
+            _ => check_flow_type(name, kind, flow)?,
+        }
+    }
+    Ok(())
+}
+
+fn check_flow_type(name: &str, kind: OutputKind, flow: &ResolvedFlow) -> Result<()> {
+    let problem = match (kind, flow.streaming, flow.flow.once) {
+        (OutputKind::StreamingTable, false, false) => Some((
+            "INVALID_FLOW_QUERY_TYPE.BATCH_RELATION_FOR_STREAMING_TABLE",
+            format!("streaming table `{name}` is written by a batch query"),
+            "Read the input as a stream (STREAM t, dlt.read_stream), or declare a materialized view.",
+        )),
+        (OutputKind::StreamingTable, true, true) => Some((
+            "INVALID_FLOW_QUERY_TYPE.STREAMING_RELATION_FOR_ONCE_FLOW",
+            format!("flow `{}` runs once, but its query is streaming", flow.flow.name.name),
+            "Read the input without STREAM, or leave ONCE out.",
+        )),
+        (OutputKind::MaterializedView, true, _) => Some((
+            "INVALID_FLOW_QUERY_TYPE.STREAMING_RELATION_FOR_MATERIALIZED_VIEW",
+            format!("materialized view `{name}` is computed by a streaming query"),
+            "Read the input without STREAM, or declare a streaming table.",
+        )),
+        (OutputKind::PersistedView, true, _) => Some((
+            "INVALID_FLOW_QUERY_TYPE.STREAMING_RELATION_FOR_PERSISTED_VIEW",
+            format!("view `{name}` has a streaming query"),
+            "Read the input without STREAM, or declare a TEMPORARY VIEW.",
+        )),
+        _ => None,
+    };
+    match problem {
+        None => Ok(()),
+        Some((condition, message, help)) => {
+            Err(Error::user(message).with_condition(condition).with_help(help).at(flow.flow.location.clone()))
+        }
+    }
+}
+
+pub(super) fn duplicate(
+    noun: &str,
+    class: &str,
+    name: &DatasetName,
+    first: &SourceLocation,
+    second: &SourceLocation,
+) -> Diagnostic {
+    Diagnostic::error(format!("{noun} `{}` is defined twice; first at {first}", name.name))
+        .with_condition(format!("PIPELINE_DUPLICATE_IDENTIFIERS.{class}"))
+        .with_help("Rename one of them; names compare without regard to case.")
+        .at(second.clone())
+}
+
+pub(super) fn unknown_target<'a>(flow: &Flow, outputs: impl Iterator<Item = &'a DatasetName>) -> Diagnostic {
+    let names: Vec<&str> = outputs.map(|name| name.name.as_str()).collect();
+    let diagnostic = Diagnostic::error(format!(
+        "flow `{}` writes `{}`, which the pipeline does not define",
+        flow.name.name, flow.target.name
+    ))
+    .with_condition("FLOW_TARGET_NOT_FOUND")
+    .at(flow.location.clone());
+    match nearest(&flow.target.name, names) {
+        Some(near) => diagnostic.with_help(format!("Did you mean `{near}`?")),
+        None => diagnostic.with_help("Create the target: CREATE STREAMING TABLE … or dlt.create_streaming_table(…)."),
+    }
+}
+
+/// Tables of which one would lie in the folder of another.
+pub(super) fn shared_locations(graph: &Graph) -> Vec<Diagnostic> {
+    let stored: Vec<_> =
+        graph.outputs.values().filter_map(|output| Some((output, output.location.as_ref()?))).collect();
+    let mut problems = Vec::new();
+    for (index, (second, inner)) in stored.iter().enumerate() {
+        for (first, outer) in &stored[..index] {
+            if !inner.as_str().starts_with(outer.as_str()) && !outer.as_str().starts_with(inner.as_str()) {
+                continue;
+            }
+            let (one, other) = (&first.output.name.name, &second.output.name.name);
+            let message = match inner == outer {
+                true => format!("`{other}` and `{one}` are both stored at `{}`", inner.path()),
+                false => format!(
+                    "`{other}` is stored at `{}`, `{one}` at `{}`: one within the other",
+                    inner.path(),
+                    outer.path()
+                ),
+            };
+            let place = if second.output.path.is_some() { second } else { first };
+            problems.push(
+                Diagnostic::error(message)
+                    .with_condition("LOCATION_ALREADY_EXISTS")
+                    .with_help("Give each table a folder of its own, or remove `path` (LOCATION).")
+                    .at(place.output.location.clone()),
+            );
+        }
+    }
+    problems
+}

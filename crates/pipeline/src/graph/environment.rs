@@ -1,0 +1,58 @@
+//! What resolving and running a pipeline needs to know of it.
+
+use std::sync::Arc;
+
+use deltaworks_lake::Lake;
+use deltaworks_sources::SourceContext;
+use deltaworks_spark::conf::SparkConf;
+use deltaworks_spark::python::PythonWorkers;
+use url::Url;
+
+use super::schema_store::Resets;
+use crate::event::{Clock, IdGenerator};
+use crate::name::Namespace;
+use crate::session::Sessions;
+use crate::spec::PathMappings;
+use crate::storage::Storage;
+
+/// What resolution needs to know of the pipeline.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// The pipeline's id.
+    pub pipeline_id: String,
+    /// What unqualified names mean.
+    pub namespace: Namespace,
+    /// The pipeline's settings.
+    pub conf: SparkConf,
+    /// Makes planning sessions.
+    pub sessions: Sessions,
+    /// Where tables lie.
+    pub storage: Storage,
+    /// The way to them.
+    pub lake: Lake,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids of updates and events.
+    pub ids: Arc<dyn IdGenerator>,
+    /// Runs the users' functions in Python.
+    pub python: Arc<PythonWorkers>,
+    /// How paths in source files become paths of this machine.
+    pub path_mappings: Arc<PathMappings>,
+    /// What the update clears; nothing outside an update.
+    pub resets: Arc<Resets>,
+}
+
+impl Environment {
+    /// What sources need to know.
+    pub fn source_context(&self, schema_store: Option<Url>) -> SourceContext {
+        let mappings = Arc::clone(&self.path_mappings);
+        let clock = Arc::clone(&self.clock);
+        SourceContext {
+            path_mapper: Arc::new(move |path: &str| mappings.map(path)),
+            schema_store,
+            clock: Arc::new(move || clock.now()),
+            stores: Arc::clone(self.lake.stores()),
+            ..SourceContext::new(self.conf.clone())
+        }
+    }
+}
