@@ -297,6 +297,14 @@ pub(super) fn of_output(output: &Output, flows: &[ResolvedFlow]) -> Result<Optio
         .map(|changes| changes.sequence_type.clone())
         .reduce(wider)
         .unwrap_or(changes.sequence_type);
+    if let Some(declared) = &output.schema {
+        // The table spells its columns as it declares them.
+        for name in changes.keys.iter_mut().chain(&mut changes.tracked) {
+            if let Some(field) = declared.fields().iter().find(|field| field.name().eq_ignore_ascii_case(name)) {
+                name.clone_from(field.name());
+            }
+        }
+    }
     check_versions(output, &mut changes)?;
     Ok(Some(changes))
 }

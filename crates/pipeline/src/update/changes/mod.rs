@@ -120,13 +120,16 @@ impl MergeInto {
         let columns = self.columns_of(table)?;
         let sequence = to_delta(&Schema::new(vec![Field::new(SEQUENCE, self.changes.sequence_type.clone(), true)]))?;
         let schema = event_schema(&columns, sequence.field(0).data_type());
-        let position = |name: &String| columns.index_of(name).map_err(|_| Error::internal(format!("no key `{name}`")));
         let merge = Merge {
             ctx,
             table,
             into: self,
-            keys: self.changes.keys.iter().map(position).collect::<Result<_>>()?,
-            partial: columns.fields().iter().map(|field| self.partial.contains(field.name())).collect(),
+            keys: positions(&columns, &self.changes.keys)?,
+            partial: columns
+                .fields()
+                .iter()
+                .map(|field| self.partial.iter().any(|name| name.eq_ignore_ascii_case(field.name())))
+                .collect(),
             ledger: Ledger::open(self, table).await?,
             columns,
         };
@@ -209,6 +212,15 @@ impl Merge<'_> {
         }
         Ok(())
     }
+}
+
+/// Where columns of these names stand, in whichever case.
+fn positions(columns: &Schema, names: &[String]) -> Result<Vec<usize>> {
+    let position = |name: &String| {
+        let found = columns.fields().iter().position(|field| field.name().eq_ignore_ascii_case(name));
+        found.ok_or_else(|| Error::internal(format!("column `{name}` is not stored")))
+    };
+    names.iter().map(position).collect()
 }
 
 /// Runs a plan; gives its rows, and how many were read for them.

@@ -22,6 +22,7 @@ use deltaworks_lake::Table;
 use deltaworks_spark::streaming::Backlog;
 use deltaworks_spark::{Error, Result};
 
+use super::in_schema;
 use crate::definitions::cdc::ScdType;
 use crate::graph::Changes;
 use crate::update::batch::Batch;
@@ -106,8 +107,9 @@ fn events(snapshot: LogicalPlan, table: &Table, changes: &Changes, version: i64)
     const PRESENT: &str = "__deltaworks_present";
     let columns: Vec<(String, DataType)> =
         snapshot.schema().fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect();
+    let schema = snapshot.schema().as_arrow().clone();
     let new = with_marker(snapshot, PRESENT, "new")?;
-    let old = with_marker(current(table, changes)?, PRESENT, "old")?;
+    let old = with_marker(in_schema(current(table, changes)?, &schema)?, PRESENT, "old")?;
     let of = |side: &str, name: &str| Expr::Column(Column::new(Some(side), name));
     let keys = |side: &str| changes.keys.iter().map(|key| Column::new(Some(side), key)).collect::<Vec<_>>();
     let (gone, arrived) = (of("new", PRESENT).is_null(), of("old", PRESENT).is_null());

@@ -7,10 +7,10 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use deltaworks_incremental::cdc::{END_AT, START_AT, Scd2, distinct_keys, partition_by_key};
 use deltaworks_lake::DataFile;
-use deltaworks_spark::{Error, Result};
+use deltaworks_spark::Result;
 
 use super::rewrite::{Copied, Stored, replacement, stored_rows, with_file, without_file};
-use super::{ChangeCounts, Merge, Outcome, Rewrite, in_parallel};
+use super::{ChangeCounts, Merge, Outcome, Rewrite, in_parallel, positions};
 
 /// The versions and the ledger of some keys, each before and after.
 struct Part {
@@ -22,11 +22,11 @@ struct Part {
 impl Merge<'_> {
     /// Puts events into a table that holds every version of each key.
     pub(super) async fn versions(&self, events: Vec<RecordBatch>) -> Result<Outcome> {
-        let tracked = self.into.changes.tracked.iter().map(|name| {
-            self.columns.index_of(name).map_err(|_| Error::internal(format!("tracked column `{name}` is not stored")))
-        });
-        let scd =
-            Scd2 { keys: self.keys.clone(), partial: self.partial.clone(), tracked: tracked.collect::<Result<_>>()? };
+        let scd = Scd2 {
+            keys: self.keys.clone(),
+            partial: self.partial.clone(),
+            tracked: positions(&self.columns, &self.into.changes.tracked)?,
+        };
         let sequence_type = events[0].column(self.columns.fields().len()).data_type().clone();
         let ledger_schema = scd.ledger_schema(&self.columns, &sequence_type);
         let versions_schema = with_versions(&self.columns, &sequence_type);
