@@ -17,6 +17,7 @@ use super::scope::{Output, Scope};
 use super::types;
 use crate::error::{Error, Result};
 use crate::python::{PythonInput, PythonRelation, RelationFunction, Shape};
+use crate::streaming::is_streaming;
 use crate::types::canonical;
 
 impl Planner<'_> {
@@ -179,13 +180,17 @@ impl Planner<'_> {
                 .with_condition("UDTF_RETURN_SCHEMA_NOT_STRUCT"));
         };
         let shape = function.shape()?;
+        if shape == Shape::Groups && inputs.iter().any(|input| is_streaming(&input.plan)) {
+            // A group would be whatever rows of it a batch happens to hold.
+            return Err(Error::unsupported(format!("the Python function `{}` of groups of a stream", function.name))
+                .with_help("Read the table as a whole (spark.read), in a materialized view."));
+        }
         let (schema, names) = self.output_schema(&fields)?;
         let plan = PythonRelation { function, shape, inputs, arguments, schema: Arc::new(schema) }.into_plan();
         let mut scope = Scope::new(plan, &[]);
         for (column, name) in scope.columns.iter_mut().zip(names) {
             column.name = name;
         }
-        debug_assert!(matches!(shape, Shape::Rows | Shape::Groups | Shape::Calls));
         Ok(scope)
     }
 
