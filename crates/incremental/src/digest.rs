@@ -77,7 +77,7 @@ impl ScalarUDFImpl for KeyDigest {
 
 /// One digest per row of `columns`.
 fn digests(columns: &[ArrayRef], rows: usize) -> Result<FixedSizeBinaryArray> {
-    let columns = columns.iter().map(|column| Values::of(column)).collect::<Result<Vec<_>>>()?;
+    let columns = columns.iter().map(Values::of).collect::<Result<Vec<_>>>()?;
     let mut digests = FixedSizeBinaryBuilder::with_capacity(rows, DIGEST_BYTES);
     let mut key = Vec::new();
     for row in 0..rows {
