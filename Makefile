@@ -12,7 +12,7 @@ DEMO := $(CARGO_TARGET_DIR)/demo/deltaworks
 SPARK_VENV ?= $(HOME)/.cache/deltaworks/spark-venv
 ORDERS ?= 2000000
 
-.PHONY: build setup demo lint test bench wheel generate
+.PHONY: build setup demo lint test bench bench-cdc wheel generate
 
 build: setup
 	cargo build --locked --profile demo --package deltaworks
@@ -44,7 +44,12 @@ generate: setup
 bench: setup
 	cargo build --locked --release --package deltaworks
 	@if [ -n "$(SPARK)" ]; then tools/setup_spark.sh $(SPARK_VENV); fi
-	python bench/medallion/run.py --binary $(CARGO_TARGET_DIR)/release/deltaworks --orders $(ORDERS) $(if $(SPARK),--spark $(SPARK_VENV))
+	python -m bench.medallion.run --binary $(CARGO_TARGET_DIR)/release/deltaworks --orders $(ORDERS) $(if $(SPARK),--spark $(SPARK_VENV))
+
+# Change events into SCD type 1 and 2; the peer is a MERGE by hand with delta-rs' Python package.
+bench-cdc: setup
+	cargo build --locked --release --package deltaworks
+	python -m bench.cdc.run --binary $(CARGO_TARGET_DIR)/release/deltaworks
 
 wheel: setup
 	maturin build --locked --profile dist --out dist

@@ -7,77 +7,18 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import shutil
-import subprocess
 import sys
 import tempfile
-import threading
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from generate import generate, write_orders
+
+from bench.measuring import Measured, measure, print_table
+from bench.medallion.generate import generate, write_orders
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE.parent.parent / "examples"
-
-
-@dataclass
-class Measured:
-    """What one run took."""
-
-    what: str
-    wall: float
-    cpu: float
-    peak_mb: float
-
-
-def tree_memory(root: int) -> int:
-    """Resident memory in kB of a process and everything below it."""
-    children: dict[int, list[int]] = {}
-    memory: dict[int, int] = {}
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-        except OSError:
-            continue
-        pid = int(fields["Pid"])
-        children.setdefault(int(fields["PPid"]), []).append(pid)
-        memory[pid] = int(fields.get("VmRSS", "0 kB").split()[0])
-    total, open_pids = 0, [root]
-    while open_pids:
-        pid = open_pids.pop()
-        total += memory.get(pid, 0)
-        open_pids += children.get(pid, [])
-    return total
-
-
-def measure(what: str, command: list[str], cwd: Path) -> Measured:
-    """Runs a command to its end; a failure ends the benchmark with the command's own output."""
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(command, cwd=cwd, stdout=log, stderr=subprocess.STDOUT)
-        peak, done = 0, threading.Event()
-
-        def watch() -> None:
-            nonlocal peak
-            while not done.wait(0.05):
-                peak = max(peak, tree_memory(process.pid))
-
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        code = process.wait()
-        wall = time.perf_counter() - start
-        done.set()
-        watcher.join()
-        if code != 0:
-            log.seek(0)
-            sys.exit(f"{what}: {' '.join(command)} failed with {code}\n{log.read()}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Measured(what, wall, cpu, peak / 1024)
 
 
 def three_runs(what: str, command: list[str], work: Path, data: Path, orders: int) -> list[Measured]:
@@ -111,14 +52,6 @@ def run_spark(venv: Path, work: Path, data: Path, orders: int) -> list[Measured]
     return three_runs("Spark", command, work, data, orders)
 
 
-def print_table(measured: list[Measured], baseline: float) -> None:
-    """One line per run, as Markdown."""
-    print("| Run | Wall s | CPU s | Peak MB | Wall / DuckDB |")
-    print("|---|---:|---:|---:|---:|")
-    for m in measured:
-        print(f"| {m.what} | {m.wall:.2f} | {m.cpu:.2f} | {m.peak_mb:.0f} | {m.wall / baseline:.2f} |")
-
-
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -139,7 +72,7 @@ def main() -> None:
             measured += run_deltaworks(arguments.binary.resolve(), example, work / example, data, arguments.orders)
         if arguments.spark:
             measured += run_spark(arguments.spark.resolve(), work / "spark", data, arguments.orders)
-        print_table(measured, measured[0].wall)
+        print_table(measured, measured[0].wall, "DuckDB")
 
 
 if __name__ == "__main__":
