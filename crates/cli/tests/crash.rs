@@ -17,13 +17,21 @@ CREATE OR REFRESH STREAMING TABLE silver (CONSTRAINT positive EXPECT (amount > 0
 AS SELECT DISTINCT id, amount, day FROM STREAM bronze;
 CREATE OR REFRESH MATERIALIZED VIEW gold AS
 SELECT day, count(*) AS orders, sum(amount) AS amount FROM silver GROUP BY day;
+CREATE OR REFRESH STREAMING TABLE latest;
+CREATE FLOW latest_changes AS AUTO CDC INTO latest FROM STREAM(bronze)
+KEYS (amount) APPLY AS DELETE WHEN id % 13 = 0 SEQUENCE BY id;
+CREATE OR REFRESH STREAMING TABLE history;
+CREATE FLOW history_changes AS AUTO CDC INTO history FROM STREAM(bronze)
+KEYS (amount) APPLY AS DELETE WHEN id % 13 = 0 SEQUENCE BY id STORED AS SCD TYPE 2;
 ";
 
 /// The rows of every table, sorted: bronze has every row once, silver no duplicate.
-const QUERIES: [&str; 3] = [
+const QUERIES: [&str; 5] = [
     "SELECT id, amount, day FROM bronze ORDER BY id, amount, day",
     "SELECT id, amount, day FROM silver ORDER BY id, amount, day",
     "SELECT day, orders, amount FROM gold ORDER BY day",
+    "SELECT amount, id, day FROM latest ORDER BY amount",
+    "SELECT amount, id, day, __START_AT, __END_AT FROM history ORDER BY amount, __START_AT",
 ];
 
 fn deltaworks(folder: &Path) -> Command {
@@ -78,6 +86,10 @@ fn killed_at_any_instant_the_next_run_gives_the_rows_of_a_clean_one() {
     let duration = started.elapsed();
     let expected = rows(clean.path());
     assert_eq!(expected[0].lines().count(), 1 + 8 * 40);
+    // The last event of one of eleven keys is a delete.
+    assert_eq!(expected[3].lines().count(), 1 + 10);
+    // Ids run from 0 to 249; every 13th ends a version instead of beginning one.
+    assert_eq!(expected[4].lines().count(), 1 + 250 - 20);
     for instant in 0..INSTANTS {
         let folder = tempfile::tempdir().unwrap();
         pipeline(folder.path());
