@@ -53,6 +53,10 @@ class Evaluator:
             for output in self.graph.outputs:
                 self._guarded(output.location, output.name, lambda output=output: self.registry.define_output(output))
             self._define_flows()
+        for hook in self.graph.hooks:
+            print(
+                f"warning: event hook `{hook.name}` is not called: event hooks are not supported yet", file=sys.stderr
+            )
         self.reports.send(
             "defined",
             ok=not self.failed,
