@@ -178,14 +178,15 @@ fn describe(index: usize, deduplicate: &Deduplicate) -> Result<StatefulOperator>
             .with_condition("UNSUPPORTED_FEATURE.SET_OPERATION_ON_MAP_TYPE")
             .with_help("Compare by other columns: dropDuplicates takes a list of them."));
     }
-    let state_schema = match is_digested(key_schema.fields().iter().map(|field| field.data_type())) {
-        true => Arc::new(Schema::new(vec![Field::new("digest", DataType::Binary, true)])),
-        false => Arc::clone(&key_schema),
+    // How keys are remembered is part of the fingerprint: state of one kind must not be read as the other.
+    let (state_schema, how) = match is_digested(key_schema.fields().iter().map(|field| field.data_type())) {
+        true => (Arc::new(Schema::new(vec![Field::new("digest", DataType::Binary, true)])), " by digest"),
+        false => (Arc::clone(&key_schema), ""),
     };
     Ok(StatefulOperator {
         index,
         kind: OperatorKind::Deduplicate,
-        fingerprint: format!("deduplicate({})", keys.join(", ")),
+        fingerprint: format!("deduplicate({}){how}", keys.join(", ")),
         state_schema,
     })
 }

@@ -163,12 +163,17 @@ async fn columns_that_are_not_selected_still_make_the_key() {
 fn changed_keys_are_refused() {
     let plan = deduplicated(stream("t").build().unwrap());
     let operator = stateful_operators(&plan).unwrap().remove(0);
-    assert_eq!(operator.fingerprint, "deduplicate(key Utf8)");
-    operator.check_compatible("deduplicate(key Utf8)").unwrap();
+    assert_eq!(operator.fingerprint, "deduplicate(key Utf8) by digest");
+    operator.check_compatible("deduplicate(key Utf8) by digest").unwrap();
+    // State that holds the keys themselves, as earlier versions wrote it.
+    operator.check_compatible("deduplicate(key Utf8)").unwrap_err();
+    let keys = vec![Column::new(Some("t"), "value")];
+    let by_value = Deduplicate { input: Arc::new(stream("t").build().unwrap()), keys, within_watermark: false };
+    assert_eq!(stateful_operators(&by_value.into_plan()).unwrap()[0].fingerprint, "deduplicate(value Int64)");
     let error = operator.check_compatible("deduplicate(value Int64)").unwrap_err();
     assert_eq!(error.help(), Some("Refresh the table fully, or change the query back."));
     let distinct = stream("t").distinct().unwrap().build().unwrap();
-    assert_eq!(stateful_operators(&distinct).unwrap()[0].fingerprint, "deduplicate(key Utf8, value Int64)");
+    assert_eq!(stateful_operators(&distinct).unwrap()[0].fingerprint, "deduplicate(key Utf8, value Int64) by digest");
     let over_table = deduplicated(scan("t", table(&[])).build().unwrap());
     assert_eq!(stateful_operators(&over_table).unwrap(), []);
 }

@@ -4,10 +4,12 @@ use arrow::array::ArrayRef;
 use arrow::array::{Array, AsArray as _, RecordBatch};
 use arrow::datatypes::{DataType, Fields};
 use arrow::util::display::ArrayFormatter;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use deltaworks_spark::{Error, Result};
 use itertools::Itertools as _;
 
-use super::value::{base64, options, shown};
+use super::value::{options, shown};
 
 pub(super) fn render(batches: &[RecordBatch]) -> Result<String> {
     let mut out = String::new();
@@ -36,9 +38,9 @@ fn value(array: &dyn Array, row: usize) -> Result<String> {
     let data_type = array.data_type();
     match data_type {
         DataType::Boolean => shown(array, row),
-        DataType::Binary => quoted(&base64(array.as_binary::<i32>().value(row))),
-        DataType::LargeBinary => quoted(&base64(array.as_binary::<i64>().value(row))),
-        DataType::BinaryView => quoted(&base64(array.as_binary_view().value(row))),
+        DataType::Binary => quoted(&BASE64_STANDARD.encode(array.as_binary::<i32>().value(row))),
+        DataType::LargeBinary => quoted(&BASE64_STANDARD.encode(array.as_binary::<i64>().value(row))),
+        DataType::BinaryView => quoted(&BASE64_STANDARD.encode(array.as_binary_view().value(row))),
         _ if data_type.is_numeric() => shown(array, row).map(finite),
         DataType::Timestamp(_, zone) => {
             let format = if zone.is_some() { "%Y-%m-%dT%H:%M:%S%.3fZ" } else { "%Y-%m-%dT%H:%M:%S%.3f" };

@@ -97,21 +97,6 @@ fn with_fraction(digits: &str) -> String {
     if digits.contains('.') { digits.to_owned() } else { format!("{digits}.0") }
 }
 
-/// Base64 with padding, as Spark writes binary values in JSON.
-pub(super) fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let group =
-            chunk.iter().fold(0_usize, |group, byte| group << 8 | usize::from(*byte)) << (8 * (3 - chunk.len()));
-        for at in 0..4 {
-            let symbol = ALPHABET[group >> (18 - 6 * at) & 63];
-            out.push(if at <= chunk.len() { char::from(symbol) } else { '=' });
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,10 +106,5 @@ mod tests {
         let double = |value: f64| java_number(&value.to_string(), &format!("{value:e}"), value);
         let shown = [1.0, 0.001, 0.000_1, 1e7, 1.5e-10, 9_999_999.5, f64::NEG_INFINITY, 0.0].map(double);
         assert_eq!(shown, ["1.0", "0.001", "1.0E-4", "1.0E7", "1.5E-10", "9999999.5", "-Infinity", "0.0"]);
-    }
-
-    #[test]
-    fn binary_values_are_base64() {
-        assert_eq!(["", "a", "ab", "abc"].map(|text| base64(text.as_bytes())), ["", "YQ==", "YWI=", "YWJj"]);
     }
 }

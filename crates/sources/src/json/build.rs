@@ -6,6 +6,8 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, ListArray, MapArray, NullBufferBuilder, StructArray};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, FieldRef, Fields};
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::{Engine as _, alphabet};
 use deltaworks_spark::{Error, Result};
 
 use super::scan::{Dialect, Kind, Scanner, Span, compact};
@@ -275,24 +277,27 @@ fn append_scalar(column: &mut TextColumn, values: &Values<'_>, span: Span) -> bo
     }
 }
 
+/// Bytes of base64, of the usual or the URL-safe alphabet, with padding or without.
 fn from_base64(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut buffer, mut bits) = (0_u32, 0);
-    for byte in text.trim_end_matches('=').bytes() {
-        let digit = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            _ => return None,
-        };
-        buffer = (buffer << 6 | u32::from(digit)) & 0xFFFF;
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            bytes.push((buffer >> bits) as u8);
+    const ENGINE: GeneralPurpose = GeneralPurpose::new(
+        &alphabet::STANDARD,
+        GeneralPurposeConfig::new()
+            .with_decode_padding_mode(DecodePaddingMode::RequireNone)
+            .with_decode_allow_trailing_bits(true),
+    );
+    ENGINE.decode(text.trim_end_matches('=').replace('-', "+").replace('_', "/")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::from_base64;
+
+    #[test]
+    fn base64_is_read_in_both_alphabets_with_padding_or_without() {
+        for text in ["+/8=", "-_8=", "+/8", "-_8"] {
+            assert_eq!(from_base64(text), Some(vec![0xFB, 0xFF]), "{text}");
         }
+        assert_eq!(from_base64(""), Some(Vec::new()));
+        assert_eq!(from_base64("a b"), None);
     }
-    Some(bytes)
 }
