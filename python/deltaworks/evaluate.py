@@ -9,13 +9,15 @@ Standard input, one JSON object per line. The first is the job::
      "path_mappings": {prefix: folder}}
 
 Later lines are commands: ``{"evaluate": flow}`` calls a function again, ``{"snapshot": flow,
-"latest_version": value}`` asks for the next snapshot, ``{"event": {...}}`` goes to the event hooks,
-``{"exit": true}`` or the end of input ends the process.
+"latest_version": value}`` asks for the next snapshot, ``{"exit": true}`` or the end of input ends the process.
+``{"event": {...}}`` goes to the event hooks, which run in a thread of their own.
 
 Standard output, one JSON object per line: ``{"type": "error", "message", "condition", "file", "line",
 "traceback", "dataset"}`` for every problem, then ``{"type": "defined", "ok": bool, "graph_id",
 "deferred": [{"flow", "waits_for"}], "snapshots": [flow], "hooks": [name]}``, then one
-``{"type": "answer", "ok": bool, ...}`` per command. What the user's code prints goes to standard error.
+``{"type": "answer", "ok": bool, ...}`` per command. Events are not answered: whenever all hooks have seen one there is
+``{"type": "told"}``, and for each that raised ``{"type": "hook", "hook", "disabled": bool, "message", ...}`` before it.
+What the user's code prints goes to standard error.
 """
 
 from __future__ import annotations
@@ -38,11 +40,14 @@ class Reports:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._lock = threading.Lock()
 
     def send(self, kind: str, **fields: Any) -> None:
         """Writes one report."""
-        self._stream.write(json.dumps({"type": kind, **fields}, default=str) + "\n")
-        self._stream.flush()
+        line = json.dumps({"type": kind, **fields}, default=str) + "\n"
+        with self._lock:
+            self._stream.write(line)
+            self._stream.flush()
 
 
 def main() -> int:
@@ -70,6 +75,9 @@ def serve(evaluator: Evaluator, reports: Reports, commands: Iterable[str]) -> No
         command = json.loads(line)
         if "exit" in command:
             return
+        if "event" in command:
+            evaluator.hooks.tell(command["event"])
+            continue
         reports.send("answer", **evaluator.answer(command))
 
 

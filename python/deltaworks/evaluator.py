@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from deltaworks import graph as graphs
 from deltaworks import notebook, origin, source
 from deltaworks.dbutils import DBUtils
+from deltaworks.hooks import Hooks
 from deltaworks.registry import Registry
 from deltaworks.session import (
     DatasetNotMaterialized,
@@ -36,6 +37,7 @@ class Evaluator:
         self.paths = source.Paths(job["root"])
         self.graph = graphs.Graph()
         self.registry = Registry(spark.client, job.get("graph_id") or self._create_graph(), self.paths)
+        self.hooks = Hooks(self.graph.hooks, reports, lambda error: self._problem(error, None, None))
         self.deferred: dict[str, Flow] = {}
         self.failed = False
         DBUtils.mappings = dict(job.get("path_mappings", {}))
@@ -53,10 +55,6 @@ class Evaluator:
             for output in self.graph.outputs:
                 self._guarded(output.location, output.name, lambda output=output: self.registry.define_output(output))
             self._define_flows()
-        for hook in self.graph.hooks:
-            print(
-                f"warning: event hook `{hook.name}` is not called: event hooks are not supported yet", file=sys.stderr
-            )
         self.reports.send(
             "defined",
             ok=not self.failed,
@@ -74,8 +72,6 @@ class Evaluator:
                     return self._evaluate_again(command["evaluate"])
                 if "snapshot" in command:
                     return self._next_snapshot(command["snapshot"], command.get("latest_version"))
-                if "event" in command:
-                    return self._tell_hooks(command["event"])
             except Exception as error:
                 return {"ok": False, **self._problem(error, None, None)}
         return {"ok": False, "message": f"unknown command {sorted(command)}"}
@@ -221,15 +217,6 @@ class Evaluator:
         frame, version = found
         self.registry.define_flow(flow, self._as_frame(frame, name))
         return {"ok": True, "flow": name, "snapshot": True, "version": version}
-
-    def _tell_hooks(self, event: dict[str, Any]) -> dict[str, Any]:
-        failures = {}
-        for hook in self.graph.hooks:
-            try:
-                hook.function(event)
-            except Exception as error:
-                failures[hook.name] = self._problem(error, None, None)
-        return {"ok": not failures, "failures": failures}
 
     def _guarded(self, location: Location, dataset: str | None, work: Any) -> None:
         try:

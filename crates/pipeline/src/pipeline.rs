@@ -11,6 +11,7 @@ use deltaworks_spark::python::PythonWorkers;
 use deltaworks_spark::{Error, Result, sql};
 use tokio_util::sync::CancellationToken;
 
+use crate::definitions::python::EventHooks;
 use crate::definitions::{load, python};
 use crate::event::log::{EventFilter, EventLogWriter, read_events};
 use crate::event::{
@@ -147,10 +148,12 @@ impl Pipeline {
         let update_id = self.environment.ids.next_id().to_string();
         let _lock = UpdateLock::acquire(&self.environment.storage.lock_file(), &update_id)?;
         owner::claim(self.environment.storage.root(), &self.spec.id)?;
+        let (hooks, told) = EventHooks::new();
+        sinks.insert(0, told);
         sinks.push(Box::new(EventLogWriter::new(&self.environment.lake, &self.spec.storage)?));
         let bus = EventBus::start(self.bus_context(&update_id), sinks);
         let emitter = bus.emitter();
-        let outcome = self.run_update(&request, &update_id, &emitter, &cancel).await;
+        let outcome = self.run_update(&request, &update_id, hooks, &emitter, &cancel).await;
         if let Err(error) = &outcome {
             finished(&emitter, UpdateState::Failed, Some(error));
         }
@@ -191,6 +194,7 @@ impl Pipeline {
         &self,
         request: &UpdateRequest,
         update_id: &str,
+        hooks: EventHooks,
         emitter: &EventEmitter,
         cancel: &CancellationToken,
     ) -> Result<UpdateOutcome> {
@@ -214,6 +218,10 @@ impl Pipeline {
             warn(&validation.diagnostics, emitter);
             finished(emitter, UpdateState::Completed, None);
             return Ok(UpdateOutcome::new(update_id, UpdateState::Completed, validation.diagnostics));
+        }
+        match &python {
+            Some(python) => python.start_hooks(hooks, emitter.clone()),
+            None => drop(hooks),
         }
         let (graph, diagnostics) = resolve(&definitions, &environment).await;
         let validation = Validation { graph, diagnostics };

@@ -84,16 +84,3 @@ cases! {
     python_bad_expectation: python("@dlt.table\n@dlt.expect_or_drop(\"positive\", \"idd >\")\ndef v():\n    return dlt.read(\"customers\")");
     python_no_datasets: invalid(&[("pipeline.py", "import dlt\n\nprint(\"nothing is defined here\")\n")]);
 }
-
-#[test]
-fn event_hooks_are_named_as_not_called() {
-    let pipeline = Pipeline::new(&[(
-        "pipeline.py",
-        "import dlt\n\n@dlt.on_event_hook\ndef tell(event):\n    print(event)\n\n\
-         @dlt.table\ndef t():\n    return spark.range(1)\n",
-    )]);
-    let done = pipeline.run(&["run"]);
-    assert_eq!(done.code, Some(0), "{done:?}");
-    assert!(done.err.contains("warning: event hook `tell` is not called"), "{done:?}");
-    assert_eq!(pipeline.query("SELECT * FROM t"), "id\n0\n");
-}

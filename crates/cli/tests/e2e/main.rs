@@ -5,6 +5,7 @@
 mod commands;
 mod diagnostics;
 mod guide;
+mod hooks;
 mod monitoring;
 mod settings;
 mod signals;

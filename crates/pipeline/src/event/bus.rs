@@ -107,16 +107,15 @@ impl EventBus {
         self.emitter.clone()
     }
 
-    /// Takes no more events, waits until every sink has got all of them, and closes the sinks.
+    /// Closes the sinks, in their order, each after it has got all events. What happens while one is being closed is an
+    /// event for those after it.
     ///
     /// # Errors
     /// The first error of a sink; the other sinks got their events all the same.
     pub async fn close(self) -> Result<()> {
-        for task in &self.tasks {
-            task.queue.close();
-        }
         let mut first_error = None;
         for task in self.tasks {
+            task.queue.close();
             if let Err(error) = task.finish().await {
                 tracing::error!(error = %error, "an event sink failed");
                 first_error.get_or_insert(error);

@@ -12,25 +12,29 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 use super::{Definitions, Flow, Language};
+use crate::event::EventEmitter;
 use crate::graph::Environment;
 use crate::name::DatasetName;
 use crate::spec::{PipelineSpec, SourceFile};
 
+mod hooks;
 mod host;
 mod interpreter;
 mod process;
 mod register;
 
+pub use hooks::EventHooks;
 use host::DefinitionHost;
 pub(crate) use interpreter::find as interpreter;
-use process::{DefinitionProcess, Job, Problem};
+use process::{DefinitionProcess, Evaluation, Job, Problem};
 
-/// The process that has read a pipeline's Python files, for functions that must be called again during an update.
+/// The process that has read a pipeline's Python files, for functions that must be called during an update.
 ///
-/// It ends with this value, whatever happens to the update.
+/// It ends with this value and the hooks it has started, whatever happens to the update.
 pub struct PythonSession {
     host: Arc<DefinitionHost>,
-    process: DefinitionProcess,
+    process: Arc<DefinitionProcess>,
+    has_hooks: bool,
     environment: Arc<Environment>,
     _stop: DropGuard,
 }
@@ -61,8 +65,8 @@ pub async fn define(
     let stopped = stop.clone().cancelled_owned();
     let _stop = stop.drop_guard();
     tokio::spawn(service::serve(Arc::clone(&host) as _, listener, token.clone(), stopped));
-    let mut process = DefinitionProcess::start(spec, port, &token).await?;
-    let problems = process.evaluate(&Job::new(files, spec, environment)).await?;
+    let process = Arc::new(DefinitionProcess::start(spec, port, &token).await?);
+    let Evaluation { problems, has_hooks } = process.evaluate(&Job::new(files, spec, environment)).await?;
     *definitions = host.definitions().as_ref().clone();
     for flow in definitions.flows.iter_mut().filter(|flow| flow.language == Language::Python) {
         // The client names flows as the source does, without catalog and schema unless they are written.
@@ -73,11 +77,11 @@ pub async fn define(
         definitions.failed.push(DatasetName::resolve(&sql::parse_name(name)?, &environment.namespace)?);
     }
     definitions.diagnostics.extend(problems.into_iter().map(diagnostic));
-    if definitions.flows.iter().all(|flow| flow.asked.is_empty()) {
-        process.exit().await;
+    if !has_hooks && definitions.flows.iter().all(|flow| flow.asked.is_empty()) {
+        DefinitionProcess::release(process).await;
         return Ok(None);
     }
-    Ok(Some(PythonSession { host, process, environment: Arc::clone(environment), _stop }))
+    Ok(Some(PythonSession { host, process, has_hooks, environment: Arc::clone(environment), _stop }))
 }
 
 impl PythonSession {
@@ -109,6 +113,13 @@ impl PythonSession {
         }
     }
 
+    /// Tells the pipeline's event hooks, if it has any, what `hooks` collect. Their failures go to `emitter`.
+    pub fn start_hooks(&self, hooks: EventHooks, emitter: EventEmitter) {
+        if self.has_hooks {
+            hooks.start(Arc::clone(&self.process), emitter);
+        }
+    }
+
     /// The dataset that our own host called `shown`.
     fn named(&self, shown: &str, definitions: &Definitions) -> Result<DatasetName> {
         let mut names = definitions.outputs.iter().map(|output| &output.name);
@@ -116,9 +127,9 @@ impl PythonSession {
         found.cloned().ok_or_else(|| Error::internal(format!("the pipeline has no dataset `{shown}`")))
     }
 
-    /// Ends the process.
+    /// Ends the process, unless hooks still need it.
     pub async fn close(self) {
-        self.process.exit().await;
+        DefinitionProcess::release(self.process).await;
     }
 }
 

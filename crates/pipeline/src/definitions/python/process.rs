@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
-use deltaworks_spark::Result;
+use deltaworks_spark::{Error, Result};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
 
 use super::{interpreter, process_error};
@@ -95,8 +98,40 @@ pub struct Problem {
 #[serde(tag = "type", rename_all = "lowercase")]
 enum Report {
     Error(Problem),
-    Defined {},
+    Defined { hooks: Vec<String> },
     Answer(Answer),
+    Told {},
+    Hook(HookFailure),
+}
+
+/// What the files of a pipeline came to.
+#[derive(Debug)]
+pub struct Evaluation {
+    /// The problems of the user's code.
+    pub problems: Vec<Problem>,
+    /// Whether functions want to be told events.
+    pub has_hooks: bool,
+}
+
+/// What is heard of event hooks.
+#[derive(Debug)]
+pub enum HookReport {
+    /// Every hook has been called with one more event.
+    Told,
+    /// One of them raised.
+    Failed(HookFailure),
+}
+
+/// The failure of a hook.
+#[derive(Debug, Deserialize)]
+pub struct HookFailure {
+    /// The hook's function.
+    pub hook: String,
+    /// Whether it is not called any more.
+    pub disabled: bool,
+    /// What it raised.
+    #[serde(flatten)]
+    pub problem: Problem,
 }
 
 /// What came of a command.
@@ -114,10 +149,11 @@ pub struct Answer {
 
 /// A running interpreter. It is killed when dropped.
 pub struct DefinitionProcess {
-    child: Child,
-    stdin: ChildStdin,
-    reports: Lines<BufReader<ChildStdout>>,
-    stderr: JoinHandle<Vec<String>>,
+    child: Mutex<Child>,
+    stdin: Mutex<ChildStdin>,
+    reports: Mutex<UnboundedReceiver<Result<Report>>>,
+    hook_reports: Mutex<UnboundedReceiver<HookReport>>,
+    stderr: Mutex<JoinHandle<Vec<String>>>,
     interpreter: String,
     _package: tempfile::TempDir,
 }
@@ -157,32 +193,34 @@ impl DefinitionProcess {
         let stdin = child.stdin.take().ok_or_else(missing)?;
         let stdout = child.stdout.take().ok_or_else(missing)?;
         let stderr = child.stderr.take().ok_or_else(missing)?;
+        let (reports, hook_reports) = receive(BufReader::new(stdout).lines());
         Ok(Self {
-            child,
-            stdin,
-            reports: BufReader::new(stdout).lines(),
-            stderr: tokio::spawn(pass_on(BufReader::new(stderr).lines())),
+            child: Mutex::new(child),
+            stdin: Mutex::new(stdin),
+            reports: Mutex::new(reports),
+            hook_reports: Mutex::new(hook_reports),
+            stderr: Mutex::new(tokio::spawn(pass_on(BufReader::new(stderr).lines()))),
             interpreter: interpreter.display().to_string(),
             _package: package,
         })
     }
 
-    /// Evaluates all files of `job` and returns the problems of the user's code.
+    /// Evaluates all files of `job`.
     ///
     /// # Errors
     /// `User` if the process dies before it has told everything.
-    pub async fn evaluate(&mut self, job: &Job) -> Result<Vec<Problem>> {
+    pub async fn evaluate(&self, job: &Job) -> Result<Evaluation> {
+        let mut reports = self.reports.lock().await;
         let mut line = serde_json::to_vec(job).map_err(|error| process_error(error.to_string()))?;
         line.push(b'\n');
         // A process that died at start does not read its job; why it died is on its standard error.
-        let _sent = self.stdin.write_all(&line).await;
+        let _sent = self.send(&line).await;
         let mut problems = Vec::new();
-        while let Some(line) = self.reports.next_line().await? {
-            match serde_json::from_str(&line) {
-                Ok(Report::Error(problem)) => problems.push(problem),
-                Ok(Report::Defined {}) => return Ok(problems),
-                Ok(Report::Answer(_)) => {}
-                Err(error) => return Err(process_error(format!("the Python process said `{line}`: {error}"))),
+        while let Some(report) = reports.recv().await {
+            match report? {
+                Report::Error(problem) => problems.push(problem),
+                Report::Defined { hooks } => return Ok(Evaluation { problems, has_hooks: !hooks.is_empty() }),
+                _ => {}
             }
         }
         Err(self.death().await)
@@ -192,32 +230,42 @@ impl DefinitionProcess {
     ///
     /// # Errors
     /// `User` if the process dies before it has answered.
-    pub async fn call(&mut self, flow: &str) -> Result<Answer> {
+    pub async fn call(&self, flow: &str) -> Result<Answer> {
+        let mut reports = self.reports.lock().await;
         let mut line = serde_json::json!({ "evaluate": flow }).to_string().into_bytes();
         line.push(b'\n');
         // A process that died does not answer; why it died is on its standard error.
-        let _sent = self.stdin.write_all(&line).await;
-        while let Some(line) = self.reports.next_line().await? {
-            match serde_json::from_str(&line) {
-                Ok(Report::Answer(answer)) => return Ok(answer),
-                Ok(Report::Error(_) | Report::Defined {}) => {}
-                Err(error) => return Err(process_error(format!("the Python process said `{line}`: {error}"))),
+        let _sent = self.send(&line).await;
+        while let Some(report) = reports.recv().await {
+            if let Report::Answer(answer) = report? {
+                return Ok(answer);
             }
         }
         Err(self.death().await)
     }
 
-    /// Ends the process in order; what it does not end itself is killed when it is dropped.
-    pub async fn exit(mut self) {
+    /// Hands the process a line; whether it could be handed over.
+    pub async fn send(&self, line: &[u8]) -> bool {
+        self.stdin.lock().await.write_all(line).await.is_ok()
+    }
+
+    /// What is heard of event hooks; ends with the process.
+    pub async fn hook_reports(&self) -> MutexGuard<'_, UnboundedReceiver<HookReport>> {
+        self.hook_reports.lock().await
+    }
+
+    /// Lets go of the process. Whoever is the last to do so ends it in order; what it does not end itself is killed.
+    pub async fn release(process: Arc<Self>) {
+        let Some(process) = Arc::into_inner(process) else { return };
         // A process that is gone need not be asked.
-        let _sent = self.stdin.write_all(b"{\"exit\": true}\n").await;
-        let _exited = tokio::time::timeout(EXIT_TIME, self.child.wait()).await;
+        let _sent = process.send(b"{\"exit\": true}\n").await;
+        let _exited = tokio::time::timeout(EXIT_TIME, process.child.lock().await.wait()).await;
     }
 
     /// Why the process ended before its time.
-    async fn death(&mut self) -> deltaworks_spark::Error {
-        let status = self.child.wait().await.map(|status| status.to_string()).unwrap_or_default();
-        let lines = (&mut self.stderr).await.unwrap_or_default();
+    async fn death(&self) -> Error {
+        let status = self.child.lock().await.wait().await.map(|status| status.to_string()).unwrap_or_default();
+        let lines = (&mut *self.stderr.lock().await).await.unwrap_or_default();
         let said = lines.join("\n");
         let error = process_error(format!("the Python process ended early ({status}):\n{said}"));
         if said.contains("No module named 'pyspark") || said.contains("No module named 'grpc") {
@@ -229,6 +277,35 @@ impl DefinitionProcess {
         }
         error.with_help("Check the interpreter and its packages.")
     }
+}
+
+/// Sorts what the process says: answers to commands, and reports of hooks, which come whenever they like.
+fn receive(
+    mut lines: Lines<BufReader<ChildStdout>>,
+) -> (UnboundedReceiver<Result<Report>>, UnboundedReceiver<HookReport>) {
+    let (answers, received_answers) = mpsc::unbounded_channel();
+    let (hooks, received_hooks) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        loop {
+            // Whoever does not listen does not want to know.
+            let _heard = match lines.next_line().await {
+                Ok(Some(line)) => match serde_json::from_str(&line) {
+                    Ok(Report::Told {}) => hooks.send(HookReport::Told).is_ok(),
+                    Ok(Report::Hook(failure)) => hooks.send(HookReport::Failed(failure)).is_ok(),
+                    Ok(report) => answers.send(Ok(report)).is_ok(),
+                    Err(error) => {
+                        answers.send(Err(process_error(format!("the Python process said `{line}`: {error}")))).is_ok()
+                    }
+                },
+                Ok(None) => return,
+                Err(error) => {
+                    let _told = answers.send(Err(error.into()));
+                    return;
+                }
+            };
+        }
+    });
+    (received_answers, received_hooks)
 }
 
 /// Passes what the user's code prints on to our standard error, and keeps its last lines.
