@@ -9,6 +9,8 @@ import types
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from deltaworks.postpone import pandas_postponed
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -43,7 +45,8 @@ def connect(conf: Mapping[str, str]) -> Any:
         os.environ["SPARK_CONNECT_AUTHENTICATE_TOKEN"] = token
     os.environ["SPARK_REMOTE"] = remote
     os.environ["SPARK_CONNECT_MODE_ENABLED"] = "1"
-    from pyspark.sql.connect.session import SparkSession
+    with pandas_postponed():
+        from pyspark.sql.connect.session import SparkSession
 
     session = SparkSession.builder.remote(remote).getOrCreate()
     for key, value in conf.items():

@@ -1,0 +1,67 @@
+"""The stock client starts without pandas, and has it when it is used."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def run(folder: Path, code: str) -> list[str]:
+    # A file, because the client takes `python -c` for its own doctests.
+    program = folder / "program.py"
+    program.write_text(code)
+    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+START = """
+import sys
+from deltaworks.postpone import pandas_postponed
+with pandas_postponed():
+    import pyspark.sql.connect.session as client
+"""
+
+
+def test_pandas_is_loaded_at_its_first_use(tmp_path: Path) -> None:
+    printed = run(
+        tmp_path,
+        START
+        + """
+print([name for name in sys.modules if name.split(".")[0] == "pandas"])
+stamp = client.pd.Timestamp("2026-01-31")
+import pandas
+print(type(stamp) is pandas.Timestamp, client.pd.DataFrame is pandas.DataFrame)
+print(client.is_datetime64_dtype(pandas.Series([stamp])))
+""",
+    )
+    assert printed == ["[]", "True True", "True"]
+
+
+def test_users_import_pandas_and_its_modules_as_ever(tmp_path: Path) -> None:
+    printed = run(
+        tmp_path,
+        START
+        + """
+import pandas.testing
+from pandas.api.types import is_integer_dtype
+pandas.testing.assert_frame_equal(pandas.DataFrame({"a": [1]}), client.pd.DataFrame({"a": [1]}))
+print(is_integer_dtype(pandas.Series([1])), type(sys.modules["pandas"]).__name__)
+""",
+    )
+    assert printed == ["True module"]
+
+
+def test_a_loaded_pandas_stays(tmp_path: Path) -> None:
+    printed = run(
+        tmp_path,
+        """
+import pandas
+from deltaworks.postpone import pandas_postponed
+with pandas_postponed():
+    import pandas as within
+print(within is pandas)
+""",
+    )
+    assert printed == ["True"]
