@@ -12,7 +12,7 @@ use deltaworks_spark::{Error, Result, sql};
 use tokio_util::sync::CancellationToken;
 
 use crate::definitions::python::EventHooks;
-use crate::definitions::{load, python};
+use crate::definitions::{Definitions, load, python};
 use crate::event::log::{EventFilter, EventLogWriter, read_events};
 use crate::event::{
     BusContext, CreateUpdate, Details, Event, EventBus, EventEmitter, EventSink, Origin, RuntimeDetails, UpdateCause,
@@ -28,10 +28,18 @@ use crate::update::{Retries, Rounds, RoundsOutcome, UpdateLock, UpdateRequest};
 use crate::validate::analyse;
 
 /// A pipeline whose settings are loaded.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Pipeline {
     spec: PipelineSpec,
     environment: Arc<Environment>,
+}
+
+/// Where the definitions of an update come from.
+enum Source {
+    /// The pipeline's source files.
+    Files,
+    /// A client, which has defined them in an environment of its own.
+    Client { definitions: Box<Definitions>, environment: Arc<Environment> },
 }
 
 /// What analysis found.
@@ -142,6 +150,29 @@ impl Pipeline {
     pub async fn update(
         &self,
         request: UpdateRequest,
+        sinks: Vec<Box<dyn EventSink>>,
+        cancel: CancellationToken,
+    ) -> Result<UpdateOutcome> {
+        self.update_from(Source::Files, request, sinks, cancel).await
+    }
+
+    /// Runs one update of what a client has defined; as [`Self::update`].
+    pub(crate) async fn update_defined(
+        &self,
+        definitions: Definitions,
+        environment: Arc<Environment>,
+        request: UpdateRequest,
+        sinks: Vec<Box<dyn EventSink>>,
+        cancel: CancellationToken,
+    ) -> Result<UpdateOutcome> {
+        let source = Source::Client { definitions: Box::new(definitions), environment };
+        self.update_from(source, request, sinks, cancel).await
+    }
+
+    async fn update_from(
+        &self,
+        source: Source,
+        request: UpdateRequest,
         mut sinks: Vec<Box<dyn EventSink>>,
         cancel: CancellationToken,
     ) -> Result<UpdateOutcome> {
@@ -153,7 +184,7 @@ impl Pipeline {
         sinks.push(Box::new(EventLogWriter::new(&self.environment.lake, &self.spec.storage)?));
         let bus = EventBus::start(self.bus_context(&update_id), sinks);
         let emitter = bus.emitter();
-        let outcome = self.run_update(&request, &update_id, hooks, &emitter, &cancel).await;
+        let outcome = self.run_update(source, &request, &update_id, hooks, &emitter, &cancel).await;
         if let Err(error) = &outcome {
             finished(&emitter, UpdateState::Failed, Some(error));
         }
@@ -192,6 +223,7 @@ impl Pipeline {
 
     async fn run_update(
         &self,
+        source: Source,
         request: &UpdateRequest,
         update_id: &str,
         hooks: EventHooks,
@@ -199,16 +231,25 @@ impl Pipeline {
         cancel: &CancellationToken,
     ) -> Result<UpdateOutcome> {
         self.announce(request, emitter);
-        let mut environment = self.environment.as_ref().clone();
+        let mut environment = match &source {
+            Source::Files => self.environment.as_ref().clone(),
+            Source::Client { environment, .. } => environment.as_ref().clone(),
+        };
         if !request.validate_only {
             environment.resets = Arc::new(Resets::of(request, &environment.namespace));
         }
         let environment = Arc::new(environment);
+        let load = async {
+            match source {
+                Source::Files => load::load(&self.spec, &environment).await,
+                Source::Client { definitions, .. } => Ok((*definitions, None)),
+            }
+        };
         let (definitions, python) = tokio::select! {
             biased;
             // The process that evaluates Python ends with the future; what it says of the signal is of no interest.
             () = cancel.cancelled() => return Ok(cancelled(update_id, emitter)),
-            loaded = load::load(&self.spec, &environment) => loaded?,
+            loaded = load => loaded?,
         };
         if request.validate_only {
             let validation = analyse(definitions, python, &environment).await;

@@ -1,10 +1,12 @@
-//! A pipeline's catalog over Spark Connect: any client reads the stored tables, and files.
+//! A pipeline's catalog over Spark Connect: any client reads the stored tables, and files, and may define and run
+//! pipelines of its own that write tables there.
 //!
-//! The service itself is `spark::connect::service`; this module says what sessions there are ([`CatalogHost`])
-//! and what their queries read.
+//! The service itself is `spark::connect::service`; this module says what sessions there are ([`CatalogHost`]), what
+//! their queries read, and what becomes of the dataflow graphs they define.
 
 mod catalog;
 mod files;
+mod graphs;
 mod lines;
 mod session;
 mod views;
@@ -19,7 +21,6 @@ use deltaworks_spark::connect::service::{ServeOptions, serve_with};
 use tokio::net::TcpListener;
 
 use crate::Pipeline;
-use crate::graph::Environment;
 use session::CatalogSession;
 
 /// The setting that decides between Spark's two ways to treat values that do not fit.
@@ -27,7 +28,7 @@ const ANSI: &str = "spark.sql.ansi.enabled";
 
 /// Makes sessions over the catalog of one pipeline. They share nothing but the stored tables.
 pub struct CatalogHost {
-    environment: Arc<Environment>,
+    pipeline: Pipeline,
     conf: SparkConf,
 }
 
@@ -35,17 +36,16 @@ impl CatalogHost {
     /// A host over `pipeline`. Its sessions start from the pipeline's settings, with ANSI mode as in Spark 4
     /// unless the settings say otherwise.
     pub fn new(pipeline: &Pipeline) -> Self {
-        let environment = pipeline.environment();
-        let mut conf = environment.conf.clone();
+        let mut conf = pipeline.environment().conf.clone();
         conf.ansi |= !conf.all.contains_key(ANSI);
-        Self { environment, conf }
+        Self { pipeline: pipeline.clone(), conf }
     }
 }
 
 #[async_trait]
 impl ConnectHost for CatalogHost {
     async fn session(&self, _user: &str, _session_id: &str) -> Result<Arc<dyn ConnectSession>> {
-        Ok(Arc::new(CatalogSession::new(Arc::clone(&self.environment), self.conf.clone())?))
+        Ok(Arc::new(CatalogSession::new(&self.pipeline, self.conf.clone())?))
     }
 
     async fn release(&self, _user: &str, _session_id: &str) {}

@@ -10,13 +10,15 @@ use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::connect::host::{AnalysisContext, ConnectSession, PipelineReply, Purpose};
 use deltaworks_spark::connect::proto;
 use deltaworks_spark::diagnostic::SourceLocation;
-use deltaworks_spark::python::PythonWorkers;
+use deltaworks_spark::python::{NamedFunction, PythonWorkers};
 use deltaworks_spark::relation::{RelationRequest, RelationResolver, UnresolvedRelation};
 use deltaworks_spark::{Error, Result, sql};
 use parking_lot::Mutex;
 
 use super::catalog::StoredCatalog;
+use super::graphs::Graphs;
 use super::views::{self, StoredView};
+use crate::Pipeline;
 use crate::definitions::Definitions;
 use crate::graph::{Environment, plan_partial};
 
@@ -24,6 +26,7 @@ use crate::graph::{Environment, plan_partial};
 pub(super) struct CatalogSession {
     environment: Arc<Environment>,
     catalog: Arc<StoredCatalog>,
+    graphs: Graphs,
     defaults: SparkConf,
     state: Mutex<State>,
 }
@@ -36,11 +39,12 @@ struct State {
 
 impl CatalogSession {
     /// A session that starts from the settings `defaults`.
-    pub(super) fn new(environment: Arc<Environment>, defaults: SparkConf) -> Result<Self> {
+    pub(super) fn new(pipeline: &Pipeline, defaults: SparkConf) -> Result<Self> {
+        let environment = pipeline.environment();
         let context = environment.sessions.context(&defaults)?;
         let state = Mutex::new(State { conf: defaults.clone(), context });
         let catalog = Arc::new(StoredCatalog::new(Arc::clone(&environment)));
-        Ok(Self { environment, catalog, defaults, state })
+        Ok(Self { environment, catalog, graphs: Graphs::new(pipeline.clone()), defaults, state })
     }
 
     fn change(&self, change: impl FnOnce(&mut SparkConf) -> Result<()>) -> Result<()> {
@@ -60,7 +64,10 @@ impl ConnectSession for CatalogSession {
         self.state.lock().context.clone()
     }
 
-    fn resolver(&self, _purpose: Purpose, _analysis: Option<&AnalysisContext>) -> Arc<dyn RelationResolver> {
+    fn resolver(&self, purpose: Purpose, analysis: Option<&AnalysisContext>) -> Arc<dyn RelationResolver> {
+        if let Some(resolver) = self.graphs.resolver(purpose, analysis) {
+            return resolver;
+        }
         Arc::new(StoredRelations { environment: self.catalog.environment(), context: self.context(), depth: 0 })
     }
 
@@ -84,9 +91,16 @@ impl ConnectSession for CatalogSession {
         self.change(|conf| conf.reset(key, &self.defaults))
     }
 
-    async fn pipeline_command(&self, _: &proto::PipelineCommand, _: Option<&AnalysisContext>) -> Result<PipelineReply> {
-        Err(Error::unsupported("defining a pipeline over Spark Connect")
-            .with_help("Put the definitions into the pipeline's source files and run `deltaworks run`."))
+    fn function_registered(&self, function: &NamedFunction) {
+        self.graphs.function_registered(function);
+    }
+
+    async fn pipeline_command(
+        &self,
+        command: &proto::PipelineCommand,
+        analysis: Option<&AnalysisContext>,
+    ) -> Result<PipelineReply> {
+        self.graphs.run(command, analysis, self.conf()).await
     }
 }
 

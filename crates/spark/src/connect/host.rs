@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use datafusion::execution::context::SessionContext;
 use futures::stream::BoxStream;
 
@@ -63,8 +64,17 @@ pub enum Purpose {
 pub enum PipelineReply {
     /// An answer, or none.
     Result(Option<proto::PipelineCommandResult>),
-    /// The events of a run, until it ends.
-    Events(BoxStream<'static, Result<proto::PipelineEvent>>),
+    /// The events of a run, until it ends. A stream that is dropped cancels the run.
+    Events(BoxStream<'static, Result<RunEvent>>),
+}
+
+/// What a client is told of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunEvent {
+    /// When it happened.
+    pub timestamp: DateTime<Utc>,
+    /// What happened, for people.
+    pub message: String,
 }
 
 /// The program behind the service: it knows the sessions.

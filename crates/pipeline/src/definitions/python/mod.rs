@@ -24,7 +24,7 @@ mod process;
 mod register;
 
 pub use hooks::EventHooks;
-use host::DefinitionHost;
+pub(crate) use host::DefinitionHost;
 pub(crate) use interpreter::find as interpreter;
 use process::{DefinitionProcess, Evaluation, Job, Problem};
 

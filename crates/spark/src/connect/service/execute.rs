@@ -342,6 +342,11 @@ impl Session {
             }
             PipelineReply::Events(mut events) => {
                 while let Some(event) = events.try_next().await? {
+                    let timestamp = Some(prost_types::Timestamp {
+                        seconds: event.timestamp.timestamp(),
+                        nanos: event.timestamp.timestamp_subsec_nanos() as i32,
+                    });
+                    let event = proto::PipelineEvent { timestamp, message: Some(event.message) };
                     let result = proto::PipelineEventResult { event: Some(event) };
                     operation.push(ResponseType::PipelineEventResult(result)).await;
                 }

@@ -1,83 +1,13 @@
 //! `deltaworks connect` as a process, with the stock PySpark client.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use std::io::{BufRead, BufReader};
+mod spark_pipelines;
+mod support;
+
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Command;
 
-/// A server in a folder of its own; killed if a test gives up on it.
-struct Server {
-    child: Child,
-    url: String,
-    _folder: tempfile::TempDir,
-}
-
-impl Server {
-    fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        Self::start_in(tempfile::tempdir().unwrap(), arguments, environment)
-    }
-
-    fn start_in(folder: tempfile::TempDir, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_deltaworks"))
-            .args(["connect", "--port", "0"])
-            .args(arguments)
-            .envs(environment.iter().copied())
-            .current_dir(folder.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut url = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
-        assert!(url.starts_with("sc://127.0.0.1:"), "{url}");
-        Self { child, url: url.trim().replace("127.0.0.1", "localhost"), _folder: folder }
-    }
-
-    /// Runs a client. It is a file, because PySpark takes `python -c` for a doctest.
-    fn client(&self, script: &str, environment: &[(&str, &str)]) -> Output {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("client.py");
-        let prelude = "from pyspark.sql import SparkSession\nfrom pyspark.sql import functions as F\n\
-                       def connect():\n    return SparkSession.builder.remote(URL).create()\n";
-        std::fs::write(&file, format!("URL = '{}'\n{prelude}{script}\nprint('DONE')\n", self.url)).unwrap();
-        Command::new(python())
-            .arg(&file)
-            .env("SPARK_CONNECT_MODE_ENABLED", "1")
-            .envs(environment.iter().copied())
-            .current_dir(folder.path())
-            .output()
-            .expect("DELTAWORKS_TEST_PYTHON must name a Python with pyspark-client")
-    }
-
-    fn check(&self, script: &str) {
-        assert_done(&self.client(script, &[]));
-    }
-
-    /// Ends the server as a service manager does; gives whether it went in order.
-    #[cfg(unix)]
-    fn terminate(mut self) -> bool {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-        self.child.wait().unwrap().success()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn python() -> String {
-    let home = std::env::var("HOME").unwrap_or_default();
-    std::env::var("DELTAWORKS_TEST_PYTHON").unwrap_or_else(|_| format!("{home}/.cache/deltaworks/venv/bin/python"))
-}
-
-fn assert_done(output: &Output) {
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.trim().ends_with("DONE"), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
-}
+use support::{Server, assert_done, python};
 
 #[test]
 fn tables_and_views_are_shared_and_sessions_are_not() {
