@@ -14,6 +14,7 @@ mod check;
 pub mod commit;
 pub mod definition;
 mod error;
+mod history;
 pub mod lake;
 mod length;
 mod limit_guard;

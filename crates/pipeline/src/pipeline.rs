@@ -4,10 +4,14 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::prelude::DataFrame;
+use datafusion::scalar::ScalarValue;
 use deltaworks_lake::Lake;
 use deltaworks_spark::conf::SparkConf;
+use deltaworks_spark::connect::service::is_query;
 use deltaworks_spark::diagnostic::{Diagnostic, Severity, SourceLocation};
 use deltaworks_spark::python::PythonWorkers;
+use deltaworks_spark::sql::Parameters;
 use deltaworks_spark::{Error, Result, sql};
 use tokio_util::sync::CancellationToken;
 
@@ -88,7 +92,8 @@ impl Pipeline {
     pub fn open(mut spec: PipelineSpec, options: &EngineOptions) -> Result<Self> {
         let namespace = Namespace {
             catalog: spec.catalog.clone().unwrap_or_else(|| Namespace::DEFAULT_CATALOG.to_owned()),
-            schema: spec.schema.clone().unwrap_or_else(|| Namespace::DEFAULT_SCHEMA.to_owned()),
+            schema: (spec.schema.clone().or_else(|| spec.legacy_target.clone()))
+                .unwrap_or_else(|| Namespace::DEFAULT_SCHEMA.to_owned()),
         };
         let storage = Storage::new(&spec.storage, namespace.clone())?;
         owner::adopt(&mut spec, storage.root())?;
@@ -108,6 +113,7 @@ impl Pipeline {
             conf,
             sessions: Sessions::new(options)?,
             path_mappings: Arc::new(spec.path_mappings.clone()),
+            parameters: Arc::new(parameters(&spec)),
             resets: Arc::default(),
         };
         Ok(Self { spec, environment: Arc::new(environment) })
@@ -192,17 +198,20 @@ impl Pipeline {
         outcome
     }
 
-    /// Runs a query on the pipeline's tables, as they are stored now, and on its event log.
+    /// Runs a query on the pipeline's tables, as they are stored now, and on its event log; or a command, as a
+    /// client of [`crate::connect`] could.
     ///
     /// # Errors
     /// Those of parsing, analysing and running it.
     pub async fn query(&self, text: &str) -> Result<QueryResult> {
+        if !is_query(text) {
+            let frame = crate::connect::run_command(self, text).await?;
+            return rows(frame).await;
+        }
         let query = sql::parse_query(text, &SourceLocation::new("<query>", 1, 1))?;
         let ctx = self.environment.sessions.context(&self.environment.conf)?;
         let plan = crate::graph::plan_stored(&ctx, &query, &self.environment).await?;
-        let frame = ctx.execute_logical_plan(plan).await?;
-        let schema = Arc::new(frame.schema().as_arrow().clone());
-        Ok(QueryResult { schema, batches: frame.collect().await? })
+        rows(ctx.execute_logical_plan(plan).await?).await
     }
 
     /// Reads the event log, oldest event first.
@@ -321,6 +330,17 @@ impl Pipeline {
         }));
         emitter.emit(Details::UpdateProgress(UpdateProgress::new(UpdateState::Initializing)));
     }
+}
+
+async fn rows(frame: DataFrame) -> Result<QueryResult> {
+    let schema = Arc::new(frame.schema().as_arrow().clone());
+    Ok(QueryResult { schema, batches: frame.collect().await? })
+}
+
+/// The values of named parameters; they are text.
+fn parameters(spec: &PipelineSpec) -> Parameters {
+    let text = |(name, value): (&String, &String)| (name.clone(), ScalarValue::from(value.as_str()));
+    Parameters { named: spec.parameters.iter().map(text).collect(), positional: Vec::new() }
 }
 
 /// Where source files import the user's modules from.

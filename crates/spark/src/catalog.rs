@@ -88,6 +88,33 @@ pub struct NewTable {
     pub comment: Option<String>,
 }
 
+/// One commit of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableCommit {
+    /// The version it made.
+    pub version: i64,
+    /// When, in microseconds since 1970.
+    pub timestamp_us: Option<i64>,
+    /// Who.
+    pub user_name: Option<String>,
+    /// What was done.
+    pub operation: Option<String>,
+    /// How.
+    pub parameters: BTreeMap<String, String>,
+    /// The version it was made from.
+    pub read_version: Option<i64>,
+    /// What it was shielded from.
+    pub isolation_level: Option<String>,
+    /// Whether it only added rows, whatever was there.
+    pub is_blind_append: Option<bool>,
+    /// How much: rows, files, bytes.
+    pub metrics: BTreeMap<String, String>,
+    /// Free text.
+    pub user_metadata: Option<String>,
+    /// What made it.
+    pub engine_info: Option<String>,
+}
+
 /// Which rows a write replaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replaced {
@@ -156,6 +183,9 @@ pub trait Catalog: Send + Sync {
 
     /// What is stored under a name.
     async fn table(&self, name: &TableName) -> Result<Option<TableEntry>>;
+
+    /// The commits of a table, the newest first, at most `limit`; `None` if there is no such table.
+    async fn history(&self, name: &TableName, limit: Option<usize>) -> Result<Option<Vec<TableCommit>>>;
 
     /// Makes an empty table.
     async fn create_table(&self, table: &NewTable) -> Result<()>;

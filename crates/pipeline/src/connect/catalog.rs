@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use deltaworks_lake::{Commit, Table, TableDefinition};
-use deltaworks_spark::catalog::{Catalog, FileWrite, NewTable, Replaced, TableEntry, TableName};
+use deltaworks_spark::catalog::{Catalog, FileWrite, NewTable, Replaced, TableCommit, TableEntry, TableName};
 use deltaworks_spark::{Error, Result};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -196,6 +196,15 @@ impl Catalog for StoredCatalog {
 
     async fn table(&self, name: &TableName) -> Result<Option<TableEntry>> {
         self.entry(name).await
+    }
+
+    async fn history(&self, name: &TableName, limit: Option<usize>) -> Result<Option<Vec<TableCommit>>> {
+        let environment = self.environment();
+        let location = environment.storage.find_table(&dataset(name))?;
+        match environment.lake.open(&location, None).await? {
+            Some(table) if !is_private(&table.definition()?) => table.history(limit).await.map(Some),
+            _ => Ok(None),
+        }
     }
 
     async fn create_table(&self, table: &NewTable) -> Result<()> {

@@ -14,10 +14,11 @@ mod views;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use datafusion::prelude::DataFrame;
 use deltaworks_spark::Result;
 use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::connect::host::{ConnectHost, ConnectSession};
-use deltaworks_spark::connect::service::{ServeOptions, serve_with};
+use deltaworks_spark::connect::service::{ServeOptions, run_statement, serve_with};
 use tokio::net::TcpListener;
 
 use crate::Pipeline;
@@ -49,6 +50,15 @@ impl ConnectHost for CatalogHost {
     }
 
     async fn release(&self, _user: &str, _session_id: &str) {}
+}
+
+/// Runs a command, such as `SHOW TABLES`, with the settings of `pipeline`.
+///
+/// # Errors
+/// Those of parsing and running it.
+pub(crate) async fn run_command(pipeline: &Pipeline, text: &str) -> Result<DataFrame> {
+    let session = CatalogSession::new(pipeline, pipeline.environment().conf.clone())?;
+    run_statement(Arc::new(session), text).await
 }
 
 /// Serves the catalog of `pipeline` on `listener` until `shutdown` is done.

@@ -20,9 +20,14 @@ pub async fn load(spec: &PipelineSpec, environment: &Arc<Environment>) -> Result
         files.into_iter().partition(|file| file.language == SourceLanguage::Sql);
     for file in &sql_files {
         match sql::read(&file.path, &file.display_path) {
-            Ok(text) => {
-                sql::define(&text, &file.display_path, &environment.namespace, &spec.configuration, &mut definitions)
-            }
+            Ok(text) => sql::define(
+                &text,
+                &file.display_path,
+                &environment.namespace,
+                &spec.configuration,
+                &environment.parameters,
+                &mut definitions,
+            ),
             Err(error) => definitions.diagnostics.push(error.to_diagnostic()),
         }
     }

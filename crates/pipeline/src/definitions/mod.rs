@@ -12,6 +12,7 @@ use crate::name::{DatasetName, Namespace};
 
 pub mod cdc;
 pub mod load;
+mod notebook;
 pub mod python;
 pub mod sql;
 
@@ -90,6 +91,8 @@ pub struct Output {
     pub comment: Option<String>,
     /// The declared columns, if any: types, nullability, comments, generation expressions as field metadata.
     pub schema: Option<SchemaRef>,
+    /// The names of columns declared without types, in order; none if there is no list.
+    pub labels: Vec<String>,
     /// Comments of columns declared without a type, by column.
     pub column_comments: BTreeMap<String, String>,
     /// Hive-style partition columns.
@@ -129,6 +132,7 @@ impl Output {
             private: false,
             comment: None,
             schema: None,
+            labels: Vec::new(),
             column_comments: BTreeMap::new(),
             partition_columns: Vec::new(),
             clustering_columns: Vec::new(),

@@ -10,12 +10,13 @@ use deltaworks_spark::sql::statement::{
     AutoCdcClause, ClusterBy, ColumnDefinition, CreateDataset, CreateFlow, DatasetKind, ExpectationDefinition,
     FlowDetails, FlowSource, OnViolation, PipelineStatement,
 };
-use deltaworks_spark::sql::{script, statement, substitute};
+use deltaworks_spark::sql::{Parameters, SqlQuery, script, statement, substitute};
 use deltaworks_spark::types::{CHAR_TYPE_KEY, DEFAULT_KEY, IDENTITY_START_KEY};
 use deltaworks_spark::{Error, Result};
 
 use super::{
     AutoCdc, Condition, Definitions, Expectation, ExpectationAction, Flow, FlowQuery, Language, Output, OutputKind,
+    notebook,
 };
 use crate::name::{DatasetName, Namespace};
 
@@ -25,6 +26,7 @@ pub fn define(
     file: &Path,
     namespace: &Namespace,
     configuration: &BTreeMap<String, String>,
+    parameters: &Parameters,
     definitions: &mut Definitions,
 ) {
     let statements = match script::split(text, file) {
@@ -38,6 +40,7 @@ pub fn define(
         namespace: namespace.clone(),
         configuration: configuration.clone(),
         conf: BTreeMap::new(),
+        parameters,
         definitions,
     };
     for mut statement in statements {
@@ -55,6 +58,8 @@ struct FileReader<'a> {
     configuration: BTreeMap<String, String>,
     /// The file's own `SET`s, in force for the flows after them.
     conf: BTreeMap<String, String>,
+    /// What `:name` stands for.
+    parameters: &'a Parameters,
     definitions: &'a mut Definitions,
 }
 
@@ -103,6 +108,7 @@ impl FileReader<'_> {
         let kind = match dataset.kind {
             DatasetKind::StreamingTable => OutputKind::StreamingTable,
             DatasetKind::MaterializedView => OutputKind::MaterializedView,
+            DatasetKind::LiveTable => OutputKind::Table,
             DatasetKind::TemporaryView => OutputKind::TemporaryView,
             DatasetKind::PersistedView => OutputKind::PersistedView,
         };
@@ -110,6 +116,9 @@ impl FileReader<'_> {
         output.private = dataset.private;
         output.schema = declared_schema(&dataset.columns)?;
         output.column_comments = column_comments(&dataset.columns);
+        if output.schema.is_none() {
+            output.labels = dataset.columns.iter().map(|column| column.name.clone()).collect();
+        }
         output.comment = dataset.comment;
         output.partition_columns = dataset.partitioned_by;
         output.clustering_columns = match dataset.cluster_by {
@@ -124,10 +133,12 @@ impl FileReader<'_> {
         match dataset.source {
             None => {}
             Some(FlowSource::Query(query)) => {
-                self.push_flow(name.clone(), name, FlowQuery::Sql(Box::new(query)), dataset.location);
+                let query = self.query(query)?;
+                self.push_flow(name.clone(), name, query, dataset.location);
             }
             Some(FlowSource::InsertFlow { once, query }) => {
-                let flow = self.push_flow(name.clone(), name, FlowQuery::Sql(Box::new(query)), dataset.location);
+                let query = self.query(query)?;
+                let flow = self.push_flow(name.clone(), name, query, dataset.location);
                 flow.once = once;
             }
             Some(FlowSource::AutoCdc(cdc)) => {
@@ -142,7 +153,7 @@ impl FileReader<'_> {
         let name = DatasetName::resolve(&flow.name, &self.namespace)?;
         let target = DatasetName::resolve(&flow.target, &self.namespace)?;
         let (query, once) = match flow.details {
-            FlowDetails::InsertInto { once, query, .. } => (FlowQuery::Sql(Box::new(query)), once),
+            FlowDetails::InsertInto { once, query, .. } => (self.query(query)?, once),
             FlowDetails::AutoCdc { once, cdc } => {
                 (self.auto_cdc("AUTO CDC INTO", *cdc, &target, &flow.location)?, once)
             }
@@ -151,6 +162,14 @@ impl FileReader<'_> {
         pushed.once = once;
         pushed.comment = flow.comment;
         Ok(())
+    }
+
+    /// A query with the values of its parameters.
+    fn query(&self, mut query: SqlQuery) -> Result<FlowQuery> {
+        self.parameters.bind(&mut query).map_err(|error| {
+            error.with_help("Give it a value in the pipeline's settings: `parameters: {name: value}`.")
+        })?;
+        Ok(FlowQuery::Sql(Box::new(query)))
     }
 
     /// A target whose flow is refused is not reported as one without flow.
@@ -251,7 +270,7 @@ fn expectation(clause: ExpectationDefinition) -> Expectation {
     }
 }
 
-/// Reads one SQL file, as UTF-8.
+/// Reads one SQL file, as UTF-8; of a notebook its statements.
 ///
 /// # Errors
 /// `User` if the file cannot be read or is not UTF-8.
@@ -259,9 +278,13 @@ pub fn read(path: &Path, display_path: &Path) -> Result<String> {
     let bytes = std::fs::read(path).map_err(|error| {
         Error::user(format!("source file `{}` cannot be read: {error}", display_path.display())).with_source(error)
     })?;
-    String::from_utf8(bytes).map_err(|error| {
+    let text = String::from_utf8(bytes).map_err(|error| {
         Error::user(format!("source file `{}` is not UTF-8", display_path.display()))
             .at(SourceLocation::file(display_path))
             .with_source(error)
-    })
+    })?;
+    match path.extension() {
+        Some(extension) if extension.eq_ignore_ascii_case("ipynb") => notebook::statements(&text, display_path),
+        _ => Ok(text),
+    }
 }

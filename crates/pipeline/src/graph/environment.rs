@@ -6,6 +6,7 @@ use deltaworks_lake::Lake;
 use deltaworks_sources::SourceContext;
 use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::python::PythonWorkers;
+use deltaworks_spark::sql::Parameters;
 use url::Url;
 
 use super::schema_store::Resets;
@@ -38,6 +39,8 @@ pub struct Environment {
     pub python: Arc<PythonWorkers>,
     /// How paths in source files become paths of this machine.
     pub path_mappings: Arc<PathMappings>,
+    /// What `:name` stands for in queries.
+    pub parameters: Arc<Parameters>,
     /// What the update clears; nothing outside an update.
     pub resets: Arc<Resets>,
 }

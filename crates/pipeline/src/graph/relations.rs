@@ -68,7 +68,7 @@ impl<'a> FlowRelations<'a> {
         }
         match found? {
             Some(dataset) => {
-                self.references.lock().push(qualified.clone());
+                self.references.lock().push(dataset.name.clone());
                 self.pipeline_dataset(&dataset, options, time_travel, streaming)
             }
             None => self.stored_table(name, qualified, options, time_travel, streaming).await,

@@ -268,7 +268,10 @@ impl<'a> Resolver<'a> {
             }
             FlowQuery::Deferred { waits_for } => return Err(waiting_on(waits_for)),
         };
-        let plan = schema::visible(plan)?;
+        let mut plan = schema::visible(plan)?;
+        if let Some(output) = self.outputs.get(&flow.target).filter(|output| output.name == flow.name) {
+            plan = schema::labelled(plan, output)?;
+        }
         let streaming = is_streaming(&plan);
         if streaming && let Some(problem) = deltaworks_incremental::unsupported_streaming(&plan)?.into_iter().next() {
             return Err(from_diagnostic(problem));

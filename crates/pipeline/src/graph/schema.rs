@@ -104,6 +104,32 @@ pub fn check_declaration(output: &Output, kind: OutputKind) -> Result<()> {
     Ok(())
 }
 
+/// The query of `output` with the names of its column list, if that gives no types: views are labelled by position.
+/// A list of names that the query has may also be there for comments only.
+///
+/// # Errors
+/// `User` if there are more or fewer names than columns.
+pub fn labelled(plan: LogicalPlan, output: &Output) -> Result<LogicalPlan> {
+    let columns = plan.schema().columns();
+    let known = |label: &String| columns.iter().any(|column| column.name.eq_ignore_ascii_case(label));
+    let by_name = output.kind == OutputKind::StreamingTable || columns.len() != output.labels.len();
+    if output.labels.is_empty() || (by_name && output.labels.iter().all(known)) {
+        return Ok(plan);
+    }
+    if columns.len() != output.labels.len() {
+        return Err(Error::user(format!(
+            "`{}` names {} columns, but its query has {}",
+            output.name.name,
+            output.labels.len(),
+            columns.len()
+        ))
+        .with_condition("CREATE_VIEW_COLUMN_ARITY_MISMATCH")
+        .with_help("Name every column of the query, in its order."));
+    }
+    let named = columns.into_iter().zip(&output.labels).map(|(column, label)| Expr::Column(column).alias(label));
+    Ok(LogicalPlanBuilder::from(plan).project(named)?.build()?)
+}
+
 fn check_columns(output: &Output, query: &SchemaRef) -> Result<()> {
     let mut seen = BTreeMap::new();
     for field in query.fields() {
@@ -203,11 +229,8 @@ pub fn conform(plan: LogicalPlan, target: &SchemaRef, ctx: &SessionContext) -> R
         match found {
             Some((qualifier, column)) => {
                 let expr = Expr::Column(Column::from((qualifier, column)));
-                let expr = if column.data_type() == field.data_type() {
-                    expr
-                } else {
-                    deltaworks_spark::cast::cast_expr(expr, field.data_type().clone())
-                };
+                let expr = deltaworks_spark::cast::assign_expr(expr, column.data_type(), field.data_type())
+                    .map_err(|error| error.context(format!("in column `{}`", field.name())))?;
                 columns.push(expr.alias(field.name()));
             }
             None if field.metadata().contains_key(GENERATION_EXPRESSION) => {}

@@ -4,6 +4,7 @@
 //! ([`parse`]), values to text ([`format`]), overflow, and everything that depends on the session's
 //! time zone.
 
+mod by_name;
 pub(crate) mod calendar;
 mod delay;
 mod expr;
@@ -20,6 +21,7 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, IntervalUnit};
 use chrono_tz::Tz;
 
+pub use by_name::assign_expr;
 pub(crate) use delay::delay_us;
 pub(crate) use expr::{SparkCast, implied_text_cast};
 pub use expr::{cast_expr, spark_cast, try_cast_expr};

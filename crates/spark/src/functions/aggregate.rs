@@ -18,7 +18,7 @@ use datafusion::logical_expr::{
 
 use super::form::Env;
 use super::udf::check_arity;
-use super::{bitmap, gather, grouping};
+use super::{average, bitmap, gather, grouping};
 use crate::conf::SparkConf;
 use crate::error::{Error, Result};
 
@@ -90,8 +90,7 @@ const fn edge(names: &'static [&'static str], other: fn() -> Arc<AggregateUDF>) 
 
 const REWRITTEN: &[Rewritten] = &[
     numbers(&["sum"], df::sum::sum_udaf),
-    // The average of datafusion-spark knows doubles only; this one has Spark's types for decimals too.
-    numbers(&["avg", "mean", "try_avg"], df::average::avg_udaf),
+    numbers(&["avg", "mean", "try_avg"], average::average_udaf),
     numbers(&["try_sum"], datafusion_spark::function::aggregate::try_sum),
     doubles(&["stddev", "stddev_samp", "std"], df::stddev::stddev_udaf),
     doubles(&["stddev_pop"], df::stddev::stddev_pop_udaf),

@@ -8,6 +8,7 @@
 mod aes;
 mod aggregate;
 mod array;
+mod average;
 mod binary;
 mod bitmap;
 mod build;

@@ -204,7 +204,14 @@ impl ConnectSession for DefinitionSession {
                 let text = command.sql_text.clone().unwrap_or_default();
                 let configuration = self.conf.lock().all.clone();
                 self.define(|definitions| {
-                    sql::define(&text, file.as_ref(), namespace, &configuration, definitions);
+                    sql::define(
+                        &text,
+                        file.as_ref(),
+                        namespace,
+                        &configuration,
+                        &self.environment.parameters,
+                        definitions,
+                    );
                     Ok(())
                 })?;
                 None

@@ -146,7 +146,7 @@ impl Session {
     }
 
     /// Spark's sections; `formatted` and `codegen` add nothing that this engine has.
-    async fn explained(&self, plan: &LogicalPlan, mode: ExplainMode) -> Result<String> {
+    pub(super) async fn explained(&self, plan: &LogicalPlan, mode: ExplainMode) -> Result<String> {
         let state = self.context().state();
         let optimized = state.optimize(plan)?;
         let mut text = String::new();

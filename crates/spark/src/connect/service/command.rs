@@ -8,16 +8,17 @@ use arrow::record_batch::RecordBatch;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 
 use super::tables::{Matching, not_found, stored_schema};
-use super::{Session, relation_of};
+use super::{Session, history, relation_of};
 use crate::catalog::{NewTable, Replaced, SaveMode, TableEntry};
 use crate::connect::host::Purpose;
+use crate::connect::proto::analyze_plan_request::explain::ExplainMode;
 use crate::connect::proto::{self, relation::RelType};
 use crate::connect::{faces, types};
 use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
 use crate::relation::ObjectName;
 use crate::sql::StatementText;
-use crate::sql::statement::{Command, CreateTable, CreateView, Insert, parse_command};
+use crate::sql::statement::{Command, CreateTable, CreateView, ExplainDetail, Insert, parse_command};
 
 /// Rows of text columns, and of booleans where a value is one.
 pub(super) fn text_rows(names: &[&str], rows: &[Vec<Option<String>>]) -> Result<RecordBatch> {
@@ -126,6 +127,19 @@ impl Session {
                 let relation = relation_of(RelType::Sql(proto::Sql { query: query.text, ..proto::Sql::default() }));
                 let plan = self.plan(&relation, Purpose::Analyze, None).await?;
                 described(plan.schema().as_arrow())
+            }
+            Command::DescribeHistory { name, limit } => {
+                let commits = self.catalog()?.history(&self.complete(&name)?, limit).await?;
+                history::rows(&commits.ok_or_else(|| not_found(&name))?)
+            }
+            Command::Explain { detail, query } => {
+                let mode = match detail {
+                    ExplainDetail::Plan => ExplainMode::Simple,
+                    ExplainDetail::Extended => ExplainMode::Extended,
+                    ExplainDetail::Cost => ExplainMode::Cost,
+                };
+                let plan = self.query_plan(&query.text).await?;
+                text_rows(&["plan"], &[vec![Some(self.explained(&plan, mode).await?)]])
             }
             _ => Err(Error::internal("a command that shows nothing")),
         }

@@ -375,7 +375,7 @@ fn sql_text(relation: &proto::Relation) -> Option<&str> {
 }
 
 /// Whether a statement is a query: by its first word, comments skipped.
-pub(super) fn is_query(text: &str) -> bool {
+pub fn is_query(text: &str) -> bool {
     let mut rest = text.trim_start();
     loop {
         if let Some(comment) = rest.strip_prefix("--") {

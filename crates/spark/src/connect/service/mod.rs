@@ -6,6 +6,7 @@ mod catalog;
 mod command;
 mod error_store;
 mod execute;
+mod history;
 mod lifetime;
 mod observe;
 mod operation;
@@ -43,6 +44,7 @@ use super::status::status;
 use crate::error::{Error, Kind, Result};
 use crate::python::NamedFunction;
 use error_store::ErrorStore;
+pub use execute::is_query;
 pub use lifetime::Lifetimes;
 use operation::Operation;
 use views::{GlobalViews, Views};
@@ -156,21 +158,7 @@ impl ConnectService {
             return Ok(Arc::clone(session));
         }
         let host = self.host.session(&key.0, session_id).await.map_err(|error| status(&error))?;
-        let artifacts = Artifacts::with_python(host.python());
-        let session = Session {
-            host,
-            id: session_id.to_owned(),
-            server_id: Uuid::new_v4().to_string(),
-            artifacts,
-            functions: Mutex::default(),
-            views: Views::default(),
-            global_views: Arc::clone(&self.global_views),
-            cached: Mutex::default(),
-            persisted: Mutex::default(),
-            operations: Mutex::default(),
-            errors: Arc::default(),
-            used: Mutex::new(Instant::now()),
-        };
+        let session = Session::new(host, session_id, Arc::clone(&self.global_views));
         Ok(Arc::clone(self.sessions.lock().entry(key).or_insert_with(|| Arc::new(session))))
     }
 
@@ -218,7 +206,39 @@ impl ConnectService {
     }
 }
 
+/// Runs one SQL statement, a query or a command, in a session that ends with it. Gives its rows, not computed yet.
+///
+/// # Errors
+/// Those of parsing and analysing it; those of running it, if it is a command.
+pub async fn run_statement(host: Arc<dyn ConnectSession>, text: &str) -> Result<DataFrame> {
+    let session = Session::new(host, "", GlobalViews::default());
+    let relation = match execute::is_query(text) {
+        true => relation_of(RelType::Sql(proto::Sql { query: text.to_owned(), ..proto::Sql::default() })),
+        false => session.run_command(text).await?,
+    };
+    let plan = session.plan(&relation, Purpose::Execute, None).await?;
+    Ok(session.context().execute_logical_plan(plan).await?)
+}
+
 impl Session {
+    fn new(host: Arc<dyn ConnectSession>, id: &str, global_views: GlobalViews) -> Self {
+        let artifacts = Artifacts::with_python(host.python());
+        Self {
+            host,
+            id: id.to_owned(),
+            server_id: Uuid::new_v4().to_string(),
+            artifacts,
+            functions: Mutex::default(),
+            views: Views::default(),
+            global_views,
+            cached: Mutex::default(),
+            persisted: Mutex::default(),
+            operations: Mutex::default(),
+            errors: Arc::default(),
+            used: Mutex::new(Instant::now()),
+        }
+    }
+
     /// The engine's session, with the settings of now and the client's own functions.
     fn context(&self) -> SessionContext {
         let context = self.host.context();

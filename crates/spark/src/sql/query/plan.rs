@@ -5,8 +5,9 @@ use std::collections::{HashMap, HashSet};
 
 use chrono_tz::Tz;
 use datafusion::common::DFSchema;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::planner::ContextProvider;
-use datafusion::logical_expr::{Expr as PlanExpr, ExprSchemable, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Expr as PlanExpr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Union};
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use sqlparser::ast::{
     Cte, Expr, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Spanned, Statement, Value, Values,
@@ -17,6 +18,7 @@ use super::provider::Provider;
 use super::rewrite::{self, Names};
 use super::scope::{Scope, ident};
 use crate::coercion::types::widest;
+use crate::coercion::widen_union;
 use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
 use crate::relation::RelationRequest;
@@ -117,8 +119,25 @@ impl<'a> Planner<'a> {
         self.rewrite_query(&mut query, ctes, outer)?;
         let planner = SqlToRel::new_with_options(&self.provider, self.options());
         let plan = planner.sql_statement_to_plan(Statement::Query(Box::new(query)));
-        let plan = plan.map_err(|error| Error::from(error).at(place))?;
+        let plan = plan.map_err(|error| Error::from(error).at(place.clone()))?;
+        let plan = self.with_wide_unions(plan).map_err(|error| error.at(place))?;
         if is_values { values(plan) } else { Ok(plan) }
+    }
+
+    /// The plan with columns of unions in the types at which their inputs meet; DataFusion has those of the first.
+    fn with_wide_unions(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        if !plan.exists(|node| Ok(matches!(node, LogicalPlan::Union(_))))? {
+            return Ok(plan);
+        }
+        let conf = conf_of(self.provider.state());
+        let widened = plan.transform_up(|node| match node {
+            LogicalPlan::Union(union) => {
+                let inputs = widen_union(union, &conf)?.inputs;
+                Ok(Transformed::yes(LogicalPlan::Union(Union::try_new_with_loose_types(inputs)?)))
+            }
+            other => other.recompute_schema().map(Transformed::yes),
+        })?;
+        Ok(widened.data)
     }
 
     /// Plans a select whose names are exact already.

@@ -6,6 +6,7 @@ use sqlparser::tokenizer::Token;
 
 use super::cursor::Cursor;
 use super::dataset::{self, Header};
+use super::show;
 use super::{ClusterBy, CreateDataset, DatasetKind, FlowSource};
 use crate::error::{Error, Result};
 use crate::relation::ObjectName;
@@ -90,6 +91,20 @@ pub enum Command {
     Describe(ObjectName),
     /// `DESCRIBE query`
     DescribeQuery(Box<SqlQuery>),
+    /// `DESCRIBE HISTORY`, newest commit first
+    DescribeHistory {
+        /// The table.
+        name: ObjectName,
+        /// `LIMIT`
+        limit: Option<usize>,
+    },
+    /// `EXPLAIN`
+    Explain {
+        /// How much is told.
+        detail: ExplainDetail,
+        /// The query.
+        query: Box<SqlQuery>,
+    },
     /// `CACHE TABLE`, `UNCACHE TABLE`, `REFRESH TABLE`, `ANALYZE TABLE`: the table must exist.
     Touch {
         /// The table.
@@ -97,6 +112,17 @@ pub enum Command {
         /// `IF EXISTS`
         if_exists: bool,
     },
+}
+
+/// What `EXPLAIN` tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExplainDetail {
+    /// The physical plan; `FORMATTED` and `CODEGEN` add nothing to it here.
+    Plan,
+    /// `EXTENDED`: the logical plans, too.
+    Extended,
+    /// `COST`: statistics, too.
+    Cost,
 }
 
 /// `CREATE TABLE`
@@ -190,7 +216,7 @@ fn command(cursor: &mut Cursor<'_>) -> Result<Command> {
         return insert(cursor);
     }
     if cursor.eat("SHOW") {
-        return show(cursor);
+        return show::show(cursor);
     }
     if cursor.eat("TRUNCATE TABLE") {
         return Ok(Command::Truncate(cursor.object_name()?));
@@ -210,7 +236,10 @@ fn command(cursor: &mut Cursor<'_>) -> Result<Command> {
         return set(cursor);
     }
     if cursor.eat("DESCRIBE") || cursor.eat("DESC") {
-        return describe(cursor);
+        return show::describe(cursor);
+    }
+    if cursor.eat("EXPLAIN") {
+        return show::explain(cursor);
     }
     touch(cursor)
 }
@@ -399,55 +428,6 @@ fn set(cursor: &mut Cursor<'_>) -> Result<Command> {
     let quoted = |quote| value.strip_prefix(quote).and_then(|v| v.strip_suffix(quote)).filter(|v| !v.contains(quote));
     let value = quoted('\'').or_else(|| quoted('"')).unwrap_or(value).to_owned();
     Ok(Command::Set { key: Some(key), value: Some(value) })
-}
-
-fn show(cursor: &mut Cursor<'_>) -> Result<Command> {
-    let schema = |cursor: &mut Cursor<'_>| match cursor.eat("IN") || cursor.eat("FROM") {
-        true => cursor.object_name().map(Some),
-        false => Ok(None),
-    };
-    if cursor.at_words("TABLES") || cursor.at_words("VIEWS") {
-        let views = !cursor.eat("TABLES") && cursor.eat("VIEWS");
-        let schema = schema(cursor)?;
-        return Ok(Command::ShowTables { schema, pattern: pattern(cursor)?, views });
-    }
-    if cursor.eat("SCHEMAS") || cursor.eat("DATABASES") || cursor.eat("NAMESPACES") {
-        return Ok(Command::ShowSchemas { pattern: pattern(cursor)? });
-    }
-    if cursor.eat("CATALOGS") {
-        return Ok(Command::ShowCatalogs { pattern: pattern(cursor)? });
-    }
-    if cursor.eat("COLUMNS") {
-        if !cursor.eat("IN") {
-            cursor.expect("FROM")?;
-        }
-        return Ok(Command::ShowColumns(cursor.object_name()?));
-    }
-    if cursor.eat("TBLPROPERTIES") {
-        return Ok(Command::ShowProperties(cursor.object_name()?));
-    }
-    if cursor.eat("CREATE TABLE") {
-        return Ok(Command::ShowCreate(cursor.object_name()?));
-    }
-    Err(Error::unsupported(format!("the SQL statement `SHOW {}`", cursor.rest())).at(cursor.statement_location()))
-}
-
-fn pattern(cursor: &mut Cursor<'_>) -> Result<Option<String>> {
-    if cursor.eat("LIKE") || !(cursor.at_end() || cursor.at_token(&Token::SemiColon)) {
-        return cursor.string().map(Some);
-    }
-    Ok(None)
-}
-
-fn describe(cursor: &mut Cursor<'_>) -> Result<Command> {
-    if cursor.eat("QUERY") || ["SELECT", "WITH", "VALUES", "FROM"].into_iter().any(|word| cursor.at_words(word)) {
-        return Ok(Command::DescribeQuery(Box::new(cursor.query()?)));
-    }
-    cursor.eat("TABLE");
-    if cursor.at_words("EXTENDED") || cursor.at_words("FORMATTED") || cursor.at_words("FUNCTION") {
-        return Err(Error::unsupported(format!("`DESCRIBE {}`", cursor.rest())).at(cursor.statement_location()));
-    }
-    Ok(Command::Describe(cursor.object_name()?))
 }
 
 #[cfg(test)]

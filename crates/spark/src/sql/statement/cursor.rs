@@ -238,7 +238,9 @@ impl<'a> Cursor<'a> {
 
     fn text_from(&self, start: Location) -> SqlText {
         let end = self.parser.get_current_token().span.end;
-        let text = &self.source.text[self.source.offset(start)..self.source.offset(end)];
+        // Where nothing was read, the last token stands before `start`.
+        let start_offset = self.source.offset(start);
+        let text = &self.source.text[start_offset..self.source.offset(end).max(start_offset)];
         SqlText { text: text.trim().to_owned(), location: self.source.place(start) }
     }
 

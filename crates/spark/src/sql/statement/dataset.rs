@@ -116,7 +116,7 @@ fn check(cursor: &Cursor<'_>, kind: DatasetKind, name: &str, seen: &[&str], plac
     if is_view && !matches!(name, "COMMENT" | "TBLPROPERTIES" | "DEFAULT COLLATION") {
         return Err(cursor.illegal(format!("a view has no clause `{name}`"), place.clone()));
     }
-    if name == "REFRESH POLICY" && kind != DatasetKind::MaterializedView {
+    if name == "REFRESH POLICY" && !matches!(kind, DatasetKind::MaterializedView | DatasetKind::LiveTable) {
         return Err(cursor.illegal("only a materialized view has a `REFRESH POLICY`", place.clone()));
     }
     Ok(())

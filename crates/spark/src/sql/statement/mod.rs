@@ -6,6 +6,7 @@ mod cursor;
 mod dataset;
 mod elements;
 mod parse;
+mod show;
 
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,7 @@ use super::query::SqlQuery;
 use crate::diagnostic::SourceLocation;
 use crate::relation::ObjectName;
 
-pub use command::{Command, CreateTable, CreateView, Insert, parse_command};
+pub use command::{Command, CreateTable, CreateView, ExplainDetail, Insert, parse_command};
 pub use parse::parse;
 
 /// One statement of a pipeline.
@@ -66,8 +67,10 @@ pub enum PipelineStatement {
 pub enum DatasetKind {
     /// `STREAMING TABLE`, `STREAMING LIVE TABLE`, `INCREMENTAL LIVE TABLE`
     StreamingTable,
-    /// `MATERIALIZED VIEW`, `LIVE TABLE`
+    /// `MATERIALIZED VIEW`
     MaterializedView,
+    /// `LIVE TABLE`: what its query makes of it
+    LiveTable,
     /// `TEMPORARY VIEW`, `LIVE VIEW`
     TemporaryView,
     /// `VIEW`

@@ -84,7 +84,7 @@ fn create(cursor: &mut Cursor<'_>, location: SourceLocation) -> Result<PipelineS
     } else {
         return Err(unsupported(cursor));
     };
-    let is_table = matches!(kind, DatasetKind::StreamingTable | DatasetKind::MaterializedView);
+    let is_table = !matches!(kind, DatasetKind::TemporaryView | DatasetKind::PersistedView);
     let header = dataset::Header { kind, refresh, private: private || (temporary && is_table), location };
     Ok(PipelineStatement::CreateDataset(Box::new(dataset::body(cursor, header)?)))
 }
@@ -92,7 +92,7 @@ fn create(cursor: &mut Cursor<'_>, location: SourceLocation) -> Result<PipelineS
 fn table_kind(cursor: &Cursor<'_>, streaming: bool, live: bool) -> Result<DatasetKind> {
     match (streaming, live) {
         (true, _) => Ok(DatasetKind::StreamingTable),
-        (false, true) => Ok(DatasetKind::MaterializedView),
+        (false, true) => Ok(DatasetKind::LiveTable),
         (false, false) => {
             Err(unsupported(cursor)
                 .with_help("Declare a STREAMING TABLE or a MATERIALIZED VIEW instead of a plain table."))

@@ -1,0 +1,322 @@
+//! `avg`: DataFusion's, but for decimals, whose averages Spark rounds half up where DataFusion cuts them off.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Int64Array, PrimitiveArray};
+use arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef, Int64Type, i256};
+use datafusion::common::{Result, ScalarValue};
+use datafusion::error::DataFusionError;
+use datafusion::functions_aggregate::average::avg_udaf;
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature};
+
+/// The aggregate.
+pub(super) fn average_udaf() -> Arc<AggregateUDF> {
+    static AVERAGE: LazyLock<Arc<AggregateUDF>> =
+        LazyLock::new(|| Arc::new(AggregateUDF::new_from_impl(Average { other: avg_udaf() })));
+    Arc::clone(&AVERAGE)
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Average {
+    other: Arc<AggregateUDF>,
+}
+
+/// How sums of decimals become averages.
+#[derive(Debug, Clone, Copy)]
+struct Division {
+    sum_precision: u8,
+    scale: i8,
+    precision: u8,
+    /// By what a sum is multiplied before it is divided: the scales' difference.
+    factor: i256,
+}
+
+impl Division {
+    /// `None` for other types than decimals.
+    fn of(input: &DataType, output: &DataType) -> Option<Self> {
+        let (DataType::Decimal128(p, s), DataType::Decimal128(precision, scale)) = (input, output) else { return None };
+        let digits = u32::try_from(i16::from(*scale) - i16::from(*s)).ok()?;
+        let factor = i256::from_i128(10_i128.checked_pow(digits)?);
+        Some(Self { sum_precision: (p + 10).min(38), scale: *scale, precision: *precision, factor })
+    }
+
+    /// The average, rounded half up; `None` if it has too many digits.
+    fn divide(self, sum: i128, count: i64) -> Option<i128> {
+        let count = i256::from_i128(i128::from(count));
+        let scaled = i256::from_i128(sum).checked_mul(self.factor)?;
+        let (quotient, rest) = (scaled.checked_div(count)?, scaled.checked_rem(count)?);
+        let twice = rest.wrapping_abs().checked_mul(i256::from_i128(2))?;
+        let away = if scaled.is_negative() { i256::MINUS_ONE } else { i256::ONE };
+        let rounded = if twice >= count { quotient.wrapping_add(away) } else { quotient };
+        fits(rounded.to_i128()?, self.precision)
+    }
+}
+
+/// `value`, if a decimal of so many digits can hold it.
+fn fits(value: i128, precision: u8) -> Option<i128> {
+    (value.unsigned_abs() < 10_u128.pow(u32::from(precision))).then_some(value)
+}
+
+impl AggregateUDFImpl for Average {
+    fn name(&self) -> &str {
+        "avg"
+    }
+
+    fn signature(&self) -> &Signature {
+        self.other.signature()
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        self.other.coerce_types(types)
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        self.other.return_type(types)
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        match (args.input_fields.first().map(|field| field.data_type()), args.return_field.data_type()) {
+            (Some(input @ DataType::Decimal128(_, scale)), output) if !args.is_distinct => {
+                let precision = Division::of(input, output).map_or(38, |division| division.sum_precision);
+                Ok(vec![
+                    Arc::new(Field::new("count", DataType::Int64, true)),
+                    Arc::new(Field::new("sum", DataType::Decimal128(precision, *scale), true)),
+                ])
+            }
+            _ => self.other.state_fields(args),
+        }
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        let input = args.expr_fields.first().map(|field| field.data_type().clone());
+        match input.and_then(|input| Some((Division::of(&input, args.return_field.data_type())?, input))) {
+            Some((division, input)) if !args.is_distinct => Ok(Box::new(Averages::new(division, &input, 1))),
+            _ => self.other.accumulator(args),
+        }
+    }
+
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
+        match args.return_field.data_type() {
+            DataType::Decimal128(..) => !args.is_distinct,
+            _ => self.other.groups_accumulator_supported(args),
+        }
+    }
+
+    fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
+        let input = args.expr_fields.first().map(|field| field.data_type().clone());
+        match input.and_then(|input| Some((Division::of(&input, args.return_field.data_type())?, input))) {
+            Some((division, input)) => Ok(Box::new(Averages::new(division, &input, 0))),
+            None => self.other.create_groups_accumulator(args),
+        }
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        match args.return_field.data_type() {
+            DataType::Decimal128(..) => self.accumulator(args),
+            _ => self.other.create_sliding_accumulator(args),
+        }
+    }
+
+    fn is_nullable(&self) -> bool {
+        true
+    }
+}
+
+/// Count and sum of each group; a sum that has too many digits is remembered as `None`.
+#[derive(Debug)]
+struct Averages {
+    division: Division,
+    input_scale: i8,
+    counts: Vec<i64>,
+    sums: Vec<Option<i128>>,
+}
+
+impl Averages {
+    fn new(division: Division, input: &DataType, groups: usize) -> Self {
+        let input_scale = if let DataType::Decimal128(_, scale) = input { *scale } else { 0 };
+        Self { division, input_scale, counts: vec![0; groups], sums: vec![Some(0); groups] }
+    }
+
+    fn add(&mut self, group: usize, count: i64, sum: Option<i128>) {
+        self.counts[group] += count;
+        self.sums[group] = match (self.sums[group], sum) {
+            (Some(a), Some(b)) => a.checked_add(b).and_then(|sum| fits(sum, self.division.sum_precision)),
+            _ => None,
+        };
+    }
+
+    fn grow(&mut self, groups: usize) {
+        self.counts.resize(groups, 0);
+        self.sums.resize(groups, Some(0));
+    }
+
+    fn averages(&self, groups: std::ops::Range<usize>) -> Result<Decimal128Array> {
+        let values: Decimal128Array = groups
+            .map(|group| match (self.counts[group], self.sums[group]) {
+                (0, _) | (_, None) => None,
+                (count, Some(sum)) => self.division.divide(sum, count),
+            })
+            .collect();
+        Ok(values.with_precision_and_scale(self.division.precision, self.division.scale)?)
+    }
+
+    fn states(&self, groups: std::ops::Range<usize>) -> Result<Vec<ArrayRef>> {
+        let counts: Int64Array = self.counts[groups.clone()].iter().copied().map(Some).collect();
+        let sums: Decimal128Array = self.sums[groups].iter().copied().collect();
+        let sums = sums.with_precision_and_scale(self.division.sum_precision, self.input_scale)?;
+        Ok(vec![Arc::new(counts), Arc::new(sums)])
+    }
+
+    fn emitted(&mut self, emit: EmitTo) -> Self {
+        let (counts, sums) = (emit.take_needed(&mut self.counts), emit.take_needed(&mut self.sums));
+        Self { counts, sums, ..*self }
+    }
+}
+
+fn decimals(values: &[ArrayRef]) -> Result<&PrimitiveArray<Decimal128Type>> {
+    values
+        .first()
+        .and_then(|values| values.as_primitive_opt())
+        .ok_or_else(|| DataFusionError::Internal("an average of decimals got something else".to_owned()))
+}
+
+fn counts_and_sums(states: &[ArrayRef]) -> Result<(&PrimitiveArray<Int64Type>, &PrimitiveArray<Decimal128Type>)> {
+    let states = states
+        .first()
+        .and_then(|counts| counts.as_primitive_opt())
+        .zip(states.get(1).and_then(|sums| sums.as_primitive_opt()));
+    states.ok_or_else(|| DataFusionError::Internal("an average of decimals got another state".to_owned()))
+}
+
+impl Accumulator for Averages {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        decimals(values)?.iter().flatten().for_each(|value| self.add(0, 1, Some(value)));
+        Ok(())
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        decimals(values)?.iter().flatten().for_each(|value| self.add(0, -1, value.checked_neg()));
+        Ok(())
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        true
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        let (counts, sums) = counts_and_sums(states)?;
+        counts.values().iter().zip(sums).for_each(|(count, sum)| self.add(0, *count, sum));
+        Ok(())
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        ScalarValue::try_from_array(&self.averages(0..1)?, 0)
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        self.states(0..1)?.iter().map(|state| ScalarValue::try_from_array(state, 0)).collect()
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self)
+    }
+}
+
+impl GroupsAccumulator for Averages {
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[usize],
+        filter: Option<&BooleanArray>,
+        total: usize,
+    ) -> Result<()> {
+        self.grow(total);
+        let values = decimals(values)?;
+        for (row, group) in groups.iter().enumerate() {
+            let counts = filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
+            if counts && values.is_valid(row) {
+                self.add(*group, 1, Some(values.value(row)));
+            }
+        }
+        Ok(())
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
+        self.grow(total);
+        let (counts, sums) = counts_and_sums(states)?;
+        for ((count, sum), group) in counts.values().iter().zip(sums).zip(groups) {
+            self.add(*group, *count, sum);
+        }
+        Ok(())
+    }
+
+    fn evaluate(&mut self, emit: EmitTo) -> Result<ArrayRef> {
+        let emitted = self.emitted(emit);
+        Ok(Arc::new(emitted.averages(0..emitted.counts.len())?))
+    }
+
+    fn state(&mut self, emit: EmitTo) -> Result<Vec<ArrayRef>> {
+        let emitted = self.emitted(emit);
+        emitted.states(0..emitted.counts.len())
+    }
+
+    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+        let values = decimals(values)?;
+        let mut rows = Self { counts: Vec::new(), sums: Vec::new(), ..*self };
+        rows.grow(values.len());
+        let groups: Vec<usize> = (0..values.len()).collect();
+        GroupsAccumulator::update_batch(&mut rows, &[Arc::new(values.clone())], &groups, filter, values.len())?;
+        rows.states(0..values.len())
+    }
+
+    fn size(&self) -> usize {
+        self.counts.capacity() * size_of::<i64>() + self.sums.capacity() * size_of::<Option<i128>>()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn averages() -> Averages {
+        let input = DataType::Decimal128(2, 1);
+        Averages::new(Division::of(&input, &DataType::Decimal128(6, 5)).unwrap(), &input, 1)
+    }
+
+    fn column(values: &[Option<i128>]) -> ArrayRef {
+        let values: Decimal128Array = values.iter().copied().collect();
+        Arc::new(values.with_precision_and_scale(2, 1).unwrap())
+    }
+
+    #[test]
+    fn averages_are_rounded_half_up() {
+        let of = |values: &[Option<i128>]| {
+            let mut averages = averages();
+            Accumulator::update_batch(&mut averages, &[column(values)]).unwrap();
+            Accumulator::evaluate(&mut averages).unwrap().to_string()
+        };
+        assert_eq!(of(&[Some(10), Some(10), Some(0)]), "0.66667");
+        assert_eq!(of(&[Some(-10), Some(-10), Some(0), None]), "-0.66667");
+        assert_eq!(of(&[Some(1), Some(0), Some(0)]), "0.03333");
+        assert_eq!(of(&[None]), "NULL");
+    }
+
+    #[test]
+    fn rows_leave_a_window_and_states_are_merged() {
+        let mut window = averages();
+        Accumulator::update_batch(&mut window, &[column(&[Some(10), Some(20), None])]).unwrap();
+        window.retract_batch(&[column(&[Some(10), None])]).unwrap();
+        assert_eq!(Accumulator::evaluate(&mut window).unwrap().to_string(), "2.00000");
+        let mut groups = Averages { counts: Vec::new(), sums: Vec::new(), ..averages() };
+        let filter = BooleanArray::from(vec![true, true, false]);
+        let states = groups.convert_to_state(&[column(&[Some(10), None, Some(5)])], Some(&filter)).unwrap();
+        GroupsAccumulator::merge_batch(&mut groups, &states, &[0, 1, 0], 2).unwrap();
+        let result = GroupsAccumulator::evaluate(&mut groups, EmitTo::All).unwrap();
+        assert_eq!(
+            format!("{:?}", result.as_primitive::<Decimal128Type>().iter().collect::<Vec<_>>()),
+            "[Some(100000), None]"
+        );
+    }
+}
