@@ -1,0 +1,195 @@
+//! Reads ranges of offsets, one after the other, on a thread of its own.
+//!
+//! The last offset of a range need not be a record: transactions leave marks in the log, compaction leaves gaps, and
+//! records of aborted transactions are not delivered. So a range also ends with the first record behind it, and with
+//! the end of the partition, which was behind the range when the range was planned.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use deltaworks_spark::{Error, Result};
+use rdkafka::consumer::Consumer;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::Message;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::mpsc::Sender;
+
+use super::cluster::{Client, Cluster};
+use super::decode::Rows;
+use super::errors::{DataLoss, OnDataLoss, describe, failed, is_refusal, is_unknown};
+use super::offsets::{EARLIEST, Offsets};
+use super::slices::Range;
+
+/// A reader looks up from waiting this often, to see whether anybody still wants its rows.
+const STEP: Duration = Duration::from_millis(100);
+
+/// A batch has no more keys, values and headers than this, but for one record.
+const BATCH_BYTES: usize = 8 << 20;
+
+/// What all readers of a slice share.
+#[derive(Clone, Debug)]
+pub(crate) struct Fetching {
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) on_data_loss: OnDataLoss,
+    /// How long a reader waits for the next record.
+    pub(crate) poll_timeout: Duration,
+}
+
+/// Why reading ends early.
+enum Stop {
+    /// Nobody wants the rows any more.
+    Unwanted,
+    Failed(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// The rows of `ranges`, sent as batches of at most `batch_rows`.
+///
+/// # Errors
+/// `Unavailable` if Kafka does not answer in time; `KAFKA_DATA_LOSS.*` (`Data`) if records vanish meanwhile.
+pub(crate) fn fetch(
+    fetching: &Fetching,
+    ranges: &[Range],
+    rows: Rows,
+    batch_rows: usize,
+    batches: Sender<DataFusionResult<RecordBatch>>,
+) -> DataFusionResult<()> {
+    let client = fetching.cluster.client()?;
+    let mut reader = Reader { fetching, client: &client, rows, batch_rows, batches };
+    let read = ranges.iter().try_for_each(|range| reader.read(range)).and_then(|()| reader.flush());
+    match read {
+        Ok(()) => {
+            drop(reader);
+            let idle = client.unassign();
+            if idle.is_ok() {
+                fetching.cluster.give_back(client);
+            }
+            Ok(())
+        }
+        Err(Stop::Unwanted) => Ok(()),
+        Err(Stop::Failed(error)) => Err(DataFusionError::from(error)),
+    }
+}
+
+struct Reader<'a> {
+    fetching: &'a Fetching,
+    client: &'a Client,
+    rows: Rows,
+    batch_rows: usize,
+    batches: Sender<DataFusionResult<RecordBatch>>,
+}
+
+impl Reader<'_> {
+    fn read(&mut self, range: &Range) -> Result<(), Stop> {
+        let mut next = range.from;
+        self.assign(range, next)?;
+        let mut heard = Instant::now();
+        while next < range.to {
+            if self.batches.is_closed() {
+                return Err(Stop::Unwanted);
+            }
+            match self.client.poll(STEP) {
+                Some(Ok(record)) => {
+                    if record.partition() != range.at.partition || record.topic() != range.at.topic.as_ref() {
+                        continue;
+                    }
+                    heard = Instant::now();
+                    if record.offset() < range.to {
+                        self.rows.append(&record);
+                    }
+                    next = record.offset() + 1;
+                    if self.rows.len() >= self.batch_rows || self.rows.bytes() >= BATCH_BYTES {
+                        self.flush()?;
+                        // Whoever takes the rows may have taken long.
+                        heard = Instant::now();
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) if partition == range.at.partition => break,
+                Some(Err(error)) => {
+                    if let Some(offset) = self.after_error(&error, range, next)? {
+                        next = offset;
+                        heard = Instant::now();
+                        self.assign(range, next)?;
+                    }
+                }
+                None => {}
+            }
+            self.check_patience(heard, range, next)?;
+        }
+        self.client.context().clear();
+        Ok(())
+    }
+
+    fn assign(&self, range: &Range, from: i64) -> Result<(), Stop> {
+        let assigned = || {
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset(&range.at.topic, range.at.partition, Offset::Offset(from))?;
+            self.client.assign(&list)
+        };
+        assigned().map_err(|error| {
+            Stop::Failed(Error::internal(format!("`{}` cannot be assigned: {}", range.at, describe(&error))))
+        })
+    }
+
+    /// What an error means for a range that is read up to `next`: go on from an offset, go on waiting, or fail.
+    fn after_error(&self, error: &KafkaError, range: &Range, next: i64) -> Result<Option<i64>, Stop> {
+        let servers = self.fetching.cluster.servers();
+        let Some(code) = error.rdkafka_error_code() else { return Ok(None) };
+        tracing::debug!(?code, at = %range.at, next, "poll");
+        if is_refusal(code) {
+            let reason = self.client.context().complaint().map_or_else(|| code.to_string(), |(_, reason)| reason);
+            return Err(failed(servers, Some(code), &reason).into());
+        }
+        if matches!(code, Code::AutoOffsetReset | Code::OffsetOutOfRange) || is_unknown(code) {
+            let lost = DataLoss::Unreadable { at: range.at.clone(), from: next, to: range.to };
+            lost.report(self.fetching.on_data_loss)?;
+            // What is left, if anything is.
+            let wanted = Offsets::from([(range.at.clone(), EARLIEST)]);
+            let first = match is_unknown(code) {
+                true => range.to,
+                false => self.fetching.cluster.offsets(wanted)?.get(&range.at).copied().unwrap_or(range.to),
+            };
+            return Ok(Some(if first > next { first } else { range.to }));
+        }
+        if code == Code::NotImplemented {
+            return Err(Error::unsupported(format!("the compression of records in `{}`", range.at))
+                .with_help("Produce with gzip, snappy or lz4, or use a build with the feature `zstd`.")
+                .into());
+        }
+        if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
+            return Err(failed(servers, Some(code), &describe(error)).into());
+        }
+        Ok(None)
+    }
+
+    fn check_patience(&self, heard: Instant, range: &Range, next: i64) -> Result<(), Stop> {
+        let complaint = self.client.context().complaint();
+        let answer = self.fetching.cluster.answer_timeout();
+        let patience =
+            if complaint.is_some() { self.fetching.poll_timeout.min(answer) } else { self.fetching.poll_timeout };
+        let refused = complaint.as_ref().is_some_and(|(code, _)| is_refusal(*code));
+        if heard.elapsed() < patience && !refused {
+            return Ok(());
+        }
+        let (code, reason) = match complaint {
+            Some((code, reason)) => (Some(code), reason),
+            None => (None, format!("offset {next} of `{}` did not come within {} s", range.at, patience.as_secs())),
+        };
+        Err(failed(self.fetching.cluster.servers(), code, &reason).into())
+    }
+
+    fn flush(&mut self) -> Result<(), Stop> {
+        if self.rows.len() == 0 {
+            return Ok(());
+        }
+        let batch = self.rows.finish()?;
+        self.batches.blocking_send(Ok(batch)).map_err(|_| Stop::Unwanted)
+    }
+}
