@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
 # Fetches Apache Kafka from Maven Central into a folder, for tests that need a broker. Repeating it costs milliseconds.
-# The files and their checksums are listed in `kafka.jars`; Java 17 runs them.
+# The files and their checksums are listed in `kafka.jars`; Java 17 runs them. Tests of TLS make a certificate by openssl.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 folder=${DELTAWORKS_KAFKA:-$HOME/.cache/deltaworks/kafka}
 mirror=${MAVEN_MIRROR:-https://repo1.maven.org/maven2}
 
-if ! command -v java >/dev/null; then
+packages=()
+command -v java >/dev/null || packages+=(openjdk-17-jre-headless)
+command -v openssl >/dev/null || packages+=(openssl)
+if [ ${#packages[@]} -gt 0 ]; then
   sudo=$([ "$(id -u)" -eq 0 ] || echo sudo)
   $sudo apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq openjdk-17-jre-headless >/dev/null
+  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq "${packages[@]}" >/dev/null
 fi
 
 stamp="$folder/.jars-$(sha256sum kafka.jars | cut -c1-16)"

@@ -27,6 +27,8 @@ pub struct Broker {
     port: u16,
     /// With a login, without TLS.
     login_port: u16,
+    /// With TLS, without a login.
+    tls_port: u16,
     process: Option<Child>,
 }
 
@@ -50,6 +52,15 @@ impl Broker {
 
     pub fn login_servers(&self) -> String {
         format!("127.0.0.1:{}", self.login_port)
+    }
+
+    pub fn tls_servers(&self) -> String {
+        format!("127.0.0.1:{}", self.tls_port)
+    }
+
+    /// The certificate that the broker has for TLS, signed by itself.
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.path().join("certificate.pem")
     }
 
     /// Stops a broker; its records stay.
@@ -81,11 +92,12 @@ impl Broker {
     fn formatted() -> Self {
         let folder = tempfile::tempdir().unwrap();
         // Ports that nobody uses: all are held before one is given up.
-        let free: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let free: Vec<TcpListener> = (0..4).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let ports: Vec<u16> = free.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
         drop(free);
-        let broker = Self { folder, port: ports[0], login_port: ports[1], process: None };
-        let text = configuration(&broker, ports[2]);
+        let broker = Self { folder, port: ports[0], login_port: ports[1], tls_port: ports[2], process: None };
+        broker.write_certificate();
+        let text = configuration(&broker, ports[3]);
         std::fs::File::create(broker.properties()).unwrap().write_all(text.as_bytes()).unwrap();
         let id = "AAAAAAAAAAAAAAAAAAAAAQ";
         let mut format = Command::new(java()[0].clone());
@@ -93,6 +105,22 @@ impl Broker {
         let output = format.output().unwrap();
         assert!(output.status.success(), "{output:?}");
         broker
+    }
+
+    /// Makes a key and a certificate, and one file with both for the broker.
+    fn write_certificate(&self) {
+        let key = self.folder.path().join("key.pem");
+        let mut openssl = Command::new("openssl");
+        openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]);
+        openssl
+            .args(["-addext", "subjectAltName=IP:127.0.0.1", "-keyout"])
+            .arg(&key)
+            .arg("-out")
+            .arg(self.certificate());
+        let made = openssl.output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let both = [key, self.certificate()].map(|file| std::fs::read_to_string(file).unwrap());
+        std::fs::write(self.folder.path().join("keystore.pem"), both.concat()).unwrap();
     }
 
     fn properties(&self) -> PathBuf {
@@ -121,19 +149,21 @@ fn jars() -> PathBuf {
 }
 
 fn configuration(broker: &Broker, controller: u16) -> String {
-    let (port, login, folder) = (broker.port, broker.login_port, broker.folder.path().display());
+    let (port, login, tls, folder) = (broker.port, broker.login_port, broker.tls_port, broker.folder.path().display());
     let login_module = "org.apache.kafka.common.security.plain.PlainLoginModule";
     format!(
         "process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
 controller.listener.names=CONTROLLER
-listeners=PLAIN://127.0.0.1:{port},LOGIN://127.0.0.1:{login},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAIN://127.0.0.1:{port},LOGIN://127.0.0.1:{login}
+listeners=PLAIN://127.0.0.1:{port},LOGIN://127.0.0.1:{login},TLS://127.0.0.1:{tls},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAIN://127.0.0.1:{port},LOGIN://127.0.0.1:{login},TLS://127.0.0.1:{tls}
 inter.broker.listener.name=PLAIN
-listener.security.protocol.map=PLAIN:PLAINTEXT,LOGIN:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAIN:PLAINTEXT,LOGIN:SASL_PLAINTEXT,TLS:SSL,CONTROLLER:PLAINTEXT
 sasl.enabled.mechanisms=PLAIN
 listener.name.login.plain.sasl.jaas.config={login_module} required user_{USER}=\"{PASSWORD}\";
+listener.name.tls.ssl.keystore.type=PEM
+listener.name.tls.ssl.keystore.location={folder}/keystore.pem
 log.dirs={folder}/log
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
@@ -143,7 +173,7 @@ transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=1
 group.initial.rebalance.delay.ms=0
 log.cleaner.backoff.ms=200
-log.retention.check.interval.ms=500
+log.retention.ms=-1
 "
     )
 }

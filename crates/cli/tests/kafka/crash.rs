@@ -13,8 +13,8 @@ const INSTANTS: u32 = 15;
 /// The rows of both tables, in order.
 fn tables(pipeline: &Pipeline) -> [String; 2] {
     [
-        pipeline.query("SELECT partition, offset, value FROM bronze ORDER BY ALL"),
-        pipeline.query("SELECT value, n FROM silver ORDER BY ALL"),
+        pipeline.query("SELECT partition, offset, value FROM bronze ORDER BY partition, offset"),
+        pipeline.query("SELECT value, n FROM silver ORDER BY n"),
     ]
 }
 

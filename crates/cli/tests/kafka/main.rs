@@ -12,5 +12,6 @@ mod secrets;
 mod slices;
 mod starts;
 #[path = "../e2e/support.rs"]
+#[expect(dead_code, reason = "the other tests use the rest")]
 mod support;
 mod topics;

@@ -16,7 +16,7 @@ fn events_go_from_topics_through_bronze_to_silver() {
     // It starts at the latest offsets.
     runs(&pipeline);
     users.produce(values([
-        r#"{"user_id": 1, "event_type": "page_view", "page_url": "/a", "session_id": "s1", "timestamp": "2026-01-05 10:30:00", "properties": {"x": 1}}"#,
+        r#"{"user_id": 1, "event_type": "page_view", "page_url": "/a", "session_id": "s1", "timestamp": "2026-01-05 10:30:00", "properties": {"x":1}}"#,
         r#"{"user_id": 2, "event_type": "purchase", "page_url": "/b", "session_id": "s2", "timestamp": "not a time"}"#,
         r#"{"user_id": 3, "event_type": "hover"}"#,
         r#"{"event_type": "click"}"#,
@@ -47,8 +47,8 @@ fn events_go_from_topics_through_bronze_to_silver() {
             pipeline
                 .query("SELECT transaction_id, amount, currency, date, amount_usd FROM silver_transactions ORDER BY 1"),
             "transaction_id,amount,currency,date,amount_usd\n\
-             t1,10.50,EUR,2026-01-05,11.550\n\
-             t2,3.00,USD,,3.000\n"
+             t1,10.50,EUR,2026-01-05,11.55\n\
+             t2,3.00,USD,,3.0\n"
         );
     }
 }

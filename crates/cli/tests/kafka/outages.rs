@@ -51,3 +51,28 @@ fn a_broker_that_comes_back_is_read_on() {
     assert!(run.wait().unwrap().success(), "{rest:#?}");
     assert_eq!(rows(&pipeline), "0:0=a 0:1=b");
 }
+
+#[test]
+fn a_broker_that_dies_while_it_is_read_fails_the_batch_alone() {
+    let mut broker = Broker::start();
+    let options = "subscribe => 'middle', startingOffsets => 'earliest', maxOffsetsPerTrigger => 1, \
+                   `kafka.request.timeout.ms` => 1500";
+    let sql = streaming_table("t", &broker, options);
+    let pipeline = Pipeline::new(&[("pipeline.sql", &sql), ("deltaworks.yml", "name: t\ndevelopment: true\n")]);
+    let topic = Topic::create(&broker, "middle", 1);
+    // Reading takes longer than stopping the broker: every record is a batch.
+    topic.produce(values(0..300));
+    let mut run = pipeline.command(&["run", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut events = BufReader::new(run.stdout.take().unwrap()).lines().map(Result::unwrap);
+    events.find(|event| event.contains("num_output_rows\":1")).expect("a batch is reported");
+    broker.stop();
+    let rest: Vec<String> = events.collect();
+    assert_eq!(run.wait().unwrap().code(), Some(1));
+    assert!(rest.iter().any(|event| event.contains("does not answer")), "{rest:#?}");
+    let read = rows(&pipeline);
+    broker.resume();
+    runs(&pipeline);
+    let all: Vec<String> = (0..300).map(|n| format!("0:{n}={n}")).collect();
+    assert!(all.join(" ").starts_with(&read) && read.len() < all.join(" ").len(), "{read}");
+    assert_eq!(rows(&pipeline), all.join(" "));
+}

@@ -82,21 +82,22 @@ fn a_login_works_and_its_password_is_nowhere() {
 #[test]
 fn options_that_cannot_be_used_do_not_show_their_values() {
     let pipeline = Pipeline::new(&[]);
-    let check = |option: &str, value: &str, expected: &str| {
+    let check = |options: &str, code: i32, expected: &str| {
         let sql = format!(
             "CREATE OR REFRESH STREAMING TABLE t AS SELECT * FROM STREAM read_kafka(
-               bootstrapServers => 'h:1', subscribe => 'x', `{option}` => '{value}')"
+               bootstrapServers => '127.0.0.1:1', subscribe => 'x', {options})"
         );
         pipeline.write("pipeline.sql", &sql);
         let done = pipeline.run(&["run"]);
-        done.complains(1, &[expected]);
+        done.complains(code, &[expected]);
         assert!(!done.err.contains("hunter2") && !done.out.contains("hunter2"), "{done:?}");
+        holds_no(pipeline.path().join(".deltaworks").as_path(), "hunter2");
     };
-    check("kafka.sasl.jaas.config", "hunter2", "is not a JAAS configuration");
-    check("kafka.no.such.property", "hunter2", "Kafka option `no.such.property` cannot be used");
-    check("kafka.security.protocol", "hunter2", "Kafka option `security.protocol` cannot be used");
-    check("kafka.ssl.key.pem", "hunter2", "no client for Kafka");
-    check("kafka.ssl.truststore.location", "/hunter2.jks", "of type JKS is not supported yet");
+    check("`kafka.sasl.jaas.config` => 'hunter2'", 3, "is not a JAAS configuration");
+    check("`kafka.no.such.property` => 'hunter2'", 1, "Kafka option `no.such.property` cannot be used");
+    check("`kafka.security.protocol` => 'hunter2'", 1, "Kafka option `security.protocol` cannot be used");
+    check("`kafka.security.protocol` => 'SSL', `kafka.ssl.key.pem` => 'hunter2'", 1, "no client for Kafka");
+    check("`kafka.ssl.truststore.location` => '/hunter2.jks'", 3, "of type JKS is not supported yet");
 }
 
 #[test]
@@ -115,4 +116,31 @@ fn logins_in_sql() {
     let pipeline = Pipeline::new(&[("pipeline.sql", &sql)]);
     runs(&pipeline);
     assert_eq!(rows(&pipeline), "0:0=a");
+}
+
+#[test]
+fn brokers_are_known_by_their_certificate() {
+    let broker = Broker::shared();
+    let topic = Topic::create(broker, "secrets.tls", 1);
+    topic.produce(values(["a"]));
+    let pipeline = |options: &str| {
+        let sql = format!(
+            "CREATE OR REFRESH STREAMING TABLE t AS
+             SELECT topic, partition, offset, CAST(value AS STRING) AS value FROM STREAM read_kafka(
+               bootstrapServers => '{}', subscribe => 'secrets.tls', startingOffsets => 'earliest',
+               `kafka.security.protocol` => 'SSL' {options})",
+            broker.tls_servers()
+        );
+        Pipeline::new(&[("pipeline.sql", &sql)])
+    };
+    let certificate = broker.certificate();
+    let by_file = pipeline(&format!(", `kafka.ssl.ca.location` => '{}'", certificate.display()));
+    runs(&by_file);
+    assert_eq!(rows(&by_file), "0:0=a");
+    let text = std::fs::read_to_string(&certificate).unwrap();
+    let by_text =
+        pipeline(&format!(", `kafka.ssl.truststore.type` => 'PEM', `kafka.ssl.truststore.certificates` => '{text}'"));
+    runs(&by_text);
+    assert_eq!(rows(&by_text), "0:0=a");
+    pipeline("").run(&["run"]).complains(1, &["no TLS connection to Kafka", "kafka.ssl.ca.location"]);
 }

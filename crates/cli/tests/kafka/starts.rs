@@ -33,7 +33,7 @@ pub fn rows(pipeline: &Pipeline) -> String {
 #[track_caller]
 pub fn rows_of(pipeline: &Pipeline, table: &str) -> String {
     let query = format!(
-        "SELECT concat(partition, ':', offset, '=', coalesce(value, 'NULL')) FROM {table} ORDER BY topic, partition, offset"
+        "SELECT concat(partition, ':', offset, '=', coalesce(value, 'NULL')) FROM {table} ORDER BY topic, partition, offset, value"
     );
     pipeline.query(&query).lines().skip(1).collect::<Vec<_>>().join(" ")
 }
@@ -104,8 +104,8 @@ fn timestamps_start_at_the_first_record_as_young() {
 #[test]
 fn reads_at_once_have_two_ends() {
     let topic = Topic::create(Broker::shared(), "starts.batch", 2);
-    topic.produce((0..6).map(|n| Record::value(n.to_string()).time(1_000 * n)).collect());
-    topic.produce(vec![Record::value("x").at(1).time(3_000)]);
+    topic.produce((0..6).map(|n| Record::value(n.to_string()).time(1_000 * (n + 1))).collect());
+    topic.produce(vec![Record::value("x").at(1).time(4_000)]);
     let view = |options: &str| {
         let sql = streaming_table("t", topic.broker, options)
             .replace("STREAMING TABLE", "MATERIALIZED VIEW")
@@ -122,10 +122,10 @@ fn reads_at_once_have_two_ends() {
         r#", startingOffsets => '{"starts.batch":{"0":1,"1":-2}}', endingOffsets => '{"starts.batch":{"0":3,"1":-1}}'"#,
         "0:1=1 0:2=2 1:0=x",
     );
-    check(", startingTimestamp => 2000, endingTimestamp => 4000", "0:2=2 0:3=3 1:0=x");
-    check(r#", endingOffsetsByTimestamp => '{"starts.batch":{"0":1000,"1":0}}'"#, "0:0=0");
+    check(", startingTimestamp => 3000, endingTimestamp => 5000", "0:2=2 0:3=3 1:0=x");
+    check(r#", endingOffsetsByTimestamp => '{"starts.batch":{"0":2000,"1":0}}'"#, "0:0=0");
     let latest = view("subscribe => 'starts.batch', startingOffsets => 'latest'");
-    latest.run(&["validate"]).complains(1, &["`startingOffsets` cannot be latest (-1) in batch queries"]);
+    latest.run(&["validate"]).complains(3, &["`startingOffsets` cannot be latest (-1) in batch queries"]);
 }
 
 #[test]

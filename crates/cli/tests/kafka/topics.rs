@@ -122,9 +122,8 @@ impl<'a> Topic<'a> {
             if !record.headers.is_empty() {
                 let empty = OwnedHeaders::new();
                 let headers = record.headers.iter();
-                message.headers = Some(
-                    headers.fold(empty, |headers, (key, value)| headers.insert(Header { key, value: value.as_ref() })),
-                );
+                message.headers =
+                    Some(headers.fold(empty, |headers, (key, value)| headers.insert(Header { key, value: *value })));
             }
             producer.send(message).map_err(|(error, _)| error).unwrap();
         }

@@ -29,13 +29,17 @@ pub(crate) fn parse(text: &str) -> Result<Login> {
     let words = words(text)?;
     let mut words = words.iter();
     let module = match words.next() {
-        Some(Word::Plain(module)) => module.as_str(),
-        _ => return Err(malformed("it names no login module")),
+        Some(Word::Plain(module)) => module.rsplit('.').next().unwrap_or(module),
+        _ => "",
     };
-    let class = module.rsplit('.').next().unwrap_or(module);
-    if !matches!(class, "PlainLoginModule" | "ScramLoginModule") {
-        return Err(Error::unsupported(format!("login module `{class}` of `{OPTION}`"))
-            .with_help("Log in by user and password: PlainLoginModule or ScramLoginModule."));
+    match module {
+        "PlainLoginModule" | "ScramLoginModule" => {}
+        // Anything else may be a password in the wrong place.
+        "OAuthBearerLoginModule" | "Krb5LoginModule" | "IAMLoginModule" => {
+            return Err(Error::unsupported(format!("login module `{module}` of `{OPTION}`"))
+                .with_help("Log in by user and password: PlainLoginModule or ScramLoginModule."));
+        }
+        _ => return Err(malformed("it does not begin with a login module")),
     }
     let (mut username, mut password) = (None, None);
     while let Some(word) = words.next() {
@@ -147,6 +151,7 @@ mod tests {
     fn errors_do_not_show_the_value() {
         for text in [
             "",
+            "hunter2",
             "x.PlainLoginModule required password=\"hunter2\";",
             "x.PlainLoginModule required username=\"hunter2\";",
             "x.PlainLoginModule required username=\"hunter2 password=",

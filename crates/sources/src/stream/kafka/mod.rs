@@ -104,7 +104,11 @@ impl StreamSource for KafkaStreamSource {
             // A partition may end before the offset that was asked for.
             *offset = (*offset).max(position.get(at).copied().unwrap_or(0));
         }
-        let anchor = stored.is_none() && options.start != Bound::Earliest;
+        let anchor = match &stored {
+            None => options.start != Bound::Earliest,
+            // What was lost is lost once: the next update goes on from here, whatever comes until then.
+            Some(stored) => stored.iter().any(|(at, offset)| position.get(at) != Some(offset)),
+        };
         Ok(Box::new(KafkaReader {
             fetching: fetching(&cluster, options),
             options: Arc::clone(options),
@@ -140,7 +144,7 @@ struct KafkaReader {
     options: Arc<KafkaOptions>,
     position: Offsets,
     end: Offsets,
-    /// Whether a slice without rows is still needed, to remember where a start that is not repeatable was.
+    /// Whether a slice without rows is still needed, to remember a start that could not be found again.
     anchor: bool,
 }
 
