@@ -1,5 +1,8 @@
 //! Records that are gone before they were read.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
 use crate::broker::Broker;
 use crate::starts::{rows, runs, streaming_table};
 use crate::support::Pipeline;
@@ -100,4 +103,29 @@ fn starting_offsets_must_exist() {
     let lenient = pipeline(&format!("{}, failOnDataLoss => false", start(1)));
     runs(&lenient);
     assert_eq!(rows(&lenient), "0:2=2 0:3=3 0:4=4");
+}
+
+#[test]
+fn records_may_be_deleted_while_they_are_read() {
+    let check = |name: &str, lenient: bool| {
+        let topic = Topic::create(Broker::shared(), name, 1);
+        // Reading takes longer than deleting: every record is a batch.
+        topic.produce(values(0..300));
+        let options =
+            format!("subscribe => '{name}', maxOffsetsPerTrigger => 1, {}", if lenient { LENIENT } else { STRICT });
+        let pipeline = Pipeline::new(&[("pipeline.sql", &streaming_table("t", topic.broker, &options))]);
+        let mut run =
+            pipeline.command(&["run", "--json"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut events = BufReader::new(run.stdout.take().unwrap()).lines().map(Result::unwrap);
+        events.find(|event| event.contains("num_output_rows\":1")).expect("a batch is reported");
+        topic.delete_before(0, 298);
+        let rest: Vec<String> = events.collect();
+        assert_eq!(run.wait().unwrap().success(), lenient, "{rest:#?}");
+        (rest, rows(&pipeline))
+    };
+    let (events, _) = check("loss.middle.strict", false);
+    assert!(events.iter().any(|event| event.contains("KAFKA_DATA_LOSS.COULD_NOT_READ_OFFSET_RANGE")), "{events:#?}");
+    let (_, rows) = check("loss.middle.lenient", true);
+    assert!(rows.starts_with("0:0=0 ") && rows.ends_with(" 0:298=298 0:299=299"), "{rows}");
+    assert!(!rows.contains(" 0:297=297 "), "{rows}");
 }

@@ -68,16 +68,30 @@ fn partitions_are_cut_into_pieces() {
 }
 
 #[test]
-fn many_records_of_many_sizes_come_once() {
-    let topic = Topic::create(Broker::shared(), "slices.many", 4);
-    let record = |n: usize| Record::value("x".repeat(n % 997)).at((n % 4) as i32);
-    topic.produce_with(&[("compression.type", "lz4"), ("linger.ms", "20")], (0..30_000).map(record).collect());
-    let options = "subscribe => 'slices.many', startingOffsets => 'earliest', maxOffsetsPerTrigger => 11000";
-    let pipeline = Pipeline::new(&[("pipeline.sql", &streaming_table("t", topic.broker, options))]);
+fn many_records_of_many_topics_come_once() {
+    let topics = ["slices.many.a", "slices.many.b", "slices.many.c"];
+    let topics = topics.map(|name| Topic::create(Broker::shared(), name, 2));
+    for (number, topic) in topics.iter().enumerate() {
+        let record = |n: usize| Record::value("x".repeat(n % 997)).at((n % 2) as i32);
+        let count = 4_000 * (number + 1);
+        topic.produce_with(&[("compression.type", "lz4"), ("linger.ms", "20")], (0..count).map(record).collect());
+    }
+    let options =
+        r"subscribePattern => 'slices\\.many\\..', startingOffsets => 'earliest', maxOffsetsPerTrigger => 1500";
+    let pipeline = Pipeline::new(&[("pipeline.sql", &streaming_table("t", Broker::shared(), options))]);
     runs(&pipeline);
-    let expected: usize = (0..30_000).map(|n| n % 997).sum();
+    let bytes = |count: usize| (0..count).map(|n| n % 997).sum::<usize>();
     assert_eq!(
-        pipeline.query("SELECT count(*) n, sum(l) l FROM (SELECT partition, offset, max(length(value)) AS l FROM t GROUP BY partition, offset)"),
-        format!("n,l\n30000,{expected}\n")
+        pipeline.query(
+            "SELECT topic, count(*) n, sum(l) l
+             FROM (SELECT topic, partition, offset, sum(length(value)) AS l FROM t GROUP BY topic, partition, offset)
+             GROUP BY topic ORDER BY topic"
+        ),
+        format!(
+            "topic,n,l\nslices.many.a,4000,{}\nslices.many.b,8000,{}\nslices.many.c,12000,{}\n",
+            bytes(4_000),
+            bytes(8_000),
+            bytes(12_000)
+        )
     );
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use deltaworks_spark::{Error, Result};
@@ -30,17 +31,32 @@ const FETCHED_AHEAD_KIB: u32 = 16 << 10;
 /// How long brokers wait for records where there are none, in milliseconds: slices end where records do.
 const FETCH_WAIT_MS: u32 = 10;
 
+/// Nobody polls a client while its rows are written, or while it is idle; that is no fault.
+const POLL_INTERVAL_MS: u32 = 86_400_000;
+
 /// Topics that belong to Kafka itself; no pattern matches them.
 const INTERNAL_TOPICS: [&str; 2] = ["__consumer_offsets", "__transaction_state"];
 
 /// A client that reads. It is member of no group and commits nothing.
 pub(crate) type Client = BaseConsumer<Listener>;
 
-/// A Kafka cluster, and connections to it that are used again.
+/// A Kafka cluster.
 pub(crate) struct Cluster {
     properties: ClientProperties,
     group: String,
+    /// Clients that asked something and may ask again.
     idle: Mutex<Vec<Client>>,
+    /// Threads that wait until clients have closed, which takes a tenth of a second.
+    closing: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for thread in self.closing.get_mut().drain(..) {
+            // A panic there concerns nobody any more.
+            let _ = thread.join();
+        }
+    }
 }
 
 impl fmt::Debug for Cluster {
@@ -98,7 +114,7 @@ impl Cluster {
             Group::Named(name) => name.clone(),
             Group::Prefix(prefix) => format!("{prefix}-{}", Uuid::new_v4()),
         };
-        Self { properties: options.client.clone(), group, idle: Mutex::default() }
+        Self { properties: options.client.clone(), group, idle: Mutex::default(), closing: Mutex::default() }
     }
 
     /// `kafka.bootstrap.servers`
@@ -111,28 +127,43 @@ impl Cluster {
         self.properties.answer_timeout
     }
 
-    /// A client, perhaps one that is connected already.
+    /// A new client that can read.
     ///
     /// # Errors
     /// `User` if a property does not exist or has a value that it cannot have. The value is not shown.
     pub(crate) fn client(&self) -> Result<Client> {
-        if let Some(client) = self.idle.lock().pop() {
-            return Ok(client);
+        self.client_of(Some(&self.group))
+    }
+
+    /// Closes a client that has read, while others go on.
+    pub(crate) fn close(&self, client: Arc<Client>) {
+        let mut closing = self.closing.lock();
+        closing.retain(|thread| !thread.is_finished());
+        match std::thread::Builder::new().name("kafka-close".to_owned()).spawn(move || drop(client)) {
+            Ok(thread) => closing.push(thread),
+            Err(error) => tracing::debug!(%error, "the client was closed without a thread"),
         }
+    }
+
+    /// A client that can read if it has a group to name.
+    fn client_of(&self, group: Option<&str>) -> Result<Client> {
         let mut config = ClientConfig::new();
         config
             .set_log_level(RDKafkaLogLevel::Warning)
-            .set("group.id", &self.group)
             .set("queued.max.messages.kbytes", FETCHED_AHEAD_KIB.to_string())
             .set("fetch.wait.max.ms", FETCH_WAIT_MS.to_string());
         for (key, value) in &self.properties.properties {
             config.set(key, value);
+        }
+        if let Some(group) = group {
+            config.set("group.id", group);
         }
         config
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", "error")
+            .set("max.poll.interval.ms", POLL_INTERVAL_MS.to_string())
             .set("allow.auto.create.topics", "false");
         config.create_with_context(Listener::default()).map_err(|error| match &error {
             KafkaError::ClientConfig(_, description, key, value) => {
@@ -142,12 +173,6 @@ impl Cluster {
             }
             other => Error::user(format!("no client for Kafka at `{}`: {}", self.servers(), describe(other))),
         })
-    }
-
-    /// Keeps a client that works for later.
-    pub(crate) fn give_back(&self, client: Client) {
-        client.context().clear();
-        self.idle.lock().push(client);
     }
 
     /// The partitions of a subscription with what they have now.
@@ -233,18 +258,18 @@ impl Cluster {
 
     /// The partitions of a topic; `None` if it does not exist.
     fn partitions_of(&self, topic: &str) -> Result<Option<Vec<TopicPartition>>> {
-        let found = self.ask(|client, timeout| {
+        self.ask(|client, timeout| {
             let metadata = client.fetch_metadata(Some(topic), timeout)?;
             let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
             match found.error().map(Code::from) {
                 Some(code) if is_unknown(code) => Ok(None),
                 Some(code) => Err(KafkaError::MetadataFetch(code)),
-                None => Ok(Some(
-                    found.partitions().iter().map(|partition| TopicPartition::new(topic, partition.id())).collect(),
-                )),
+                None => {
+                    let partitions = found.partitions().iter();
+                    Ok(Some(partitions.map(|partition| TopicPartition::new(topic, partition.id())).collect()))
+                }
             }
-        });
-        found
+        })
     }
 
     /// What Kafka answers about positions: times, [`EARLIEST`] and [`LATEST`] become offsets.
@@ -272,13 +297,15 @@ impl Cluster {
 
     /// Asks until there is an answer, or the time for it is over, or it is clear that there will be none.
     fn ask<T>(&self, question: impl Fn(&Client, Duration) -> KafkaResult<T>) -> Result<T> {
-        let client = self.client()?;
+        let idle = self.idle.lock().pop();
+        let client = idle.map_or_else(|| self.client_of(None), Ok)?;
         let deadline = Instant::now() + self.answer_timeout();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let error = match question(&client, left.min(STEP)) {
                 Ok(answer) => {
-                    self.give_back(client);
+                    client.context().clear();
+                    self.idle.lock().push(client);
                     return Ok(answer);
                 }
                 Err(error) => error,

@@ -219,7 +219,7 @@ mod tests {
         let words =
             |text: &str| text.split_whitespace().filter(|word| !word.contains("--")).collect::<Vec<_>>().join(" ");
         assert_eq!(words(&batch(&all, &[full.clone(), empty, appended])), words(expected));
-        assert!(batch(&[4], &[full.clone()]).contains("42"));
+        assert!(batch(&[4], std::slice::from_ref(&full)).contains("42"));
         assert!(batch(&[], &[full]).contains("++"));
     }
 }

@@ -4,6 +4,7 @@
 //! records of aborted transactions are not delivered. So a range also ends with the first record behind it, and with
 //! the end of the partition, which was behind the range when the range was planned.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ use tokio::sync::mpsc::Sender;
 use super::cluster::{Client, Cluster};
 use super::decode::Rows;
 use super::errors::{DataLoss, OnDataLoss, describe, failed, is_refusal, is_unknown};
-use super::offsets::{EARLIEST, Offsets};
+use super::offsets::{EARLIEST, Offsets, TopicPartition};
 use super::slices::Range;
 
 /// A reader looks up from waiting this often, to see whether anybody still wants its rows.
@@ -61,26 +62,28 @@ pub(crate) fn fetch(
     batch_rows: usize,
     batches: Sender<DataFusionResult<RecordBatch>>,
 ) -> DataFusionResult<()> {
-    let client = fetching.cluster.client()?;
-    let mut reader = Reader { fetching, client: &client, rows, batch_rows, batches };
+    let mut reader = Reader { fetching, client: None, assigned: HashSet::new(), rows, batch_rows, batches };
     let read = ranges.iter().try_for_each(|range| reader.read(range)).and_then(|()| reader.flush());
+    reader.close();
     match read {
-        Ok(()) => {
-            drop(reader);
-            let idle = client.unassign();
-            if idle.is_ok() {
-                fetching.cluster.give_back(client);
-            }
-            Ok(())
-        }
-        Err(Stop::Unwanted) => Ok(()),
+        Ok(()) | Err(Stop::Unwanted) => Ok(()),
         Err(Stop::Failed(error)) => Err(DataFusionError::from(error)),
     }
 }
 
+/// What becomes of a range after its records.
+enum Next {
+    /// It is read.
+    Done,
+    /// Its next record is at this offset; the client is of no use any more.
+    GoOnAt(i64),
+}
+
 struct Reader<'a> {
     fetching: &'a Fetching,
-    client: &'a Client,
+    client: Option<Arc<Client>>,
+    /// What the client was told to read so far.
+    assigned: HashSet<TopicPartition>,
     rows: Rows,
     batch_rows: usize,
     batches: Sender<DataFusionResult<RecordBatch>>,
@@ -88,16 +91,61 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn read(&mut self, range: &Range) -> Result<(), Stop> {
-        let mut next = range.from;
-        self.assign(range, next)?;
+        let mut from = range.from;
+        while from < range.to {
+            let client = self.assign(range, from)?;
+            match self.read_from(&client, range, from)? {
+                Next::Done => break,
+                Next::GoOnAt(offset) => from = offset,
+            }
+        }
+        Ok(())
+    }
+
+    /// A client that reads the partition of a range, and nothing else.
+    ///
+    /// No client is told twice to read a partition: librdkafka aborts the process if it is told to stop while it still
+    /// does so from the time before.
+    fn assign(&mut self, range: &Range, from: i64) -> Result<Arc<Client>, Stop> {
+        if self.assigned.contains(&range.at) {
+            self.close();
+        }
+        let client = match &self.client {
+            Some(client) => Arc::clone(client),
+            None => Arc::new(self.fetching.cluster.client()?),
+        };
+        let assign = || {
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset(&range.at.topic, range.at.partition, Offset::Offset(from))?;
+            client.assign(&list)
+        };
+        assign().map_err(|error| {
+            Stop::Failed(Error::internal(format!("`{}` cannot be assigned: {}", range.at, describe(&error))))
+        })?;
+        self.assigned.insert(range.at.clone());
+        self.client = Some(Arc::clone(&client));
+        Ok(client)
+    }
+
+    fn close(&mut self) {
+        self.assigned.clear();
+        if let Some(client) = self.client.take() {
+            self.fetching.cluster.close(client);
+        }
+    }
+
+    fn read_from(&mut self, client: &Client, range: &Range, from: i64) -> Result<Next, Stop> {
+        let mut next = from;
         let mut heard = Instant::now();
         while next < range.to {
             if self.batches.is_closed() {
                 return Err(Stop::Unwanted);
             }
-            match self.client.poll(STEP) {
+            match client.poll(STEP) {
                 Some(Ok(record)) => {
-                    if record.partition() != range.at.partition || record.topic() != range.at.topic.as_ref() {
+                    let is_of_range =
+                        record.partition() == range.at.partition && record.topic() == range.at.topic.as_ref();
+                    if !is_of_range || record.offset() < next {
                         continue;
                     }
                     heard = Instant::now();
@@ -113,38 +161,25 @@ impl Reader<'_> {
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) if partition == range.at.partition => break,
                 Some(Err(error)) => {
-                    if let Some(offset) = self.after_error(&error, range, next)? {
-                        next = offset;
-                        heard = Instant::now();
-                        self.assign(range, next)?;
+                    if let Some(offset) = self.after_error(client, &error, range, next)? {
+                        return Ok(Next::GoOnAt(offset));
                     }
                 }
                 None => {}
             }
-            self.check_patience(heard, range, next)?;
+            self.check_patience(client, heard, range, next)?;
         }
-        self.client.context().clear();
-        Ok(())
-    }
-
-    fn assign(&self, range: &Range, from: i64) -> Result<(), Stop> {
-        let assigned = || {
-            let mut list = TopicPartitionList::new();
-            list.add_partition_offset(&range.at.topic, range.at.partition, Offset::Offset(from))?;
-            self.client.assign(&list)
-        };
-        assigned().map_err(|error| {
-            Stop::Failed(Error::internal(format!("`{}` cannot be assigned: {}", range.at, describe(&error))))
-        })
+        client.context().clear();
+        Ok(Next::Done)
     }
 
     /// What an error means for a range that is read up to `next`: go on from an offset, go on waiting, or fail.
-    fn after_error(&self, error: &KafkaError, range: &Range, next: i64) -> Result<Option<i64>, Stop> {
+    fn after_error(&self, client: &Client, error: &KafkaError, range: &Range, next: i64) -> Result<Option<i64>, Stop> {
         let servers = self.fetching.cluster.servers();
         let Some(code) = error.rdkafka_error_code() else { return Ok(None) };
         tracing::debug!(?code, at = %range.at, next, "poll");
         if is_refusal(code) {
-            let reason = self.client.context().complaint().map_or_else(|| code.to_string(), |(_, reason)| reason);
+            let reason = client.context().complaint().map_or_else(|| code.to_string(), |(_, reason)| reason);
             return Err(failed(servers, Some(code), &reason).into());
         }
         if matches!(code, Code::AutoOffsetReset | Code::OffsetOutOfRange) || is_unknown(code) {
@@ -169,8 +204,8 @@ impl Reader<'_> {
         Ok(None)
     }
 
-    fn check_patience(&self, heard: Instant, range: &Range, next: i64) -> Result<(), Stop> {
-        let complaint = self.client.context().complaint();
+    fn check_patience(&self, client: &Client, heard: Instant, range: &Range, next: i64) -> Result<(), Stop> {
+        let complaint = client.context().complaint();
         let answer = self.fetching.cluster.answer_timeout();
         let patience =
             if complaint.is_some() { self.fetching.poll_timeout.min(answer) } else { self.fetching.poll_timeout };

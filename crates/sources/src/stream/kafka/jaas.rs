@@ -43,26 +43,25 @@ pub(crate) fn parse(text: &str) -> Result<Login> {
     }
     let (mut username, mut password) = (None, None);
     while let Some(word) = words.next() {
-        match word {
+        let name = match word {
+            Word::Plain(name) => name,
             Word::End => break,
             Word::Equals => return Err(malformed("`=` follows no name")),
             Word::Quoted(_) => return Err(malformed("a quoted value follows no `name=`")),
-            Word::Plain(name) => match words.as_slice().first() {
-                Some(Word::Equals) => {
-                    words.next();
-                    let value = match words.next() {
-                        Some(Word::Plain(value) | Word::Quoted(value)) => value.clone(),
-                        _ => return Err(malformed("a name has no value")),
-                    };
-                    match name.as_str() {
-                        "username" => username = Some(value),
-                        "password" => password = Some(value),
-                        _ => {}
-                    }
-                }
-                // The control flag: `required`.
-                _ => {}
-            },
+        };
+        if !matches!(words.as_slice().first(), Some(Word::Equals)) {
+            // The control flag: `required`.
+            continue;
+        }
+        words.next();
+        let value = match words.next() {
+            Some(Word::Plain(value) | Word::Quoted(value)) => value.clone(),
+            _ => return Err(malformed("a name has no value")),
+        };
+        match name.as_str() {
+            "username" => username = Some(value),
+            "password" => password = Some(value),
+            _ => {}
         }
     }
     match (username, password) {
