@@ -34,8 +34,9 @@ fn a_broker_that_comes_back_is_read_on() {
     let mut broker = Broker::start();
     let options = "subscribe => 'outages', startingOffsets => 'earliest', `kafka.request.timeout.ms` => 1500";
     let sql = streaming_table("t", &broker, options);
-    // The retries of production mode: after 5 and 10 seconds.
-    let pipeline = Pipeline::new(&[("pipeline.sql", &sql)]);
+    // It is tried again after 5, 10, 20 and more seconds, by when the broker has come back on any machine.
+    let settings = "name: t\nconfiguration:\n  pipelines.maxFlowRetryAttempts: '5'\n";
+    let pipeline = Pipeline::new(&[("pipeline.sql", &sql), ("deltaworks.yml", settings)]);
     let topic = Topic::create(&broker, "outages", 1);
     topic.produce(values(["a"]));
     runs(&pipeline);

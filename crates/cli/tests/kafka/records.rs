@@ -146,9 +146,9 @@ const PRODUCER: &str = "
 import sys
 from kafka import KafkaProducer
 
-producer = KafkaProducer(bootstrap_servers=sys.argv[1], compression_type='gzip', acks='all')
+producer = KafkaProducer(bootstrap_servers=sys.argv[1], compression_type=sys.argv[3], acks='all')
 for n in range(100):
-    producer.send('records.python', key=b'k%d' % (n % 7), value=b'{\"n\": %d}' % n, headers=[('n', b'%d' % n)])
+    producer.send(sys.argv[2], key=b'k%d' % (n % 7), value=b'{\"n\": %d}' % n, headers=[('n', b'%d' % n)])
 producer.flush()
 producer.close()
 ";
@@ -159,17 +159,7 @@ fn a_stock_python_producer_is_understood() {
     let sql = streaming_table("t", topic.broker, "subscribe => 'records.python', startingOffsets => 'earliest', includeHeaders => true")
         .replace("SELECT topic", "SELECT CAST(key AS STRING) AS key, get_json_object(CAST(value AS STRING), '$.n') AS n, CAST(headers[0].value AS STRING) AS header, topic");
     let pipeline = Pipeline::new(&[("pipeline.sql", &sql)]);
-    pipeline.write("producer.py", PRODUCER);
-    let home = std::env::var("HOME").unwrap_or_default();
-    let python =
-        std::env::var("DELTAWORKS_TEST_PYTHON").unwrap_or_else(|_| format!("{home}/.cache/deltaworks/venv/bin/python"));
-    let produced = Command::new(python)
-        .arg(pipeline.path().join("producer.py"))
-        .arg(topic.broker.servers())
-        .env_remove("PYTHONPATH")
-        .output()
-        .unwrap();
-    assert!(produced.status.success(), "{produced:?}");
+    produce_by_python(&topic, "gzip");
     runs(&pipeline);
     assert_eq!(
         pipeline.query(
@@ -177,4 +167,36 @@ fn a_stock_python_producer_is_understood() {
         ),
         "c,k,s,h\n100,7,4950,4950\n"
     );
+}
+
+/// The client library has zstd only where its C libraries are built with it.
+#[test]
+fn records_that_cannot_be_unpacked_are_not_skipped() {
+    let topic = Topic::create(Broker::shared(), "records.zstd", 1);
+    topic.produce(values(["plain"]));
+    produce_by_python(&topic, "zstd");
+    let options = "subscribe => 'records.zstd', startingOffsets => 'earliest'";
+    let pipeline = Pipeline::new(&[("pipeline.sql", &streaming_table("t", topic.broker, options))]);
+    if cfg!(feature = "vendored") {
+        runs(&pipeline);
+        assert_eq!(pipeline.query("SELECT count(*) n FROM t"), "n\n101\n");
+    } else {
+        let done = pipeline.run(&["run"]);
+        done.complains(1, &["the compression of the records of `records.zstd-0`", "is not supported yet", "zstd"]);
+        assert_eq!(rows(&pipeline), "");
+    }
+}
+
+/// A hundred records by a stock producer.
+fn produce_by_python(topic: &Topic<'_>, compression: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("producer.py");
+    std::fs::write(&script, PRODUCER).unwrap();
+    let home = std::env::var("HOME").unwrap_or_default();
+    let python =
+        std::env::var("DELTAWORKS_TEST_PYTHON").unwrap_or_else(|_| format!("{home}/.cache/deltaworks/venv/bin/python"));
+    let mut command = Command::new(python);
+    command.arg(script).args([&topic.broker.servers(), &topic.name, compression]).env_remove("PYTHONPATH");
+    let produced = command.output().unwrap();
+    assert!(produced.status.success(), "{produced:?}");
 }

@@ -124,6 +124,14 @@ fn reads_at_once_have_two_ends() {
     );
     check(", startingTimestamp => 3000, endingTimestamp => 5000", "0:2=2 0:3=3 1:0=x");
     check(r#", endingOffsetsByTimestamp => '{"starts.batch":{"0":2000,"1":0}}'"#, "0:0=0");
+    let beyond = view(r#"subscribe => 'starts.batch', endingOffsets => '{"starts.batch":{"0":7,"1":-1}}'"#);
+    beyond.run(&["run"]).complains(
+        1,
+        &[
+            "KAFKA_DATA_LOSS.COULD_NOT_READ_OFFSET_RANGE",
+            "`starts.batch-0` is to be read up to offset 7, but ends at offset 6",
+        ],
+    );
     let latest = view("subscribe => 'starts.batch', startingOffsets => 'latest'");
     latest.run(&["validate"]).complains(3, &["`startingOffsets` cannot be latest (-1) in batch queries"]);
 }

@@ -150,6 +150,7 @@ impl Cluster {
         let mut config = ClientConfig::new();
         config
             .set_log_level(RDKafkaLogLevel::Warning)
+            .set("check.crcs", "true")
             .set("queued.max.messages.kbytes", FETCHED_AHEAD_KIB.to_string())
             .set("fetch.wait.max.ms", FETCH_WAIT_MS.to_string());
         for (key, value) in &self.properties.properties {

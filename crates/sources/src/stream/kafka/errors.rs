@@ -25,6 +25,8 @@ pub(crate) enum DataLoss {
     OffsetChanged { at: TopicPartition, wanted: i64, end: i64 },
     /// A new partition does not begin with its first record.
     AddedPartition { at: TopicPartition, first: i64 },
+    /// The partition ends before the offset up to which it is to be read.
+    EndMissing { at: TopicPartition, wanted: i64, end: i64 },
     /// Records vanished while they were read.
     Unreadable { at: TopicPartition, from: i64, to: i64 },
 }
@@ -36,7 +38,7 @@ impl DataLoss {
             Self::StartReset { .. } => "KAFKA_DATA_LOSS.START_OFFSET_RESET",
             Self::OffsetChanged { .. } => "KAFKA_DATA_LOSS.PARTITION_OFFSET_CHANGED",
             Self::AddedPartition { .. } => "KAFKA_DATA_LOSS.ADDED_PARTITION_DOES_NOT_START_FROM_OFFSET_ZERO",
-            Self::Unreadable { .. } => "KAFKA_DATA_LOSS.COULD_NOT_READ_OFFSET_RANGE",
+            Self::EndMissing { .. } | Self::Unreadable { .. } => "KAFKA_DATA_LOSS.COULD_NOT_READ_OFFSET_RANGE",
         }
     }
 
@@ -54,6 +56,9 @@ impl DataLoss {
             }
             Self::AddedPartition { at, first } => {
                 format!("the new partition `{at}` begins at offset {first}, not at 0")
+            }
+            Self::EndMissing { at, wanted, end } => {
+                format!("`{at}` is to be read up to offset {wanted}, but ends at offset {end}")
             }
             Self::Unreadable { at, from, to } => {
                 format!("offsets {from} to {to} of `{at}` vanished while they were read")
@@ -98,6 +103,34 @@ pub(crate) fn is_refusal(code: Code) -> bool {
 /// Whether the topic or partition does not exist.
 pub(crate) fn is_unknown(code: Code) -> bool {
     matches!(code, Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition)
+}
+
+/// Whether records were skipped because they cannot be read. The client goes on behind them; a reader must not.
+pub(crate) fn is_unreadable(code: Code) -> bool {
+    matches!(
+        code,
+        Code::BadMessage
+            | Code::BadCompression
+            | Code::NotImplemented
+            | Code::InvalidMessage
+            | Code::InvalidMessageSize
+            | Code::MessageSizeTooLarge
+            | Code::Underflow
+    )
+}
+
+/// Records of a partition at or after `offset` cannot be read.
+pub(crate) fn unreadable(at: &TopicPartition, offset: i64, code: Code) -> Error {
+    match code {
+        Code::NotImplemented => {
+            Error::unsupported(format!("the compression of the records of `{at}` at or after offset {offset}"))
+                .with_help("Compress with gzip, snappy or lz4; builds with the feature `vendored`, such as wheels, read zstd.")
+        }
+        _ => Error::data(format!("the records of `{at}` at or after offset {offset} cannot be read: {code}")).with_help(
+            "They may be damaged, or larger than `kafka.receive.message.max.bytes`. Records before a later offset are \
+             passed over by a new checkpoint with `startingOffsets`.",
+        ),
+    }
 }
 
 /// Kafka did not do what was asked of it; `reason` is what the client says about its connections.

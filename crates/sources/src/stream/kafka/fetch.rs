@@ -19,7 +19,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::cluster::{Client, Cluster};
 use super::decode::Rows;
-use super::errors::{DataLoss, OnDataLoss, describe, failed, is_refusal, is_unknown};
+use super::errors::{DataLoss, OnDataLoss, describe, failed, is_refusal, is_unknown, is_unreadable, unreadable};
 use super::offsets::{EARLIEST, Offsets, TopicPartition};
 use super::slices::Range;
 
@@ -193,10 +193,8 @@ impl Reader<'_> {
             };
             return Ok(Some(if first > next { first } else { range.to }));
         }
-        if code == Code::NotImplemented {
-            return Err(Error::unsupported(format!("the compression of records in `{}`", range.at))
-                .with_help("Produce with gzip, snappy or lz4, or use a build with the feature `zstd`.")
-                .into());
+        if is_unreadable(code) {
+            return Err(unreadable(&range.at, next, code).into());
         }
         if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
             return Err(failed(servers, Some(code), &describe(error)).into());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use deltaworks_spark::{Error, Result};
 
 use super::cluster::Cluster;
+use super::errors::DataLoss;
 use super::offsets::{EARLIEST, LATEST, Offsets, TopicPartition};
 use super::options::{Bound, KafkaOptions, NoMatch};
 use super::progress::{Available, within};
@@ -59,7 +60,11 @@ pub(crate) async fn batch_ranges(cluster: &Arc<Cluster>, options: &KafkaOptions)
             check_partitions(given, &available, "KAFKA_START_OFFSET_DOES_NOT_MATCH_ASSIGNED", "offsets")?;
             let at = available.iter().map(|(at, extent)| {
                 let offset = given.get(at).copied().filter(|offset| *offset >= 0).unwrap_or(extent.end);
-                Ok((at.clone(), within(at, offset, *extent, options.on_data_loss)?))
+                if offset > extent.end {
+                    let missing = DataLoss::EndMissing { at: at.clone(), wanted: offset, end: extent.end };
+                    missing.report(options.on_data_loss)?;
+                }
+                Ok((at.clone(), offset.min(extent.end)))
             });
             at.collect::<Result<Offsets>>()?
         }

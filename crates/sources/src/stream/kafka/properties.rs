@@ -79,6 +79,11 @@ impl ClientProperties {
                 set(renamed(&key), value);
             }
         }
+        let speaks_tls = properties.get("security.protocol").is_some_and(|protocol| protocol.ends_with("ssl"));
+        if speaks_tls && !properties.contains_key("ssl.ca.location") && !properties.contains_key("ssl.ca.pem") {
+            // The system's authorities, also where OpenSSL is part of the program and does not know their place.
+            properties.insert("ssl.ca.location".to_owned(), "probe".to_owned());
+        }
         Ok(Self { servers, properties, answer_timeout })
     }
 }
@@ -303,6 +308,7 @@ mod tests {
                 ("sasl.mechanism", "PLAIN"),
                 ("sasl.username", "$ConnectionString"),
                 ("sasl.password", "Endpoint=sb://ns/;SharedAccessKey=x"),
+                ("ssl.ca.location", "probe"),
             ],
         );
     }
