@@ -12,13 +12,17 @@ DEMO := $(CARGO_TARGET_DIR)/demo/deltaworks
 SPARK_VENV ?= $(HOME)/.cache/deltaworks/spark-venv
 ORDERS ?= 2000000
 
-.PHONY: build setup demo lint test bench bench-cdc wheel generate
+.PHONY: build setup kafka demo lint test bench bench-cdc wheel generate
 
 build: setup
 	cargo build --locked --profile demo --package deltaworks
 
 setup:
 	@tools/setup.sh
+
+# The broker that tests read from: Apache Kafka (46 MB, needs Java 17).
+kafka:
+	@tools/setup_kafka.sh
 
 # Runs the example twice: the second run finds nothing new.
 demo: build
@@ -32,7 +36,7 @@ lint: setup
 	mypy
 	typos
 
-test: lint
+test: lint kafka
 	cargo test --locked --workspace
 	DELTAWORKS_BIN=$(CARGO_TARGET_DIR)/debug/deltaworks python -m pytest
 	python tests/spark_compat/run.py --binary $(CARGO_TARGET_DIR)/debug/deltaworks
@@ -51,5 +55,6 @@ bench-cdc: setup
 	cargo build --locked --release --package deltaworks
 	python -m bench.cdc.run --binary $(CARGO_TARGET_DIR)/release/deltaworks
 
+# OpenSSL, zlib and zstd are inside: nothing has to be installed beside the wheel.
 wheel: setup
-	maturin build --locked --profile dist --out dist
+	maturin build --locked --profile dist --features vendored --out dist

@@ -6,10 +6,16 @@ cd "$(dirname "$0")/.."
 
 venv=${DELTAWORKS_VENV:-$HOME/.cache/deltaworks/venv}
 
-if ! command -v protoc >/dev/null; then
+packages=()
+command -v protoc >/dev/null || packages+=(protobuf-compiler libprotobuf-dev)
+# What the Kafka client is built with.
+command -v pkg-config >/dev/null || packages+=(pkg-config)
+[ -e /usr/include/openssl/ssl.h ] || packages+=(libssl-dev)
+[ -e /usr/include/zlib.h ] || packages+=(zlib1g-dev)
+if [ ${#packages[@]} -gt 0 ]; then
   sudo=$([ "$(id -u)" -eq 0 ] || echo sudo)
   $sudo apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq protobuf-compiler libprotobuf-dev >/dev/null
+  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq "${packages[@]}" >/dev/null
 fi
 
 requirements=python/requirements-dev.txt

@@ -1,4 +1,4 @@
-//! What a flow can read a slice at a time, and what a query can read at once: files and Delta tables.
+//! What a flow can read a slice at a time, and what a query can read at once: files, Delta tables and Kafka topics.
 //!
 //! Start at [`batch_relation`] and [`stream_relation`]. A read of files is resolved once
 //! (`relation`): its options become typed, its schema is inferred, stored or taken from the user. Then
@@ -41,12 +41,13 @@ pub use scan::{HIDDEN_KEY, METADATA_COLUMN};
 pub use stream::delta::delta_stream;
 use stream::files::FileStreamSource;
 pub use stream::files::ledger_schema;
+use stream::kafka::{self, KAFKA, KafkaStreamSource};
 use stream::rate::RateSource;
 
 /// The format name of `read_files`; the format of the files is its option `format`, or told by their names.
 pub const READ_FILES: &str = "read_files";
 
-/// Reads files or a Delta table at once: `spark.read`, and `read_files` without STREAM (`format` `None` or [`READ_FILES`]).
+/// Reads files, a Delta table or Kafka topics at once: `spark.read`, and `read_files` without STREAM (`format` `None` or [`READ_FILES`]).
 ///
 /// # Schema
 /// Data columns, partition columns of `key=value` folders, `_rescued_data` where Auto Loader's rules give one,
@@ -65,6 +66,9 @@ pub async fn batch_provider(
     if is_delta(format) {
         return delta::provider(paths, schema, options, context).await;
     }
+    if is_kafka(format) {
+        return kafka::batch_provider(schema.as_ref(), options);
+    }
     let (reader, format) = reader_of(format)?;
     if reader == Reader::CloudFiles {
         return Err(deltaworks_spark::Error::user("format `cloudFiles` can only be read as a stream")
@@ -80,7 +84,7 @@ pub async fn batch_provider(
 /// What a read at once sees, as text: two reads of files that give the same text give the same rows.
 ///
 /// For files that is the request and path, size and modification time of every file; `None` for anything
-/// that did not come from here, Delta tables included.
+/// else, whose state only its storage tells: Delta tables and Kafka topics.
 pub fn state_of(provider: &dyn TableProvider) -> Option<String> {
     let any: &dyn std::any::Any = provider;
     any.downcast_ref::<scan::FileTable>()?.state()
@@ -98,11 +102,12 @@ pub async fn batch_relation(
     context: &SourceContext,
 ) -> Result<LogicalPlan> {
     let provider = batch_provider(format, paths, schema, options, context).await?;
-    let name = TableReference::bare(paths.join(", "));
+    let name = if is_kafka(format) { KAFKA.to_owned() } else { paths.join(", ") };
+    let name = TableReference::bare(name);
     Ok(LogicalPlanBuilder::scan(name, provider_as_source(provider), None)?.build()?)
 }
 
-/// A stream of files, a Delta table or test rows: `spark.readStream`, `STREAM read_files` (`format` `None` or [`READ_FILES`]).
+/// A stream of files, a Delta table, Kafka topics or test rows: `spark.readStream`, `STREAM read_files` (`format` `None` or [`READ_FILES`]).
 ///
 /// # Errors
 /// Those of [`batch_provider`]; `STREAMING_SCHEMA_REQUIRED` (`User`) for plain file streams without a schema.
@@ -115,6 +120,7 @@ pub async fn stream_relation(
 ) -> Result<Arc<dyn StreamSource>> {
     match format.map(str::to_ascii_lowercase).as_deref() {
         Some("rate") => return Ok(Arc::new(RateSource::per_second(options, context)?)),
+        Some(KAFKA) => return Ok(Arc::new(KafkaStreamSource::new(schema.as_ref(), options)?)),
         Some("rate-micro-batch") => return Ok(Arc::new(RateSource::per_batch(options, context)?)),
         Some(delta::DELTA) => {
             let location = delta::table_location(paths, schema.as_ref(), context)?;
@@ -129,6 +135,10 @@ pub async fn stream_relation(
 
 fn is_delta(format: Option<&str>) -> bool {
     format.is_some_and(|format| format.eq_ignore_ascii_case(delta::DELTA))
+}
+
+fn is_kafka(format: Option<&str>) -> bool {
+    format.is_some_and(|format| format.eq_ignore_ascii_case(KAFKA))
 }
 
 fn reader_of(format: Option<&str>) -> Result<(Reader, Option<FileFormat>)> {

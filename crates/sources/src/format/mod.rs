@@ -234,11 +234,12 @@ impl FileFormat {
 /// A format known in Spark that is not implemented, or not a format at all.
 pub(crate) fn unknown_format(name: &str) -> Error {
     match name.to_ascii_lowercase().as_str() {
-        "delta" | "kafka" | "kinesis" | "pubsub" | "pulsar" | "xml" | "orc" | "jdbc" | "socket" | "eventhubs"
-        | "excel" => Error::unsupported(format!("source format `{name}`"))
-            .with_help("Bring the data into files first: json, csv, parquet, avro, text or binaryFile."),
+        "delta" | "kinesis" | "pubsub" | "pulsar" | "xml" | "orc" | "jdbc" | "socket" | "eventhubs" | "excel" => {
+            Error::unsupported(format!("source format `{name}`"))
+                .with_help("Bring the data into files first: json, csv, parquet, avro, text or binaryFile.")
+        }
         _ => Error::user(format!("unknown source format `{name}`"))
             .with_condition("DATA_SOURCE_NOT_FOUND")
-            .with_help("Formats are cloudFiles, json, csv, parquet, text, binaryFile, avro and rate."),
+            .with_help("Formats are cloudFiles, json, csv, parquet, text, binaryFile, avro, delta, kafka and rate."),
     }
 }

@@ -2,5 +2,6 @@
 
 pub(crate) mod delta;
 pub(crate) mod files;
+pub(crate) mod kafka;
 pub(crate) mod limit;
 pub(crate) mod rate;
