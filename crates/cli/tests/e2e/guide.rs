@@ -119,6 +119,7 @@ pages! {
     sql_pipelines: "sql-pipelines.md";
     python_pipelines: "python-pipelines.md";
     auto_loader: "auto-loader.md";
+    stateful_streaming: "stateful-streaming.md";
     change_data_capture: "change-data-capture.md";
     expectations: "expectations.md";
     updates: "updates.md";

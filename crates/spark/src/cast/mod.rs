@@ -20,7 +20,7 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, IntervalUnit};
 use chrono_tz::Tz;
 
-pub(crate) use delay::delay_us;
+pub(crate) use delay::{delay_us, interval_us};
 pub(crate) use expr::{SparkCast, implied_text_cast};
 pub use expr::{cast_expr, spark_cast, try_cast_expr};
 
