@@ -6,6 +6,8 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use deltaworks_spark::operators::EventTimeWatermark;
 use deltaworks_spark::windowing::window_of;
 
+use crate::join::AllRows;
+
 /// What a value says of the event time of its rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Shape {
@@ -109,6 +111,9 @@ fn of_column(column: &Column, plan: &LogicalPlan) -> Option<EventTime> {
             }
             if let Some(aggregate) = extension.node.as_any().downcast_ref::<crate::aggregate::StatefulAggregate>() {
                 return event_time(aggregate.group_expr.get(index)?, &aggregate.input);
+            }
+            if let Some(rows) = extension.node.as_any().downcast_ref::<AllRows>() {
+                return of_column(column, &rows.input);
             }
             // Others either pass all columns on or make new ones.
             match extension.node.inputs().as_slice() {

@@ -15,6 +15,7 @@ mod dedup;
 mod digest;
 mod event_time;
 mod fingerprint;
+mod join;
 mod map_exec;
 mod planner;
 pub mod state;
@@ -35,3 +36,7 @@ mod tests;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod aggregate_tests;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod join_tests;

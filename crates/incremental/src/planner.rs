@@ -17,6 +17,7 @@ use deltaworks_spark::operators::{Deduplicate, EventTimeWatermark};
 use crate::aggregate::{self, StatefulAggregate};
 use crate::collect::CollectKeys;
 use crate::dedup::DedupExec;
+use crate::join::AllRows;
 use crate::watermark::{InTime, Observe};
 
 /// Plans [`Deduplicate`], [`EventTimeWatermark`], which has no effect on a table, and what stateful operators become.
@@ -45,6 +46,9 @@ impl ExtensionPlanner for IncrementalPlanner {
         }
         if let Some(aggregate) = any.downcast_ref::<StatefulAggregate>() {
             return Ok(Some(aggregate::plan(aggregate, logical_inputs, physical_inputs, session, context)?));
+        }
+        if let Some(rows) = any.downcast_ref::<AllRows>() {
+            return Ok(Some(rows.plan(physical_inputs)?));
         }
         if let Some(observe) = any.downcast_ref::<Observe>() {
             return Ok(Some(observe.plan(single(logical_inputs, physical_inputs)?.1)?));

@@ -11,7 +11,7 @@ use datafusion::common::{Column, ExprSchema as _, NullEquality, ScalarValue};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::{
-    Aggregate, Distinct, Expr, Extension, JoinType, LogicalPlan, LogicalPlanBuilder, cast, ident, lit,
+    Aggregate, Distinct, Expr, Extension, Join, JoinType, LogicalPlan, LogicalPlanBuilder, cast, ident, lit,
 };
 use deltaworks_spark::error::{Error, Result};
 use deltaworks_spark::operators::Deduplicate;
@@ -22,6 +22,7 @@ use crate::aggregate::{self, EXPIRES, Emission, GroupState, emission, expires_ty
 use crate::collect::CollectKeys;
 use crate::digest::{has_digest, is_digested, key_digest};
 use crate::event_time::{event_time, event_time_column};
+use crate::join;
 use crate::watermark::{InTime, LateRows, Times, Watermarks};
 
 /// What kind of operator keeps state.
@@ -32,6 +33,8 @@ pub enum OperatorKind {
     Deduplicate,
     /// The groups so far.
     Aggregate,
+    /// The rows of one side of a join so far.
+    JoinSide,
 }
 
 /// An operator of a plan that keeps state between batches.
@@ -46,15 +49,25 @@ pub struct StatefulOperator {
     /// Whether rows of its state are of no use any more once the watermark has passed their [`EXPIRES`] time.
     pub expires: bool,
     /// The rows of its state; those of groups are known only when they are planned.
-    key_schema: SchemaRef,
+    state_schema: SchemaRef,
 }
 
 impl StatefulOperator {
+    pub(crate) fn new(
+        index: usize,
+        kind: OperatorKind,
+        fingerprint: String,
+        expires: bool,
+        state_schema: SchemaRef,
+    ) -> Self {
+        Self { index, kind, fingerprint, expires, state_schema }
+    }
+
     /// The state for one batch, with what earlier batches kept.
     pub fn state(&self, prior: Option<Arc<dyn TableProvider>>, watermarks: Watermarks) -> OperatorState {
         OperatorState {
             prior,
-            new_rows: NewRows::new(Arc::clone(&self.key_schema)),
+            new_rows: NewRows::new(Arc::clone(&self.state_schema)),
             groups: GroupState::default(),
             watermarks,
             late_rows: LateRows::default(),
@@ -164,16 +177,17 @@ impl fmt::Debug for NewRows {
 pub fn stateful_operators(plan: &LogicalPlan) -> Result<Vec<StatefulOperator>> {
     let mut operators = Vec::new();
     rewrite(plan.clone(), &mut |index, operator| {
-        operators.push(match operator {
-            Operator::Deduplicate(deduplicate) => describe(index, &deduplicate)?,
-            Operator::Aggregate(aggregate, emission) => StatefulOperator {
+        match operator {
+            Operator::Deduplicate(deduplicate) => operators.push(describe(index, deduplicate)?),
+            Operator::Aggregate(aggregate, emission) => operators.push(StatefulOperator::new(
                 index,
-                kind: OperatorKind::Aggregate,
-                fingerprint: aggregate::fingerprint(&aggregate)?,
-                expires: emission != Emission::Complete,
-                key_schema: Arc::new(Schema::empty()),
-            },
-        });
+                OperatorKind::Aggregate,
+                aggregate::fingerprint(aggregate)?,
+                *emission != Emission::Complete,
+                Arc::new(Schema::empty()),
+            )),
+            Operator::Join(join) => operators.extend(join::describe(index, join)),
+        }
         Ok(None)
     })?;
     Ok(operators)
@@ -186,11 +200,15 @@ pub fn stateful_operators(plan: &LogicalPlan) -> Result<Vec<StatefulOperator>> {
 pub fn bind_state(plan: LogicalPlan, states: &[OperatorState]) -> Result<LogicalPlan> {
     let mut bound = 0;
     let plan = rewrite(plan, &mut |index, operator| {
-        let state = states.get(index).ok_or_else(|| Error::internal("fewer states than stateful operators"))?;
-        bound += 1;
+        let state =
+            |index: usize| states.get(index).ok_or_else(|| Error::internal("fewer states than stateful operators"));
+        bound += operator.states();
         Ok(Some(match operator {
-            Operator::Deduplicate(deduplicate) => bind(index, &deduplicate, state)?,
-            Operator::Aggregate(aggregate, emission) => aggregate::bind(index, &aggregate, emission, state)?,
+            Operator::Deduplicate(deduplicate) => bind(index, deduplicate, state(index)?)?,
+            Operator::Aggregate(aggregate, emission) => {
+                aggregate::bind(index, aggregate, emission.clone(), state(index)?)?
+            }
+            Operator::Join(join) => join::bind(index, join, [state(index)?, state(index + 1)?])?,
         }))
     })?;
     if bound != states.len() {
@@ -203,17 +221,28 @@ pub fn bind_state(plan: LogicalPlan, states: &[OperatorState]) -> Result<Logical
 enum Operator {
     Deduplicate(Deduplicate),
     Aggregate(Aggregate, Emission),
+    Join(Box<Join>),
 }
 
-type Replace<'a> = dyn FnMut(usize, Operator) -> Result<Option<LogicalPlan>> + 'a;
+impl Operator {
+    /// How many states it has.
+    fn states(&self) -> usize {
+        match self {
+            Self::Deduplicate(_) | Self::Aggregate(..) => 1,
+            Self::Join(_) => 2,
+        }
+    }
+}
+
+type Replace<'a> = dyn FnMut(usize, &Operator) -> Result<Option<LogicalPlan>> + 'a;
 
 /// Visits the stateful operators bottom-up. `SELECT DISTINCT` is deduplication over all columns.
 fn rewrite(plan: LogicalPlan, replace: &mut Replace<'_>) -> Result<LogicalPlan> {
     let mut index = 0;
     let rewritten = plan.transform_up_with_subqueries(|node| {
         let Some(operator) = operator(&node)? else { return Ok(Transformed::no(node)) };
-        let replaced = replace(index, operator)?;
-        index += 1;
+        let replaced = replace(index, &operator)?;
+        index += operator.states();
         Ok(replaced.map_or_else(|| Transformed::no(node), Transformed::yes))
     })?;
     Ok(rewritten.data)
@@ -229,6 +258,7 @@ fn operator(node: &LogicalPlan) -> Result<Option<Operator>> {
                 emission(aggregate).ok_or_else(|| Error::internal("an aggregation whose groups are never final"))?;
             Ok(Some(Operator::Aggregate(aggregate.clone(), emission)))
         }
+        LogicalPlan::Join(join) if join::is_of_streams(join) => Ok(Some(Operator::Join(Box::new(join.clone())))),
         _ => Ok(None),
     }
 }
@@ -266,13 +296,13 @@ fn describe(index: usize, deduplicate: &Deduplicate) -> Result<StatefulOperator>
             (Arc::new(Schema::new(fields)), if within { " within watermark" } else { " until watermark" })
         }
     };
-    Ok(StatefulOperator {
+    Ok(StatefulOperator::new(
         index,
-        kind: OperatorKind::Deduplicate,
-        fingerprint: format!("deduplicate({}){how}{until}", keys.join(", ")),
-        expires: expiry.is_some(),
+        OperatorKind::Deduplicate,
+        format!("deduplicate({}){how}{until}", keys.join(", ")),
+        expiry.is_some(),
         key_schema,
-    })
+    ))
 }
 
 /// When a key needs not be remembered any more: `plus_us` after the event time in `column`.

@@ -10,6 +10,7 @@ use deltaworks_spark::windowing::session_of;
 
 use crate::aggregate::{Emission, emission};
 use crate::event_time::event_time_column;
+use crate::join::is_of_streams;
 use crate::state::as_deduplicate;
 
 const CONDITION: &str = "UNSUPPORTED_STREAMING_OPERATOR";
@@ -80,7 +81,14 @@ fn problem_of(node: &LogicalPlan) -> Option<Diagnostic> {
 }
 
 fn keeps_state(node: &LogicalPlan) -> bool {
-    matches!(node, LogicalPlan::Aggregate(_)) || as_deduplicate(node).is_some()
+    matches!(node, LogicalPlan::Aggregate(_))
+        || matches!(node, LogicalPlan::Join(join) if is_of_streams(join))
+        || as_deduplicate(node).is_some()
+}
+
+/// Whether a join of two streams is in `plan`: a row that comes may be joined with any that came before.
+fn joins_streams(plan: &LogicalPlan) -> bool {
+    plan.exists(|node| Ok(matches!(node, LogicalPlan::Join(join) if is_of_streams(join)))).unwrap_or_default()
 }
 
 fn aggregate_problem(aggregate: &Aggregate) -> Option<Diagnostic> {
@@ -88,6 +96,10 @@ fn aggregate_problem(aggregate: &Aggregate) -> Option<Diagnostic> {
         return Some(problem("ROLLUP, CUBE and GROUPING SETS are not possible on a stream", MATERIALIZED_VIEW));
     }
     match emission(aggregate) {
+        Some(Emission::WhenFinal { .. }) if joins_streams(&aggregate.input) => Some(problem(
+            "an aggregation by event time over a join of two streams is not supported yet: what the join gives out may be late",
+            "Write the join to a streaming table and aggregate that, with a watermark of its own.",
+        )),
         Some(Emission::WhenFinal { .. }) => None,
         Some(Emission::Complete) => {
             aggregate.group_expr.iter().any(|key| session_of(key, &aggregate.input).is_some()).then(|| {
@@ -128,14 +140,16 @@ fn is_complete(plan: &LogicalPlan) -> bool {
 }
 
 fn join_problem(join: &Join) -> Option<Diagnostic> {
+    use JoinType::{Inner, Left, LeftAnti, LeftMark, LeftSemi, Right, RightAnti, RightMark, RightSemi};
     let (left, right) = (is_streaming(&join.left), is_streaming(&join.right));
     if left && right {
-        return Some(problem(
-            "a join of two streams is not supported yet",
-            "Read one of the two without STREAM, or join in a materialized view.",
-        ));
+        return (join.join_type != Inner).then(|| {
+            problem(
+                &format!("a {} join of two streams is not supported yet", join.join_type),
+                "Use an inner join, read one of the two without STREAM, or join in a materialized view.",
+            )
+        });
     }
-    use JoinType::{Inner, Left, LeftAnti, LeftMark, LeftSemi, Right, RightAnti, RightMark, RightSemi};
     let possible = match join.join_type {
         Inner => true,
         Left | LeftSemi | LeftAnti | LeftMark => left,

@@ -32,7 +32,7 @@ use deltaworks_spark::error::Result;
 pub(crate) use exec::plan;
 pub use merge::GroupState;
 pub use storage::EXPIRES;
-pub(crate) use storage::expires_type;
+pub(crate) use storage::{convert, expires_type, stored_type};
 
 use crate::event_time::{EventTime, Shape, event_time};
 use crate::fingerprint;

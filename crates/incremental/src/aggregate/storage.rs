@@ -97,7 +97,8 @@ fn other_layout() -> DataFusionError {
     )
 }
 
-fn convert(column: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
+/// The values in another type that holds them.
+pub(crate) fn convert(column: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
     if column.data_type() == to {
         return Ok(Arc::clone(column));
     }

@@ -57,8 +57,22 @@ impl OperatorTable {
         app_id: &str,
         batch: i64,
     ) -> Result<()> {
-        if self.operator.kind == OperatorKind::Deduplicate && !self.operator.expires {
-            return self.table.append(state.new_rows.take(), app_id, batch).await;
+        match self.operator.kind {
+            OperatorKind::Deduplicate if !self.operator.expires => {
+                return self.table.append(state.new_rows.take(), app_id, batch).await;
+            }
+            OperatorKind::JoinSide => {
+                let (schema, new) = (state.new_rows.schema(), state.new_rows.take());
+                if new.is_empty() {
+                    return Ok(());
+                }
+                // The query may have got columns since the table was made.
+                let rows: SendableRecordBatchStream =
+                    Box::pin(MemoryStream::try_new(new, SchemaRef::clone(&schema), None)?);
+                let replacement = Replacement { replaced: Vec::new(), rows: vec![rows], schema };
+                return self.table.replace(replacement, app_id, batch).await;
+            }
+            OperatorKind::Deduplicate | OperatorKind::Aggregate => {}
         }
         let base = self.table.open_table().await?;
         let leave = match &base {
@@ -77,7 +91,7 @@ impl OperatorTable {
                 let (schema, rows) = state.groups.merged(ctx, stored, state.watermarks.final_us).await?;
                 (schema, vec![rows])
             }
-            OperatorKind::Deduplicate => {
+            OperatorKind::Deduplicate | OperatorKind::JoinSide => {
                 let new = state.new_rows.take();
                 if new.is_empty() && leave.gone.is_empty() {
                     return Ok(());
