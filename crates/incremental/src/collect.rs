@@ -5,29 +5,53 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Column, DFSchemaRef};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties};
-use futures::StreamExt;
+use datafusion::physical_plan::ExecutionPlan;
 
-use crate::state::NewRows;
+use crate::map_exec::MapExec;
+use crate::state::{Expiry, NewRows};
+use crate::watermark::times_of;
 
 /// Passes all rows and collects their key columns.
 #[derive(Debug, Clone)]
 pub(crate) struct CollectKeys {
     pub input: Arc<LogicalPlan>,
     pub keys: Vec<Column>,
+    /// When the keys need not be remembered any more, if ever.
+    pub expires: Option<Expiry>,
     pub new_rows: NewRows,
+}
+
+impl CollectKeys {
+    pub(crate) fn plan(&self, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        let index = |column: &Column| self.input.schema().index_of_column(column);
+        let keys = self.keys.iter().map(index).collect::<Result<Vec<_>>>()?;
+        let expires = match &self.expires {
+            Some(expires) => Some((index(&expires.column)?, expires.plus_us)),
+            None => None,
+        };
+        let (new_rows, schema) = (self.new_rows.clone(), input.schema());
+        Ok(Arc::new(MapExec::new("CollectKeysExec", input, schema, move |batch, _| {
+            let expires = match expires {
+                Some((column, plus_us)) => {
+                    Some(times_of(batch.column(column))?.unary(|time: i64| time.saturating_add(plus_us)))
+                }
+                None => None,
+            };
+            new_rows.push(batch.columns(), &keys, expires.as_ref())?;
+            Ok(batch)
+        })))
+    }
 }
 
 impl PartialEq for CollectKeys {
     fn eq(&self, other: &Self) -> bool {
-        self.input == other.input && self.keys == other.keys && self.new_rows.is(&other.new_rows)
+        self.input == other.input
+            && self.keys == other.keys
+            && self.expires == other.expires
+            && self.new_rows.is(&other.new_rows)
     }
 }
 
@@ -66,7 +90,8 @@ impl UserDefinedLogicalNodeCore for CollectKeys {
     }
 
     fn expressions(&self) -> Vec<Expr> {
-        self.keys.iter().cloned().map(Expr::Column).collect()
+        let time = self.expires.iter().map(|expires| &expires.column);
+        self.keys.iter().chain(time).cloned().map(Expr::Column).collect()
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -75,96 +100,29 @@ impl UserDefinedLogicalNodeCore for CollectKeys {
     }
 
     fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
-        let keys = exprs
+        let mut keys = exprs
             .into_iter()
             .map(|expr| match expr {
                 Expr::Column(column) => Ok(column),
                 other => Err(DataFusionError::Internal(format!("collected key is not a column: {other}"))),
             })
-            .collect::<Result<_>>()?;
+            .collect::<Result<Vec<_>>>()?;
+        let time = keys.split_off(self.keys.len()).pop();
+        let expires =
+            self.expires.as_ref().zip(time).map(|(expires, column)| Expiry { column, plus_us: expires.plus_us });
         match <[_; 1]>::try_from(inputs) {
-            Ok([input]) => Ok(Self { input: Arc::new(input), keys, new_rows: self.new_rows.clone() }),
+            Ok([input]) => Ok(Self { input: Arc::new(input), keys, expires, new_rows: self.new_rows.clone() }),
             Err(inputs) => Err(DataFusionError::Internal(format!("CollectKeys has {} inputs", inputs.len()))),
         }
     }
 
     fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
         let mut needed = output_columns.to_vec();
-        for key in &self.keys {
+        for key in self.keys.iter().chain(self.expires.iter().map(|expires| &expires.column)) {
             needed.push(self.input.schema().maybe_index_of_column(key)?);
         }
         needed.sort_unstable();
         needed.dedup();
         Some(vec![needed])
-    }
-}
-
-/// Runs [`CollectKeys`].
-#[derive(Debug)]
-pub(crate) struct CollectKeysExec {
-    input: Arc<dyn ExecutionPlan>,
-    keys: Vec<usize>,
-    new_rows: NewRows,
-    properties: Arc<PlanProperties>,
-}
-
-impl CollectKeysExec {
-    pub(crate) fn new(input: Arc<dyn ExecutionPlan>, keys: Vec<usize>, new_rows: NewRows) -> Self {
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(input.schema()),
-            input.output_partitioning().clone(),
-            input.pipeline_behavior(),
-            input.boundedness(),
-        );
-        Self { input, keys, new_rows, properties: Arc::new(properties) }
-    }
-}
-
-impl DisplayAs for CollectKeysExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "CollectKeysExec")
-    }
-}
-
-impl ExecutionPlan for CollectKeysExec {
-    fn name(&self) -> &'static str {
-        "CollectKeysExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![false]
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        match <[_; 1]>::try_from(children) {
-            Ok([input]) => Ok(Arc::new(Self::new(input, self.keys.clone(), self.new_rows.clone()))),
-            Err(inputs) => Err(DataFusionError::Internal(format!("CollectKeysExec has {} inputs", inputs.len()))),
-        }
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let input = self.input.execute(partition, context)?;
-        let (keys, new_rows) = (self.keys.clone(), self.new_rows.clone());
-        let rows = input.map(move |batch| {
-            let batch = batch?;
-            new_rows.push(batch.columns(), &keys)?;
-            Ok(batch)
-        });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
     }
 }

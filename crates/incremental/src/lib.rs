@@ -2,24 +2,41 @@
 //!
 //! A flow's plan holds logical operators such as [`Deduplicate`]. Over a whole table they run once
 //! ([`IncrementalPlanner`]). Over a stream they also need the state of earlier batches: a flow asks
-//! [`stateful_operators`] what state its plan needs, and [`bind_state`] to plug that state in.
+//! [`stateful_operators`] what state its plan needs, and [`bind_state`] to plug that state in. What a watermark
+//! has seen comes from [`bind_watermarks`].
 //! Where the state is kept, this crate does not know.
 //!
 //! [`Deduplicate`]: deltaworks_spark::operators::Deduplicate
 
+mod aggregate;
 pub mod cdc;
 mod collect;
 mod dedup;
 mod digest;
+mod event_time;
+mod fingerprint;
+mod join;
+mod map_exec;
 mod planner;
 pub mod state;
 pub mod support;
+mod watermark;
 
+pub use aggregate::{EXPIRES, GroupState};
 pub use dedup::DedupExec;
 pub use planner::{IncrementalPlanner, IncrementalQueryPlanner};
 pub use state::{NewRows, OperatorKind, OperatorState, StatefulOperator, bind_state, stateful_operators};
-pub use support::unsupported_streaming;
+pub use support::{OutputMode, output_mode, unsupported_streaming};
+pub use watermark::{LateRows, LatestEventTime, Watermarks, bind_watermarks, watermark_delays};
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod aggregate_tests;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod join_tests;

@@ -3,21 +3,24 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use datafusion::catalog::Session;
 use datafusion::common::Column;
 use datafusion::common::DFSchema;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::context::QueryPlanner;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use deltaworks_spark::operators::{Deduplicate, EventTimeWatermark};
 
-use crate::collect::{CollectKeys, CollectKeysExec};
+use crate::aggregate::{self, StatefulAggregate};
+use crate::collect::CollectKeys;
 use crate::dedup::DedupExec;
-use datafusion::catalog::Session;
-use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use crate::join::AllRows;
+use crate::watermark::{InTime, Observe};
 
-/// Plans [`Deduplicate`] and [`EventTimeWatermark`]; the latter has no effect on a batch.
+/// Plans [`Deduplicate`], [`EventTimeWatermark`], which has no effect on a table, and what stateful operators become.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct IncrementalPlanner;
 
@@ -29,8 +32,8 @@ impl ExtensionPlanner for IncrementalPlanner {
         node: &dyn UserDefinedLogicalNode,
         logical_inputs: &[&LogicalPlan],
         physical_inputs: &[Arc<dyn ExecutionPlan>],
-        _session: &dyn Session,
-        _context: &PhysicalPlanningContext,
+        session: &dyn Session,
+        context: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         let any = node.as_any();
         if let Some(deduplicate) = any.downcast_ref::<Deduplicate>() {
@@ -39,9 +42,19 @@ impl ExtensionPlanner for IncrementalPlanner {
             return Ok(Some(Arc::new(DedupExec::new(physical, keys))));
         }
         if let Some(collect) = any.downcast_ref::<CollectKeys>() {
-            let (logical, physical) = single(logical_inputs, physical_inputs)?;
-            let keys = indices(&collect.keys, logical.schema())?;
-            return Ok(Some(Arc::new(CollectKeysExec::new(physical, keys, collect.new_rows.clone()))));
+            return Ok(Some(collect.plan(single(logical_inputs, physical_inputs)?.1)?));
+        }
+        if let Some(aggregate) = any.downcast_ref::<StatefulAggregate>() {
+            return Ok(Some(aggregate::plan(aggregate, logical_inputs, physical_inputs, session, context)?));
+        }
+        if let Some(rows) = any.downcast_ref::<AllRows>() {
+            return Ok(Some(rows.plan(physical_inputs)?));
+        }
+        if let Some(observe) = any.downcast_ref::<Observe>() {
+            return Ok(Some(observe.plan(single(logical_inputs, physical_inputs)?.1)?));
+        }
+        if let Some(in_time) = any.downcast_ref::<InTime>() {
+            return Ok(Some(in_time.plan(single(logical_inputs, physical_inputs)?.1)?));
         }
         if any.is::<EventTimeWatermark>() {
             return Ok(Some(single(logical_inputs, physical_inputs)?.1));

@@ -7,17 +7,23 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::Transformed;
-use datafusion::common::{Column, ExprSchema as _, NullEquality};
+use datafusion::common::{Column, ExprSchema as _, NullEquality, ScalarValue};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::Result as DataFusionResult;
-use datafusion::logical_expr::{Distinct, Expr, Extension, JoinType, LogicalPlan, LogicalPlanBuilder, cast, ident};
+use datafusion::logical_expr::{
+    Aggregate, Distinct, Expr, Extension, Join, JoinType, LogicalPlan, LogicalPlanBuilder, cast, ident, lit,
+};
 use deltaworks_spark::error::{Error, Result};
 use deltaworks_spark::operators::Deduplicate;
 use deltaworks_spark::streaming::is_streaming;
 use parking_lot::Mutex;
 
+use crate::aggregate::{self, EXPIRES, Emission, GroupState, emission, expires_type};
 use crate::collect::CollectKeys;
 use crate::digest::{has_digest, is_digested, key_digest};
+use crate::event_time::{event_time, event_time_column};
+use crate::join;
+use crate::watermark::{InTime, LateRows, Times, Watermarks};
 
 /// What kind of operator keeps state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -25,6 +31,10 @@ use crate::digest::{has_digest, is_digested, key_digest};
 pub enum OperatorKind {
     /// The keys seen so far.
     Deduplicate,
+    /// The groups so far.
+    Aggregate,
+    /// The rows of one side of a join so far.
+    JoinSide,
 }
 
 /// An operator of a plan that keeps state between batches.
@@ -34,13 +44,41 @@ pub struct StatefulOperator {
     pub index: usize,
     /// What it is.
     pub kind: OperatorKind,
-    /// The rows of its state.
-    pub state_schema: SchemaRef,
     /// What must stay the same for the state to stay valid.
     pub fingerprint: String,
+    /// Whether rows of its state are of no use any more once the watermark has passed their [`EXPIRES`] time.
+    pub expires: bool,
+    /// The rows of its state; those of groups are known only when they are planned.
+    state_schema: SchemaRef,
 }
 
 impl StatefulOperator {
+    pub(crate) fn new(
+        index: usize,
+        kind: OperatorKind,
+        fingerprint: String,
+        expires: bool,
+        state_schema: SchemaRef,
+    ) -> Self {
+        Self { index, kind, fingerprint, expires, state_schema }
+    }
+
+    /// The state for one batch, with what earlier batches kept.
+    pub fn state(&self, prior: Option<Arc<dyn TableProvider>>, watermarks: Watermarks) -> OperatorState {
+        OperatorState {
+            prior,
+            new_rows: NewRows::new(Arc::clone(&self.state_schema)),
+            groups: GroupState::default(),
+            watermarks,
+            late_rows: LateRows::default(),
+        }
+    }
+
+    /// Whether a watermark alone, without new rows, makes it give out rows.
+    pub fn waits_for_watermark(&self) -> bool {
+        self.kind == OperatorKind::Aggregate && self.expires
+    }
+
     /// Fails if state with the fingerprint `stored` is not state of this operator.
     ///
     /// # Errors
@@ -62,10 +100,16 @@ impl StatefulOperator {
 /// The state of one operator in one batch.
 #[derive(Debug, Clone)]
 pub struct OperatorState {
-    /// The state of all earlier batches, in the operator's `state_schema`; `None` if there is none.
+    /// The state of all earlier batches; `None` if there is none.
     pub prior: Option<Arc<dyn TableProvider>>,
-    /// Takes what this batch adds to the state.
+    /// Takes the keys that this batch adds to the state.
     pub new_rows: NewRows,
+    /// Takes the groups that this batch adds to the state.
+    pub groups: GroupState,
+    /// The watermarks of the batch.
+    pub watermarks: Watermarks,
+    /// Counts the rows that the operator left out because they came too late.
+    pub late_rows: LateRows,
 }
 
 /// Collects rows while a plan runs. Clones share what is collected.
@@ -81,17 +125,31 @@ impl NewRows {
         Self { schema, batches: Arc::default() }
     }
 
+    /// The rows' columns.
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
     /// Takes out what has been collected.
     pub fn take(&self) -> Vec<RecordBatch> {
         std::mem::take(&mut self.batches.lock())
     }
 
-    pub(crate) fn push(&self, columns: &[ArrayRef], indices: &[usize]) -> DataFusionResult<()> {
-        let columns = indices
+    /// Takes the columns at `indices`, and when their rows expire if they do.
+    pub(crate) fn push(
+        &self,
+        columns: &[ArrayRef],
+        indices: &[usize],
+        expires: Option<&Times>,
+    ) -> DataFusionResult<()> {
+        let mut columns = indices
             .iter()
             .zip(self.schema.fields())
             .map(|(index, field)| arrow::compute::cast(&columns[*index], field.data_type()))
             .collect::<Result<Vec<_>, _>>()?;
+        if let Some(expires) = expires {
+            columns.push(Arc::new(expires.clone().with_timezone("UTC")));
+        }
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
         if batch.num_rows() > 0 {
             self.batches.lock().push(batch);
@@ -118,8 +176,18 @@ impl fmt::Debug for NewRows {
 /// `User` if a key has a type that cannot be kept.
 pub fn stateful_operators(plan: &LogicalPlan) -> Result<Vec<StatefulOperator>> {
     let mut operators = Vec::new();
-    rewrite(plan.clone(), &mut |index, deduplicate| {
-        operators.push(describe(index, deduplicate)?);
+    rewrite(plan.clone(), &mut |index, operator| {
+        match operator {
+            Operator::Deduplicate(deduplicate) => operators.push(describe(index, deduplicate)?),
+            Operator::Aggregate(aggregate, emission) => operators.push(StatefulOperator::new(
+                index,
+                OperatorKind::Aggregate,
+                aggregate::fingerprint(aggregate)?,
+                *emission != Emission::Complete,
+                Arc::new(Schema::empty()),
+            )),
+            Operator::Join(join) => operators.extend(join::describe(index, join)),
+        }
         Ok(None)
     })?;
     Ok(operators)
@@ -131,10 +199,17 @@ pub fn stateful_operators(plan: &LogicalPlan) -> Result<Vec<StatefulOperator>> {
 /// `Internal` if there are not as many states as operators.
 pub fn bind_state(plan: LogicalPlan, states: &[OperatorState]) -> Result<LogicalPlan> {
     let mut bound = 0;
-    let plan = rewrite(plan, &mut |index, deduplicate| {
-        let state = states.get(index).ok_or_else(|| Error::internal("fewer states than stateful operators"))?;
-        bound += 1;
-        Ok(Some(bind(index, deduplicate, state)?))
+    let plan = rewrite(plan, &mut |index, operator| {
+        let state =
+            |index: usize| states.get(index).ok_or_else(|| Error::internal("fewer states than stateful operators"));
+        bound += operator.states();
+        Ok(Some(match operator {
+            Operator::Deduplicate(deduplicate) => bind(index, deduplicate, state(index)?)?,
+            Operator::Aggregate(aggregate, emission) => {
+                aggregate::bind(index, aggregate, emission.clone(), state(index)?)?
+            }
+            Operator::Join(join) => join::bind(index, join, [state(index)?, state(index + 1)?])?,
+        }))
     })?;
     if bound != states.len() {
         return Err(Error::internal(format!("{} states for {bound} stateful operators", states.len())));
@@ -142,21 +217,50 @@ pub fn bind_state(plan: LogicalPlan, states: &[OperatorState]) -> Result<Logical
     Ok(plan)
 }
 
-type Replace<'a> = dyn FnMut(usize, &Deduplicate) -> Result<Option<LogicalPlan>> + 'a;
+/// A logical operator that keeps state over a stream.
+enum Operator {
+    Deduplicate(Deduplicate),
+    Aggregate(Aggregate, Emission),
+    Join(Box<Join>),
+}
+
+impl Operator {
+    /// How many states it has.
+    fn states(&self) -> usize {
+        match self {
+            Self::Deduplicate(_) | Self::Aggregate(..) => 1,
+            Self::Join(_) => 2,
+        }
+    }
+}
+
+type Replace<'a> = dyn FnMut(usize, &Operator) -> Result<Option<LogicalPlan>> + 'a;
 
 /// Visits the stateful operators bottom-up. `SELECT DISTINCT` is deduplication over all columns.
 fn rewrite(plan: LogicalPlan, replace: &mut Replace<'_>) -> Result<LogicalPlan> {
     let mut index = 0;
     let rewritten = plan.transform_up_with_subqueries(|node| {
-        let Some(deduplicate) = as_deduplicate(&node) else { return Ok(Transformed::no(node)) };
-        if !is_streaming(&deduplicate.input) {
-            return Ok(Transformed::no(node));
-        }
-        let replaced = replace(index, &deduplicate)?;
-        index += 1;
+        let Some(operator) = operator(&node)? else { return Ok(Transformed::no(node)) };
+        let replaced = replace(index, &operator)?;
+        index += operator.states();
         Ok(replaced.map_or_else(|| Transformed::no(node), Transformed::yes))
     })?;
     Ok(rewritten.data)
+}
+
+fn operator(node: &LogicalPlan) -> Result<Option<Operator>> {
+    if let Some(deduplicate) = as_deduplicate(node) {
+        return Ok(is_streaming(&deduplicate.input).then_some(Operator::Deduplicate(deduplicate)));
+    }
+    match node {
+        LogicalPlan::Aggregate(aggregate) if is_streaming(&aggregate.input) => {
+            let emission =
+                emission(aggregate).ok_or_else(|| Error::internal("an aggregation whose groups are never final"))?;
+            Ok(Some(Operator::Aggregate(aggregate.clone(), emission)))
+        }
+        LogicalPlan::Join(join) if join::is_of_streams(join) => Ok(Some(Operator::Join(Box::new(join.clone())))),
+        _ => Ok(None),
+    }
 }
 
 pub(crate) fn as_deduplicate(node: &LogicalPlan) -> Option<Deduplicate> {
@@ -183,12 +287,38 @@ fn describe(index: usize, deduplicate: &Deduplicate) -> Result<StatefulOperator>
         true => (Arc::new(Schema::new(vec![Field::new("digest", DataType::Binary, true)])), " by digest"),
         false => (Arc::clone(&key_schema), ""),
     };
-    Ok(StatefulOperator {
+    let expiry = expiry(deduplicate);
+    let (key_schema, until) = match (&expiry, deduplicate.within_watermark) {
+        (None, _) => (state_schema, ""),
+        (Some(_), within) => {
+            let mut fields = state_schema.fields().to_vec();
+            fields.push(Arc::new(Field::new(EXPIRES, expires_type(), true)));
+            (Arc::new(Schema::new(fields)), if within { " within watermark" } else { " until watermark" })
+        }
+    };
+    Ok(StatefulOperator::new(
         index,
-        kind: OperatorKind::Deduplicate,
-        fingerprint: format!("deduplicate({}){how}", keys.join(", ")),
-        state_schema,
-    })
+        OperatorKind::Deduplicate,
+        format!("deduplicate({}){how}{until}", keys.join(", ")),
+        expiry.is_some(),
+        key_schema,
+    ))
+}
+
+/// When a key needs not be remembered any more: `plus_us` after the event time in `column`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd)]
+pub(crate) struct Expiry {
+    pub column: Column,
+    pub plus_us: i64,
+}
+
+fn expiry(deduplicate: &Deduplicate) -> Option<Expiry> {
+    if deduplicate.within_watermark {
+        let (column, time) = event_time_column(&deduplicate.input)?;
+        return Some(Expiry { column, plus_us: time.delay_us });
+    }
+    let is_time = |key: &&Column| event_time(&Expr::Column((*key).clone()), &deduplicate.input).is_some();
+    Some(Expiry { column: deduplicate.keys.iter().find(is_time)?.clone(), plus_us: 0 })
 }
 
 /// The key columns by name, numbered where a name comes twice; types without their in-memory variants.
@@ -219,28 +349,39 @@ fn stored_type(data_type: &DataType) -> DataType {
 fn bind(index: usize, deduplicate: &Deduplicate, state: &OperatorState) -> Result<LogicalPlan> {
     let schema = deduplicate.input.schema();
     let types = deduplicate.keys.iter().map(|key| schema.data_type(key)).collect::<DataFusionResult<Vec<_>>>()?;
-    if !is_digested(types) {
-        return bind_keys(index, deduplicate.clone(), state);
+    let expires = expiry(deduplicate);
+    let mut deduplicate = deduplicate.clone();
+    if let Some(expires) = &expires {
+        let input = deduplicate.input.as_ref().clone();
+        deduplicate.input = Arc::new(InTime::over(input, &expires.column, state.watermarks, &state.late_rows));
     }
-    let columns: Vec<_> = schema.columns().into_iter().map(Expr::Column).collect();
+    if !is_digested(types) {
+        return bind_keys(index, deduplicate, expires, state);
+    }
+    let columns: Vec<_> = deduplicate.input.schema().columns().into_iter().map(Expr::Column).collect();
     let digest = format!("__digest_{index}");
     let of_keys = key_digest().call(deduplicate.keys.iter().cloned().map(Expr::Column).collect()).alias(&digest);
     let input = LogicalPlanBuilder::new_from_arc(Arc::clone(&deduplicate.input))
         .project(columns.iter().cloned().chain([of_keys]))?
         .build()?;
-    let by_digest =
-        Deduplicate { input: Arc::new(input), keys: vec![Column::from_name(digest)], ..deduplicate.clone() };
-    Ok(LogicalPlanBuilder::from(bind_keys(index, by_digest, state)?).project(columns)?.build()?)
+    let by_digest = Deduplicate { input: Arc::new(input), keys: vec![Column::from_name(digest)], ..deduplicate };
+    Ok(LogicalPlanBuilder::from(bind_keys(index, by_digest, expires, state)?).project(columns)?.build()?)
 }
 
-fn bind_keys(index: usize, deduplicate: Deduplicate, state: &OperatorState) -> Result<LogicalPlan> {
+fn bind_keys(
+    index: usize,
+    deduplicate: Deduplicate,
+    expires: Option<Expiry>,
+    state: &OperatorState,
+) -> Result<LogicalPlan> {
     let keys = deduplicate.keys.clone();
     let first_rows = deduplicate.into_plan();
+    let late_us = expires.as_ref().and(state.watermarks.late_us);
     let input = match &state.prior {
-        Some(prior) => unseen(index, first_rows, &keys, prior)?,
+        Some(prior) => unseen(index, first_rows, &keys, prior, late_us)?,
         None => first_rows,
     };
-    let collect = CollectKeys { input: Arc::new(input), keys, new_rows: state.new_rows.clone() };
+    let collect = CollectKeys { input: Arc::new(input), keys, expires, new_rows: state.new_rows.clone() };
     Ok(LogicalPlan::Extension(Extension { node: Arc::new(collect) }))
 }
 
@@ -249,6 +390,7 @@ fn unseen(
     first_rows: LogicalPlan,
     keys: &[Column],
     prior: &Arc<dyn TableProvider>,
+    late_us: Option<i64>,
 ) -> Result<LogicalPlan> {
     let name = format!("__state_{index}");
     let columns = prior.schema();
@@ -263,10 +405,12 @@ fn unseen(
             Ok(cast(stored, data_type).alias(format!("key_{place}")))
         })
         .collect::<DataFusionResult<Vec<_>>>()?;
-    let seen = LogicalPlanBuilder::scan(name.as_str(), provider_as_source(Arc::clone(prior)), None)?
-        .project(as_in_query)?
-        .alias(name.as_str())?
-        .build()?;
+    let mut seen = LogicalPlanBuilder::scan(name.as_str(), provider_as_source(Arc::clone(prior)), None)?;
+    if let Some(late_us) = late_us {
+        let watermark = ScalarValue::TimestampMicrosecond(Some(late_us), Some("UTC".into()));
+        seen = seen.filter(ident(EXPIRES).is_null().or(ident(EXPIRES).gt(lit(watermark))))?;
+    }
+    let seen = seen.project(as_in_query)?.alias(name.as_str())?.build()?;
     let seen_keys: Vec<_> =
         (0..keys.len()).map(|place| Column::new(Some(name.as_str()), format!("key_{place}"))).collect();
     Ok(LogicalPlanBuilder::from(first_rows)

@@ -1,12 +1,16 @@
 //! What cannot run on a stream yet, as problems with advice.
 
 use datafusion::common::JoinType;
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::logical_expr::{Distinct, Join, LogicalPlan};
+use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
+use datafusion::logical_expr::{Aggregate, Distinct, Expr, Join, LogicalPlan};
 use deltaworks_spark::diagnostic::Diagnostic;
 use deltaworks_spark::error::Result;
 use deltaworks_spark::streaming::is_streaming;
+use deltaworks_spark::windowing::session_of;
 
+use crate::aggregate::{Emission, emission};
+use crate::event_time::event_time_column;
+use crate::join::is_of_streams;
 use crate::state::as_deduplicate;
 
 const CONDITION: &str = "UNSUPPORTED_STREAMING_OPERATOR";
@@ -32,6 +36,10 @@ fn problem_of(node: &LogicalPlan) -> Option<Diagnostic> {
     match node {
         LogicalPlan::TableScan(_) => None,
         LogicalPlan::Join(join) => join_problem(join),
+        LogicalPlan::Union(union) if union.inputs.iter().any(|input| is_complete(input)) => Some(problem(
+            "UNION with an aggregation without a watermark is not possible on a stream: each batch replaces all rows",
+            "Give the aggregation a watermark and a window, or a table of its own.",
+        )),
         LogicalPlan::Union(union) if !union.inputs.iter().all(|input| is_streaming(input)) => Some(problem(
             "UNION of a stream and a table is not possible: the table would be added again by every batch",
             "Use one append flow per input, or read all inputs as streams.",
@@ -40,7 +48,11 @@ fn problem_of(node: &LogicalPlan) -> Option<Diagnostic> {
             "a stream cannot be read in a subquery of an expression",
             "Join with the stream, or read the table without STREAM.",
         )),
-        LogicalPlan::Aggregate(_) => Some(problem("aggregation of a stream is not supported yet", MATERIALIZED_VIEW)),
+        _ if keeps_state(node) && node.inputs().iter().any(|input| is_complete(input)) => Some(problem(
+            "a stateful operator over an aggregation without a watermark is not possible: that gives out all groups by each batch",
+            "Group by a window over a column with a watermark, or do the rest in a materialized view.",
+        )),
+        LogicalPlan::Aggregate(aggregate) => aggregate_problem(aggregate),
         LogicalPlan::Window(_) => Some(problem(
             "window functions over rows are not possible on a stream",
             "To keep one row per key use dropDuplicates or AUTO CDC; otherwise use a materialized view.",
@@ -55,23 +67,89 @@ fn problem_of(node: &LogicalPlan) -> Option<Diagnostic> {
             Some(problem("DISTINCT ON is not possible on a stream", "Use dropDuplicates with the key columns."))
         }
         LogicalPlan::RecursiveQuery(_) => Some(problem("a recursive query cannot read a stream", MATERIALIZED_VIEW)),
-        _ if as_deduplicate(node).is_some_and(|deduplicate| deduplicate.within_watermark) => Some(problem(
-            "dropDuplicatesWithinWatermark is not supported yet on a stream",
-            "Use dropDuplicates, which remembers keys for ever.",
-        )),
+        _ if as_deduplicate(node).is_some_and(|deduplicate| {
+            deduplicate.within_watermark && event_time_column(&deduplicate.input).is_none()
+        }) =>
+        {
+            Some(problem(
+                "dropDuplicatesWithinWatermark needs a watermark on the stream",
+                "Declare it: withWatermark(\"column\", \"10 minutes\"). Or use dropDuplicates, which remembers keys for ever.",
+            ))
+        }
         _ => None,
     }
 }
 
+fn keeps_state(node: &LogicalPlan) -> bool {
+    matches!(node, LogicalPlan::Aggregate(_))
+        || matches!(node, LogicalPlan::Join(join) if is_of_streams(join))
+        || as_deduplicate(node).is_some()
+}
+
+/// Whether a join of two streams is in `plan`: a row that comes may be joined with any that came before.
+fn joins_streams(plan: &LogicalPlan) -> bool {
+    plan.exists(|node| Ok(matches!(node, LogicalPlan::Join(join) if is_of_streams(join)))).unwrap_or_default()
+}
+
+fn aggregate_problem(aggregate: &Aggregate) -> Option<Diagnostic> {
+    if aggregate.group_expr.iter().any(|key| matches!(key, Expr::GroupingSet(_))) {
+        return Some(problem("ROLLUP, CUBE and GROUPING SETS are not possible on a stream", MATERIALIZED_VIEW));
+    }
+    match emission(aggregate) {
+        Some(Emission::WhenFinal { .. }) if joins_streams(&aggregate.input) => Some(problem(
+            "an aggregation by event time over a join of two streams is not supported yet: what the join gives out may be late",
+            "Write the join to a streaming table and aggregate that, with a watermark of its own.",
+        )),
+        Some(Emission::WhenFinal { .. }) => None,
+        Some(Emission::Complete) => {
+            aggregate.group_expr.iter().any(|key| session_of(key, &aggregate.input).is_some()).then(|| {
+                problem(
+                    "session_window on a stream needs a watermark on its time",
+                    "Declare it: withWatermark(\"column\", \"10 minutes\"), or WATERMARK column DELAY OF INTERVAL 10 MINUTES.",
+                )
+            })
+        }
+        None => Some(problem(
+            "an aggregation of a stream with a watermark must group by the watermark's column or a window over it",
+            "Group by window(column, …) too, or leave the watermark out: then each batch rewrites the whole table.",
+        )),
+    }
+}
+
+/// What the batches of a streaming query do to their target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputMode {
+    /// Each adds rows.
+    Append,
+    /// Each gives the whole result as it is then.
+    Complete,
+}
+
+/// The output mode of a plan that [`unsupported_streaming`] has no problem with.
+pub fn output_mode(plan: &LogicalPlan) -> OutputMode {
+    if is_complete(plan) { OutputMode::Complete } else { OutputMode::Append }
+}
+
+/// Whether a streaming aggregation in `plan` gives out all groups by each batch.
+fn is_complete(plan: &LogicalPlan) -> bool {
+    plan.exists(|node| {
+        Ok(matches!(node, LogicalPlan::Aggregate(aggregate)
+            if is_streaming(&aggregate.input) && emission(aggregate) == Some(Emission::Complete)))
+    })
+    .unwrap_or_default()
+}
+
 fn join_problem(join: &Join) -> Option<Diagnostic> {
+    use JoinType::{Inner, Left, LeftAnti, LeftMark, LeftSemi, Right, RightAnti, RightMark, RightSemi};
     let (left, right) = (is_streaming(&join.left), is_streaming(&join.right));
     if left && right {
-        return Some(problem(
-            "a join of two streams is not supported yet",
-            "Read one of the two without STREAM, or join in a materialized view.",
-        ));
+        return (join.join_type != Inner).then(|| {
+            problem(
+                &format!("a {} join of two streams is not supported yet", join.join_type),
+                "Use an inner join, read one of the two without STREAM, or join in a materialized view.",
+            )
+        });
     }
-    use JoinType::{Inner, Left, LeftAnti, LeftMark, LeftSemi, Right, RightAnti, RightMark, RightSemi};
     let possible = match join.join_type {
         Inner => true,
         Left | LeftSemi | LeftAnti | LeftMark => left,

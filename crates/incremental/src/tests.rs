@@ -13,13 +13,13 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::functions_aggregate::expr_fn::count;
-use datafusion::logical_expr::{JoinType, LogicalPlan, LogicalPlanBuilder, col, lit};
+use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder, col, lit};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use deltaworks_spark::operators::{Deduplicate, EventTimeWatermark};
 use deltaworks_spark::streaming::{OpenContext, StreamReader, StreamSource, StreamingTable, replace_streams};
 use proptest::prelude::*;
 
-use crate::{IncrementalQueryPlanner, NewRows, OperatorState, bind_state, stateful_operators, unsupported_streaming};
+use crate::{IncrementalQueryPlanner, Watermarks, bind_state, stateful_operators, unsupported_streaming};
 
 type Row = (Option<String>, i64);
 
@@ -111,11 +111,12 @@ async fn run_batch(
     rows: &[Row],
 ) -> Vec<Row> {
     let operators = stateful_operators(plan).unwrap();
-    let new_rows = NewRows::new(Arc::clone(&operators[0].state_schema));
     let prior: Option<Arc<dyn TableProvider>> = (!state.is_empty()).then(|| {
         Arc::new(MemTable::try_new(state[0].schema(), vec![state.clone()]).unwrap()) as Arc<dyn TableProvider>
     });
-    let bound = bind_state(plan.clone(), &[OperatorState { prior, new_rows: new_rows.clone() }]).unwrap();
+    let bound_to = operators[0].state(prior, Watermarks::default());
+    let new_rows = bound_to.new_rows.clone();
+    let bound = bind_state(plan.clone(), &[bound_to]).unwrap();
     let bound = replace_streams(bound, &[table(rows)]).unwrap();
     let found = run(session, bound).await;
     state.extend(new_rows.take());
@@ -195,9 +196,25 @@ fn operators_that_need_the_whole_are_named() {
         messages(on(JoinType::Left, fixed("l"), stream("r"))),
         ["a Left join that keeps rows of the static side is not possible on a stream"]
     );
-    assert_eq!(messages(on(JoinType::Inner, stream("l"), stream("r"))), ["a join of two streams is not supported yet"]);
-    let aggregate = stream("t").aggregate(vec![col("key")], vec![count(col("value"))]).unwrap();
-    assert_eq!(messages(aggregate), ["aggregation of a stream is not supported yet"]);
+    assert_eq!(messages(on(JoinType::Inner, stream("l"), stream("r"))), Vec::<String>::new());
+    assert_eq!(
+        messages(on(JoinType::Left, stream("l"), stream("r"))),
+        ["a Left join of two streams is not supported yet"]
+    );
+    let aggregate = || stream("t").aggregate(vec![col("key")], vec![count(col("value"))]).unwrap();
+    assert_eq!(messages(aggregate()), Vec::<String>::new());
+    let twice = aggregate().aggregate(Vec::<Expr>::new(), vec![count(col("key"))]).unwrap();
+    assert_eq!(
+        messages(twice),
+        [
+            "a stateful operator over an aggregation without a watermark is not possible: that gives out all groups by each batch"
+        ]
+    );
+    let beside = aggregate().union(aggregate().build().unwrap()).unwrap();
+    assert_eq!(
+        messages(beside),
+        ["UNION with an aggregation without a watermark is not possible on a stream: each batch replaces all rows"]
+    );
     assert_eq!(
         messages(stream("t").sort(vec![col("value").sort(true, true)]).unwrap().limit(0, Some(1)).unwrap()),
         ["LIMIT is not possible on a stream", "ORDER BY is not possible on a stream"]

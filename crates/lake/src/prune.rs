@@ -1,8 +1,8 @@
 //! Which files of a table can hold given keys: by the statistics in the log, without opening one.
 
-use arrow::array::{ArrayRef, AsArray, PrimitiveArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, RecordBatch};
 use arrow::compute::{cast, take};
-use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType, UInt64Type};
 use arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::Column;
 use datafusion::physical_optimizer::pruning::PruningStatistics;
@@ -17,6 +17,33 @@ use crate::table::Table;
 const CUT_OFF_US: i64 = 999;
 
 impl Table {
+    /// The files whose statistics say that no value of `column`, a timestamp, is NULL or later than `until_us`.
+    ///
+    /// # Errors
+    /// `Data` if the log cannot be read.
+    pub fn files_until(&self, column: &str, until_us: i64) -> Result<Vec<DataFile>> {
+        let log = self.state()?.snapshot().try_log_data().map_err(from_delta)?;
+        let column = Column::from_name(column);
+        let (Some(greatest), Some(nulls)) = (log.max_values(&column), log.null_counts(&column)) else {
+            return Ok(Vec::new());
+        };
+        let greatest = later(&cast(&greatest, &DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())))?);
+        let greatest = greatest.as_primitive::<TimestampMicrosecondType>();
+        let nulls = cast(&nulls, &DataType::UInt64)?;
+        let nulls = nulls.as_primitive::<UInt64Type>();
+        let files = self.files_in_log_order()?;
+        if greatest.len() != files.len() || nulls.len() != files.len() {
+            return Ok(Vec::new());
+        }
+        let over = |file: &usize| {
+            greatest.is_valid(*file)
+                && greatest.value(*file) <= until_us
+                && nulls.is_valid(*file)
+                && nulls.value(*file) == 0
+        };
+        Ok(files.into_iter().enumerate().filter(|(file, _)| over(file)).map(|(_, file)| file).collect())
+    }
+
     /// The files whose statistics do not rule out that they hold a row with one of `keys`: columns of the table,
     /// one row per key, no NULLs. In the order of the log.
     ///

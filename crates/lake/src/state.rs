@@ -220,7 +220,7 @@ impl StateTable {
 /// The files that are merged into one with the new rows: all of a size class once there are many.
 ///
 /// Sizes of classes grow by [`FILES_PER_LEVEL`], so every row is rewritten once per class only.
-fn files_to_merge(files: &[DataFile]) -> Vec<DataFile> {
+pub fn files_to_merge(files: &[DataFile]) -> Vec<DataFile> {
     let mut levels: BTreeMap<u32, Vec<DataFile>> = BTreeMap::new();
     for file in files {
         let level = file.size_bytes.max(1).ilog(FILES_PER_LEVEL as u64);

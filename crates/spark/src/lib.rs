@@ -24,5 +24,6 @@ pub mod session;
 pub mod sql;
 pub mod streaming;
 pub mod types;
+pub mod windowing;
 
 pub use error::{Error, Kind, Result};

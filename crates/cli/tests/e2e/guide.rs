@@ -120,6 +120,7 @@ pages! {
     python_pipelines: "python-pipelines.md";
     auto_loader: "auto-loader.md";
     kafka: "kafka.md";
+    stateful_streaming: "stateful-streaming.md";
     change_data_capture: "change-data-capture.md";
     expectations: "expectations.md";
     updates: "updates.md";

@@ -305,6 +305,10 @@ pub struct FlowMetrics {
     /// Rows deleted by AUTO CDC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub num_deleted_rows: Option<u64>,
+    /// Rows that stateful operators left out because they came after the watermark; not set if there are none. An
+    /// addition to Databricks' fields.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_rows_dropped_by_watermark: Option<u64>,
     /// Rows read. An addition to Databricks' fields.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub num_input_rows: Option<u64>,

@@ -1,5 +1,6 @@
 //! What must hold between the declarations of a pipeline, whatever its queries say.
 
+use deltaworks_incremental::{OutputMode, output_mode};
 use deltaworks_spark::diagnostic::{Diagnostic, SourceLocation};
 use deltaworks_spark::{Error, Result};
 
@@ -55,8 +56,34 @@ pub(super) fn check_flows(output: &Output, kind: OutputKind, flows: &[ResolvedFl
             Some(changes) if changes.snapshot => {}
             _ => check_flow_type(name, kind, flow)?,
         }
+        check_output_mode(name, flow, flows.len())?;
     }
     Ok(())
+}
+
+/// A flow that replaces all rows of its target is alone there.
+fn check_output_mode(name: &str, flow: &ResolvedFlow, flows: usize) -> Result<()> {
+    if !flow.streaming || output_mode(&flow.plan) == OutputMode::Append {
+        return Ok(());
+    }
+    let why = match (&flow.changes, flows) {
+        (None, 1) => return Ok(()),
+        (None, _) => {
+            format!("streaming table `{name}` has other flows, whose rows an aggregation without a watermark replaces")
+        }
+        (Some(changes), _) => {
+            format!(
+                "`{}` cannot apply the result of an aggregation without a watermark, which is replaced by each batch",
+                changes.construct
+            )
+        }
+    };
+    Err(Error::user(why)
+        .with_condition("STREAMING_OUTPUT_MODE.UNSUPPORTED_OPERATION")
+        .with_help(
+            "Give the stream a watermark and group by a window over its column; or aggregate in a table of its own.",
+        )
+        .at(flow.flow.location.clone()))
 }
 
 fn check_flow_type(name: &str, kind: OutputKind, flow: &ResolvedFlow) -> Result<()> {

@@ -16,7 +16,7 @@ use arrow::array::RecordBatch;
 use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
-use deltaworks_lake::{Commit, Lake, StateTable, Table, TableDefinition};
+use deltaworks_lake::{Commit, Lake, Replacement, StateTable, Table, TableDefinition};
 use deltaworks_spark::{Error, Result};
 use tokio_util::sync::CancellationToken;
 
@@ -63,6 +63,8 @@ pub struct BatchReport {
     pub output_bytes: u64,
     /// Rows changed, if the batch changes rows.
     pub changes: Option<ChangeCounts>,
+    /// Rows left out because they came after the watermark.
+    pub late_rows: u64,
     /// Rows left out by drop expectations.
     pub dropped_rows: u64,
     /// The counts of every expectation met on the way, views' included.
@@ -160,6 +162,7 @@ impl Batch<'_> {
             output_rows,
             output_bytes,
             changes,
+            late_rows: 0,
             dropped_rows: expectations.iter().map(|metrics| metrics.dropped()).sum(),
             expectations: expectations.iter().flat_map(|metrics| metrics.counts()).chain(of_datasets).collect(),
             duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -193,6 +196,20 @@ impl Remembered {
             Some(version) => Ok(Some(self.table.provider_at(version).await?)),
             None => Ok(None),
         }
+    }
+
+    /// The table as of the last batch.
+    pub async fn open_table(&self) -> Result<Option<Table>> {
+        match self.version {
+            Some(version) => Ok(Some(self.table.open_at(version).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Lets files go and rows come on top of the last batch's version; rows of a crashed attempt go too.
+    pub async fn replace(&mut self, replacement: Replacement, app_id: &str, batch: i64) -> Result<()> {
+        self.version = Some(self.table.replace_from(self.version, replacement, app_id, batch).await?);
+        Ok(())
     }
 
     /// Adds rows on top of the last batch's version; rows of a crashed attempt are removed by the same commit.

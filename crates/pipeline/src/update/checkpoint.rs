@@ -34,6 +34,9 @@ pub struct Progress {
     /// One entry per stateful operator, in plan order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub operators: Vec<OperatorProgress>,
+    /// Streams with a watermark: how far it has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermark: Option<WatermarkProgress>,
     /// Complete recomputations: what the result was computed from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub computed_from: Option<ComputedFrom>,
@@ -61,6 +64,17 @@ pub struct OperatorProgress {
     pub fingerprint: String,
     /// The version of the operator's state table, if it has state yet.
     pub state_version: Option<u64>,
+}
+
+/// The watermarks of a stream after a batch, in microseconds since the epoch.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatermarkProgress {
+    /// The one that the batch worked with: groups that end by then have been given out.
+    pub current_us: Option<i64>,
+    /// The one that the next batch works with.
+    pub next_us: Option<i64>,
+    /// For each watermark of the query, in plan order: the latest event time less the delay.
+    pub inputs_us: Vec<Option<i64>>,
 }
 
 /// What a materialized view was computed from.
@@ -92,6 +106,7 @@ impl Progress {
             batch,
             sources: Vec::new(),
             operators: Vec::new(),
+            watermark: None,
             computed_from: None,
             snapshot_version: None,
         }
@@ -193,6 +208,11 @@ mod tests {
                 ledger_version: Some(2),
             }],
             operators: vec![OperatorProgress { fingerprint: "dedup[order_id]".into(), state_version: None }],
+            watermark: Some(WatermarkProgress {
+                current_us: None,
+                next_us: Some(1_000),
+                inputs_us: vec![Some(1_000), None],
+            }),
             ..Progress::new(7)
         };
         let text = serde_json::to_string(&progress).unwrap();

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use deltaworks_incremental::{OutputMode, output_mode};
+
 use crate::definitions::{Condition, ExpectationAction, Language, OutputKind};
 use crate::event::{
     DatasetDefinition, DatasetType, Details, EventEmitter, ExpectationDefinition, FlowDefinition, FlowType,
@@ -79,6 +81,7 @@ fn flow_definition(graph: &Graph, flow: &ResolvedFlow, namespace: &Namespace) ->
             _ => match &flow.changes {
                 Some(changes) if changes.snapshot => FlowType::SnapshotChange,
                 Some(_) => FlowType::Change,
+                None if output_mode(&flow.plan) == OutputMode::Complete => FlowType::Complete,
                 None => FlowType::Append,
             },
         },

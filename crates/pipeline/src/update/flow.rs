@@ -5,6 +5,7 @@ use std::sync::Arc;
 use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
+use deltaworks_incremental::{OutputMode, output_mode};
 use deltaworks_lake::Table;
 use deltaworks_spark::{Error, Result};
 use tokio_util::sync::CancellationToken;
@@ -79,7 +80,14 @@ impl FlowRun {
     /// What the flow's batches do to the target.
     pub fn effect(&self) -> Result<Effect> {
         let (flow, output) = (self.flow()?, self.output()?);
-        let (Some(changes), Some(own)) = (&output.changes, &flow.changes) else { return Ok(Effect::Append) };
+        let (Some(changes), Some(own)) = (&output.changes, &flow.changes) else {
+            return Ok(match output_mode(&flow.plan) {
+                OutputMode::Append => Effect::Append,
+                OutputMode::Complete => {
+                    Effect::Replace(Box::new(super::target::definition(output, &self.environment.pipeline_id)))
+                }
+            });
+        };
         Ok(Effect::Merge(Box::new(MergeInto {
             lake: self.environment.lake.clone(),
             ledgers: self.environment.storage.change_ledgers(&output.output.name)?,

@@ -29,6 +29,7 @@ mod retry;
 mod rounds;
 mod scheduler;
 pub mod selection;
+mod stateful;
 mod streaming;
 pub(crate) mod target;
 mod verdict;

@@ -60,6 +60,7 @@ pub fn batch(emitter: &EventEmitter, number: i64, report: &BatchReport, backlog:
         num_upserted_rows: report.changes.map(|changes| changes.upserted),
         num_deleted_rows: report.changes.map(|changes| changes.deleted),
         num_output_bytes: Some(report.output_bytes),
+        num_rows_dropped_by_watermark: (report.late_rows > 0).then_some(report.late_rows),
         num_input_rows: Some(report.input_rows),
         backlog_bytes: backlog.bytes,
         backlog_files: backlog.files,

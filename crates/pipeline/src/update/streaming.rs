@@ -6,7 +6,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
-use deltaworks_incremental::{NewRows, OperatorState, StatefulOperator, bind_state, stateful_operators};
+use deltaworks_incremental::{StatefulOperator, bind_state, bind_watermarks, stateful_operators, watermark_delays};
 use deltaworks_lake::{Lake, Table};
 use deltaworks_spark::streaming::{
     Backlog, OpenContext, Slice, StreamReader, StreamSource, replace_streams, streaming_sources,
@@ -14,10 +14,11 @@ use deltaworks_spark::streaming::{
 use deltaworks_spark::{Error, Result};
 
 use super::batch::{Batch, Remembered};
-use super::checkpoint::{Checkpoint, OperatorProgress, Progress, SourceProgress};
+use super::checkpoint::{Checkpoint, Progress, SourceProgress};
 use super::conform::to_schema;
 use super::flow::{FlowRun, bind};
 use super::report;
+use super::stateful::{OperatorTable, StreamWatermarks, WatermarkPolicy};
 
 /// Runs a streaming flow until everything that was there when it started has been processed.
 ///
@@ -28,12 +29,12 @@ pub async fn run(run: &FlowRun) -> Result<()> {
     let checkpoint = run.checkpoint(&table).await?;
     let committed = checkpoint.committed(&table).await?;
     let mut stream = FlowStream::open(run, checkpoint, committed).await?;
-    while let Some(slices) = stream.next_slices().await? {
+    while let Some(slices) = stream.next_batch().await? {
         if run.cancel.is_cancelled() {
             return Err(Error::new(deltaworks_spark::Kind::Cancelled, "the update was cancelled"));
         }
         let report = stream.run_batch(run, &mut table, slices).await?;
-        report::batch(&run.emitter, stream.next_batch - 1, &report.0, report.1);
+        report::batch(&run.emitter, stream.number - 1, &report.0, report.1);
     }
     Ok(())
 }
@@ -67,7 +68,9 @@ struct FlowStream {
     checkpoint: Checkpoint,
     sources: Vec<SourceState>,
     operators: Vec<OperatorTable>,
-    next_batch: i64,
+    watermarks: StreamWatermarks,
+    /// The number of the next batch.
+    number: i64,
 }
 
 struct SourceState {
@@ -75,11 +78,6 @@ struct SourceState {
     reader: Box<dyn StreamReader>,
     offset: Option<serde_json::Value>,
     ledger: Remembered,
-}
-
-struct OperatorTable {
-    operator: StatefulOperator,
-    table: Remembered,
 }
 
 impl FlowStream {
@@ -99,28 +97,34 @@ impl FlowStream {
         let mut tables = Vec::with_capacity(operators.len());
         for (index, operator) in operators.into_iter().enumerate() {
             let progress = committed.as_ref().and_then(|progress| progress.operators.get(index));
-            let version = progress.and_then(|progress| progress.state_version);
-            let table =
-                Remembered::open(&run.environment.lake, &checkpoint.state_folder("state", index), version).await?;
-            tables.push(OperatorTable { operator, table });
+            let folder = checkpoint.state_folder("state", index);
+            tables.push(OperatorTable::open(&run.environment.lake, &folder, operator, progress).await?);
         }
+        let policy =
+            WatermarkPolicy::read(run.flow()?.conf.get("spark.sql.streaming.multipleWatermarkPolicy").as_deref())?;
+        let last = committed.as_ref().and_then(|progress| progress.watermark.clone());
+        let watermarks = StreamWatermarks::new(watermark_delays(&plan)?, policy, last);
         Ok(Self {
             ctx: run.session()?,
             plan,
             checkpoint,
             sources: opened,
             operators: tables,
-            next_batch: committed.map_or(0, |progress| progress.batch + 1),
+            watermarks,
+            number: committed.map_or(0, |progress| progress.batch + 1),
         })
     }
 
     /// The next slice of each source; `None` when no source has anything left.
-    async fn next_slices(&mut self) -> Result<Option<Vec<Option<Slice>>>> {
+    ///
+    /// Once nothing is left, one batch without slices follows if the watermark has moved and groups wait for it.
+    async fn next_batch(&mut self) -> Result<Option<Vec<Option<Slice>>>> {
         let mut slices = Vec::with_capacity(self.sources.len());
         for source in &mut self.sources {
             slices.push(source.reader.next_slice().await?);
         }
-        Ok(slices.iter().any(Option::is_some).then_some(slices))
+        let waiting = self.watermarks.have_moved() && self.operators.iter().any(OperatorTable::waits_for_watermark);
+        Ok((waiting || slices.iter().any(Option::is_some)).then_some(slices))
     }
 
     async fn run_batch(
@@ -129,17 +133,18 @@ impl FlowStream {
         table: &mut Table,
         slices: Vec<Option<Slice>>,
     ) -> Result<(super::batch::BatchReport, Backlog)> {
-        let batch = self.next_batch;
+        let batch = self.number;
         let backlog = total_backlog(&slices);
         let inputs = self.sources.iter().zip(&slices).map(|(source, slice)| input(source, slice.as_ref()));
         let inputs = inputs.collect::<Result<Vec<_>>>()?;
         let mut states = Vec::with_capacity(self.operators.len());
         for operator in &self.operators {
-            let new_rows = NewRows::new(Arc::clone(&operator.operator.state_schema));
-            states.push(OperatorState { prior: operator.table.provider().await?, new_rows });
+            states.push(operator.state(self.watermarks.of_batch()).await?);
         }
-        // State is bound first: which operators have state is told by the streams below them.
-        let plan = replace_streams(bind_state(self.plan.clone(), &states)?, &inputs)?;
+        let latest = self.watermarks.observers();
+        // State is bound first: which operators have state is told by the streams and watermarks below them.
+        let plan = bind_watermarks(bind_state(self.plan.clone(), &states)?, &latest)?;
+        let plan = replace_streams(plan, &inputs)?;
         let snapshots = run.snapshots(&plan).await?;
         let ready = Batch {
             ctx: &self.ctx,
@@ -148,10 +153,21 @@ impl FlowStream {
             effect: run.effect()?,
             cancel: &run.cancel,
         };
-        let (sources, operators, checkpoint) = (&mut self.sources, &mut self.operators, &self.checkpoint);
-        let report =
-            ready.run(table, async || remember(sources, operators, checkpoint, slices, &states, batch).await).await?;
-        self.next_batch += 1;
+        let (sources, operators, watermarks) = (&mut self.sources, &mut self.operators, &mut self.watermarks);
+        let (ctx, checkpoint) = (&self.ctx, &self.checkpoint);
+        let remember = async || {
+            let mut progress = Progress::new(batch);
+            progress.sources = remember_sources(sources, checkpoint, slices, batch).await?;
+            for (operator, state) in operators.iter_mut().zip(&states) {
+                operator.remember(ctx, state, checkpoint.app_id(), batch).await?;
+                progress.operators.push(operator.progress());
+            }
+            progress.watermark = watermarks.advance(&latest);
+            Ok(progress)
+        };
+        let mut report = ready.run(table, remember).await?;
+        report.late_rows = states.iter().map(|state| state.late_rows.count()).sum();
+        self.number += 1;
         Ok((report, backlog))
     }
 }
@@ -180,31 +196,22 @@ fn input(source: &SourceState, slice: Option<&Slice>) -> Result<Arc<dyn TablePro
 }
 
 /// Step 2 of the batch protocol, and what step 3 writes.
-async fn remember(
+async fn remember_sources(
     sources: &mut [SourceState],
-    operators: &mut [OperatorTable],
     checkpoint: &Checkpoint,
     slices: Vec<Option<Slice>>,
-    states: &[OperatorState],
     batch: i64,
-) -> Result<Progress> {
-    let mut progress = Progress::new(batch);
+) -> Result<Vec<SourceProgress>> {
+    let mut progress = Vec::with_capacity(sources.len());
     for (source, slice) in sources.iter_mut().zip(slices) {
         if let Some(slice) = slice {
             source.offset = Some(slice.end);
             source.ledger.append(slice.ledger.into_iter().collect(), checkpoint.app_id(), batch).await?;
         }
-        progress.sources.push(SourceProgress {
+        progress.push(SourceProgress {
             identity: source.source.identity(),
             offset: source.offset.clone(),
             ledger_version: source.ledger.version(),
-        });
-    }
-    for (operator, state) in operators.iter_mut().zip(states) {
-        operator.table.append(state.new_rows.take(), checkpoint.app_id(), batch).await?;
-        progress.operators.push(OperatorProgress {
-            fingerprint: operator.operator.fingerprint.clone(),
-            state_version: operator.table.version(),
         });
     }
     Ok(progress)

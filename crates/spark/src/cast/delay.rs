@@ -2,9 +2,21 @@
 
 use crate::error::{Error, Result};
 
+fn invalid(text: &str) -> Error {
+    Error::user(format!("`{text}` is not an interval")).with_condition("CANNOT_PARSE_INTERVAL")
+}
+
 /// The microseconds of an interval such as `10 minutes` or `1 hour 30 seconds`; a month counts 31 days.
 pub(crate) fn delay_us(text: &str) -> Result<i64> {
-    let invalid = || Error::user(format!("`{text}` is not an interval")).with_condition("CANNOT_PARSE_INTERVAL");
+    match interval_us(text)? {
+        negative if negative < 0 => Err(invalid(text)),
+        length => Ok(length),
+    }
+}
+
+/// As [`delay_us`]; `-15 minutes` is allowed too.
+pub(crate) fn interval_us(text: &str) -> Result<i64> {
+    let invalid = || invalid(text);
     let mut words = text.split_whitespace().peekable();
     words.next_if(|word| word.eq_ignore_ascii_case("interval"));
     let mut total = 0_i64;
@@ -27,22 +39,21 @@ pub(crate) fn delay_us(text: &str) -> Result<i64> {
         total = total.saturating_add((number * unit_us as f64).round() as i64);
         any = true;
     }
-    if !any || total < 0 {
-        return Err(invalid());
-    }
-    Ok(total)
+    if any { Ok(total) } else { Err(invalid()) }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::delay_us;
+    use super::{delay_us, interval_us};
 
     #[test]
     fn delays_are_read() {
         assert_eq!(delay_us("10 minutes").unwrap(), 600_000_000);
         assert_eq!(delay_us("interval 1 hour 30 seconds").unwrap(), 3_630_000_000);
         assert_eq!(delay_us("0 seconds").unwrap(), 0);
+        assert_eq!(interval_us("-15 minutes").unwrap(), -900_000_000);
+        assert!(delay_us("-15 minutes").is_err());
         assert!(delay_us("soon").is_err());
         assert!(delay_us("").is_err());
     }

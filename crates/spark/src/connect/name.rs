@@ -150,7 +150,7 @@ fn of_function(function: &UnresolvedFunction) -> String {
         }
         ("when", _) => of_case(arguments),
         ("count", [one]) if is_star(one) => "count(1)".to_owned(),
-        ("window", _) if arguments.len() > 1 => "window".to_owned(),
+        (window @ ("window" | "session_window"), _) if arguments.len() > 1 => window.to_owned(),
         _ => call_name(name, &shown(arguments), function.is_distinct),
     }
 }

@@ -10,6 +10,7 @@ use super::proto;
 use super::scope::Scope;
 use crate::error::Result;
 use crate::relation::RelationResolver;
+use crate::windowing;
 
 /// Turns a relation of the Spark Connect protocol into a resolved plan.
 ///
@@ -37,7 +38,7 @@ pub async fn plan_relation_with(
     resolver: &dyn RelationResolver,
     artifacts: &Artifacts,
 ) -> Result<LogicalPlan> {
-    Planner::new(ctx, resolver, artifacts).scope(relation).await?.finish()
+    windowing::resolve(Planner::new(ctx, resolver, artifacts).scope(relation).await?.finish()?)
 }
 
 /// Turns one expression of the protocol into an expression over the columns of `input`.

@@ -46,7 +46,6 @@ impl Sets {
 impl Planner<'_> {
     pub(super) async fn aggregate(&self, aggregate: &proto::Aggregate) -> Result<Scope> {
         let scope = self.input(&aggregate.input).await?;
-        let scope = self.with_times(scope, &aggregate.grouping_expressions)?;
         let groups = Expressions::new(self, &scope).outputs(&aggregate.grouping_expressions)?;
         let outputs = Expressions::new(self, &scope).outputs(&aggregate.aggregate_expressions)?;
         match aggregate.group_type() {

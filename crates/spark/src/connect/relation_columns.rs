@@ -3,7 +3,7 @@
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::utils::find_aggregate_exprs;
-use datafusion::logical_expr::{ExprSchemable, LogicalPlanBuilder, lit};
+use datafusion::logical_expr::{ExprSchemable, lit};
 
 use super::context::Planner;
 use super::expression::{Expressions, Item, required};
@@ -19,7 +19,6 @@ impl Planner<'_> {
             Some(input) => self.scope(input).await?,
             None => Scope::new(datafusion::logical_expr::LogicalPlanBuilder::empty(true).build()?, &[]),
         };
-        let scope = self.with_times(scope, &project.expressions)?;
         let (planner, scope) = self.with_correlated(scope, &project.expressions).await?;
         let items = Expressions::new(&planner, &scope).items(&project.expressions)?;
         let exprs = items.iter().filter_map(|item| match item {
@@ -31,26 +30,6 @@ impl Planner<'_> {
         }
         let outputs = Expressions::new(&planner, &scope).outputs(&project.expressions)?;
         self.aggregated(scope, Vec::new(), None, outputs)
-    }
-
-    /// The rows that lie in a window, where expressions ask for one: those whose time is not NULL.
-    pub(super) fn with_times(&self, scope: Scope, exprs: &[Expression]) -> Result<Scope> {
-        let mut scope = scope;
-        for expr in exprs {
-            let expr = match &expr.expr_type {
-                Some(ExprType::Alias(alias)) => required(alias.expr.as_deref())?,
-                _ => expr,
-            };
-            let Some(ExprType::UnresolvedFunction(call)) = &expr.expr_type else { continue };
-            if call.function_name.eq_ignore_ascii_case("window")
-                && let Some(time) = call.arguments.first()
-            {
-                let time = Expressions::new(self, &scope).plan(time)?.unalias();
-                let plan = LogicalPlanBuilder::from(scope.plan.clone()).filter(time.is_not_null())?.build()?;
-                scope = scope.with_plan(plan);
-            }
-        }
-        Ok(scope)
     }
 
     pub(super) async fn with_columns(&self, with: &proto::WithColumns) -> Result<Scope> {

@@ -1,36 +1,21 @@
-//! Lengths of time as values, and times in windows of one length.
+//! Lengths of time as values, and times in buckets of one length.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, StructArray};
+use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray};
 use arrow::datatypes::{
-    DataType, Decimal128Type, DurationMicrosecondType, Field, Fields, Int32Type, Int64Type, IntervalUnit,
-    IntervalYearMonthType, TimeUnit, TimestampMicrosecondType,
+    DataType, Decimal128Type, DurationMicrosecondType, Int32Type, Int64Type, IntervalUnit, IntervalYearMonthType,
+    TimeUnit, TimestampMicrosecondType,
 };
 
 use datafusion::logical_expr::Expr;
 
 use super::udf::{Call, Function, INT, Returns, function};
 use crate::cast::calendar::{self, DAY, HOUR, MINUTE};
-use crate::cast::delay_us;
 use crate::error::{Error, Result};
 use crate::types::{canonical, timestamp};
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    function(&["window"], (2, 4), Returns::Types(window_type), window),
-    function(
-        &["window_time"],
-        (1, 1),
-        Returns::Types(|types| types.first().map_or_else(|| Ok(timestamp()), time_of)),
-        |c| {
-            let window = c.array(0)?;
-            let window = window.as_struct_opt().ok_or_else(not_a_window)?;
-            let end = window.column_by_name("end").ok_or_else(not_a_window)?;
-            let last: PrimitiveArray<TimestampMicrosecondType> =
-                end.as_primitive::<TimestampMicrosecondType>().unary(|end| end - 1);
-            Ok(Arc::new(last.with_data_type(c.result().clone())))
-        },
-    ),
     function(
         &["time_bucket"],
         (2, 3),
@@ -152,63 +137,6 @@ fn time_bucket(call: &Call<'_>) -> Result<ArrayRef> {
     Ok(Arc::new(starts.with_data_type(call.result().clone())))
 }
 
-fn not_a_window() -> Error {
-    Error::user("`window_time` takes what `window` gives").with_condition("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE")
-}
-
-/// The type of the times of a window.
-fn time_of(window: &DataType) -> Result<DataType> {
-    match window {
-        DataType::Struct(fields) => match fields.iter().find(|field| field.name() == "end") {
-            Some(end) if matches!(end.data_type(), DataType::Timestamp(..)) => Ok(end.data_type().clone()),
-            _ => Err(not_a_window()),
-        },
-        _ => Err(not_a_window()),
-    }
-}
-
-fn fields(time: &DataType) -> Fields {
-    Fields::from(vec![Field::new("start", time.clone(), true), Field::new("end", time.clone(), true)])
-}
-
-fn window_type(types: &[DataType]) -> Result<DataType> {
-    let time = match types.first().map(canonical) {
-        Some(time @ DataType::Timestamp(_, None)) => time,
-        _ => timestamp(),
-    };
-    Ok(DataType::Struct(fields(&time)))
-}
-
-/// `window(time, length[, slide[, start]])`: the window that a time lies in; NULL has none.
-fn window(call: &Call<'_>) -> Result<ArrayRef> {
-    let constant = |i: usize| match call.constant_text(i) {
-        Some(Some(text)) => delay_us(&text),
-        _ => Err(Error::user("the lengths of `window` must be constant texts such as '10 minutes'")
-            .with_condition("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT")),
-    };
-    let length = constant(1)?;
-    let slide = if call.len() > 2 { constant(2)? } else { length };
-    let start = if call.len() > 3 { constant(3)? } else { 0 };
-    if length <= 0 || slide <= 0 {
-        return Err(Error::user("the length of a `window` must be positive")
-            .with_condition("DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE"));
-    }
-    if slide != length {
-        return Err(Error::unsupported("a `window` that slides by less than its length")
-            .with_help("Use windows that do not overlap."));
-    }
-    let DataType::Struct(fields) = call.result() else { return Err(Error::internal("a window is no struct")) };
-    let times = call.cast(0, fields[0].data_type())?;
-    let times = times.as_primitive::<TimestampMicrosecondType>();
-    let first: PrimitiveArray<TimestampMicrosecondType> = times.unary(|time| time - (time - start).rem_euclid(length));
-    let end: PrimitiveArray<TimestampMicrosecondType> = first.unary(|start| start + length);
-    let zoned = |array: PrimitiveArray<TimestampMicrosecondType>| -> ArrayRef {
-        Arc::new(array.with_data_type(fields[0].data_type().clone()))
-    };
-    let columns = vec![zoned(first), zoned(end)];
-    Ok(Arc::new(StructArray::try_new(fields.clone(), columns, times.nulls().cloned())?))
-}
-
 fn overflow() -> Error {
     Error::data("the interval is too long").with_condition("ARITHMETIC_OVERFLOW")
 }
@@ -287,13 +215,6 @@ mod tests {
             ("make_ym_interval(2014, 12)", "INTERVAL '2015-0' YEAR TO MONTH"),
             ("make_dt_interval(1, 12, 30, 1.001001)", "INTERVAL '1 12:30:01.001001' DAY TO SECOND"),
             ("make_dt_interval()", "INTERVAL '0 00:00:00' DAY TO SECOND"),
-            ("window(TIMESTAMP '2016-03-11 09:00:07', '5 seconds')", "{2016-03-11 09:00:05, 2016-03-11 09:00:10}"),
-            (
-                "get_field(window(TIMESTAMP '2016-03-11 09:00:07', '1 hour', '1 hour', '15 minutes'), 'start')",
-                "2016-03-11 08:15:00",
-            ),
-            ("window_time(window(TIMESTAMP '2016-03-11 09:00:07', '5 seconds'))", "2016-03-11 09:00:09.999999"),
-            ("window(CAST(NULL AS TIMESTAMP), '1 hour')", "NULL"),
         ])
         .await;
     }

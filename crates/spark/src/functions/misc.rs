@@ -71,7 +71,6 @@ pub(super) const FORMS: &[Form] = &[
     form(&["current_timezone"], (0, 0), |_, env| Ok(lit(env.conf.time_zone.name()))),
     form(&["input_file_name"], (0, 0), |_, env| file_path(env)),
     unsupported(&["input_file_block_start", "input_file_block_length"], ROW_METADATA),
-    unsupported(&["session_window"], "Group by `date_trunc` of the time instead."),
     unsupported(&["secret", "try_secret"], "Read the environment in Python."),
     unsupported(&["is_member", "is_account_group_member"], "There are no groups outside of a workspace."),
     unsupported(&["ai_classify"], "Call a model in a Python UDF."),

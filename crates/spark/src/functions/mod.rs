@@ -42,6 +42,7 @@ mod string;
 pub(crate) mod testing;
 mod text;
 mod time;
+mod time_window;
 mod udf;
 mod words;
 mod xpath;
@@ -59,6 +60,7 @@ pub(crate) use grouping::is_grouping_id;
 pub(crate) use like::like_pattern;
 pub(crate) use pattern::Pattern;
 pub(crate) use planner::FunctionPlanner;
+pub(crate) use time_window::{WINDOWS, WindowLengths, as_known, known};
 pub(crate) use zip::zip as arrays_zip;
 
 use crate::conf::SparkConf;
@@ -83,6 +85,7 @@ const FUNCTIONS: &[&[udf::Function]] = &[
     string::FUNCTIONS,
     text::FUNCTIONS,
     time::FUNCTIONS,
+    time_window::FUNCTIONS,
     words::FUNCTIONS,
     xpath::FUNCTIONS,
 ];

@@ -91,6 +91,14 @@ impl Call<'_> {
         Ok(self.cast(i, &DataType::Utf8)?.as_string::<i32>().clone())
     }
 
+    /// A constant argument.
+    pub(crate) fn constant(&self, i: usize) -> Option<&ScalarValue> {
+        match self.args.get(i)? {
+            ColumnarValue::Scalar(value) => Some(value),
+            ColumnarValue::Array(_) => None,
+        }
+    }
+
     /// A constant text argument: `None` if it is not constant, `Some(None)` if NULL.
     pub(crate) fn constant_text(&self, i: usize) -> Option<Option<String>> {
         match self.args.get(i)? {

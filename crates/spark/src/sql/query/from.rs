@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use datafusion::catalog::TableFunctionArgs;
+use datafusion::common::ExprSchema as _;
 use datafusion::logical_expr::{Extension, LogicalPlan};
 use sqlparser::ast::{
     BinaryOperator, Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, Spanned, TableAlias, TableFactor,
@@ -109,8 +110,13 @@ impl Planner<'_> {
             datafusion::logical_expr::Expr::Literal(value, _) => crate::sql::query::interval::microseconds(&value),
             _ => None,
         };
-        let delay_us =
-            delay_us.ok_or_else(|| Error::user(format!("watermark delay `{delay}` is not a constant interval")))?;
+        let delay_us = delay_us
+            .filter(|delay| *delay >= 0)
+            .ok_or_else(|| Error::user(format!("watermark delay `{delay}` is not a constant interval")))?;
+        if !matches!(plan.schema().field_from_column(&column)?.data_type(), arrow::datatypes::DataType::Timestamp(..)) {
+            return Err(Error::user(format!("the event time `{event_time}` must be a timestamp"))
+                .with_condition("EVENT_TIME_IS_NOT_ON_TIMESTAMP_TYPE"));
+        }
         let node = crate::operators::EventTimeWatermark { input: plan.into(), event_time: column, delay_us };
         Ok(LogicalPlan::Extension(Extension { node: std::sync::Arc::new(node) }))
     }

@@ -84,7 +84,8 @@ pub async fn plan_query(
         relations.push((request, plan));
     }
     let planner = Planner::new(Provider::new(&state), Source::new(&query.text, &query.location), relations);
-    planner.plan_query(query.query.clone(), &HashMap::new(), &[]).map_err(|error| error.at(query.location.clone()))
+    let plan = planner.plan_query(query.query.clone(), &HashMap::new(), &[]);
+    plan.and_then(crate::windowing::resolve).map_err(|error| error.at(query.location.clone()))
 }
 
 /// Plans an expression over the columns of `schema`: a condition, or the argument of `expr()`.

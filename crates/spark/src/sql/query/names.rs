@@ -142,6 +142,9 @@ fn call(function: &sqlparser::ast::Function) -> String {
         }
         _ => Vec::new(),
     };
+    if matches!(name.as_str(), "window" | "session_window") && args.len() > 1 {
+        return name;
+    }
     let filter = function.filter.iter().map(|filter| format!(" FILTER (WHERE {})", pretty(filter))).join("");
     let over = function
         .over

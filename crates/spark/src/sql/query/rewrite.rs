@@ -266,6 +266,13 @@ impl Rewriter<'_, '_> {
                 return Ok(found);
             }
         }
+        if let [name, fields @ ..] = parts
+            && !fields.is_empty()
+            && let Some(aliased) = self.names.aliases.get(&name.value.to_lowercase())
+        {
+            let access_chain = fields.iter().map(|field| AccessExpr::Dot(text(&field.value))).collect();
+            return Ok(Expr::CompoundFieldAccess { root: Box::new(aliased.clone()), access_chain });
+        }
         if let [name] = parts {
             if let Some((digits, suffix)) = suffixed(name) {
                 return Ok(number(digits, suffix));

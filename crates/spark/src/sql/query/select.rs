@@ -36,9 +36,12 @@ impl List {
         });
     }
 
-    fn aliases(&self) -> HashMap<String, Expr> {
+    /// The names of the items so far, and those that are known without them.
+    fn aliases_over(&self, known: &HashMap<String, Expr>) -> HashMap<String, Expr> {
         let pairs = self.names.iter().zip(&self.exprs);
-        pairs.rev().map(|(name, expr)| (name.to_lowercase(), Expr::Nested(Box::new(expr.clone())))).collect()
+        let mut aliases = known.clone();
+        aliases.extend(pairs.rev().map(|(name, expr)| (name.to_lowercase(), Expr::Nested(Box::new(expr.clone())))));
+        aliases
     }
 }
 
@@ -61,13 +64,14 @@ impl Planner<'_> {
         }
         let mut scopes = vec![&scope];
         scopes.extend(outer);
-        let none = HashMap::new();
-        let from_only = Names { scopes: &scopes, aliases: &none, ctes };
+        let windows =
+            self.grouped_windows(&select.group_by, Names { scopes: &scopes, aliases: &HashMap::new(), ctes })?;
+        let from_only = Names { scopes: &scopes, aliases: &windows, ctes };
         if let Some(condition) = &mut select.selection {
             rewrite::expression(self, condition, from_only)?;
         }
         let list = self.list(std::mem::take(&mut select.projection), &scope, from_only)?;
-        let aliases = list.aliases();
+        let aliases = list.aliases_over(&windows);
         let with_aliases = Names { aliases: &aliases, ..from_only };
         self.group_by(select, &list, with_aliases)?;
         for condition in select.having.iter_mut().chain(&mut select.qualify) {
@@ -84,6 +88,22 @@ impl Planner<'_> {
         self.order_by(order_by, &list, from_only)?;
         select.projection = list.items;
         Ok(list.names)
+    }
+
+    /// `GROUP BY window(…)` makes a column `window` that the rest of the block can name.
+    fn grouped_windows(&self, group_by: &GroupByExpr, names: Names<'_>) -> Result<HashMap<String, Expr>> {
+        let GroupByExpr::Expressions(exprs, _) = group_by else { return Ok(HashMap::new()) };
+        let mut windows = HashMap::new();
+        for expr in exprs {
+            let Expr::Function(function) = expr else { continue };
+            let name = function.name.to_string().to_lowercase();
+            if matches!(name.as_str(), "window" | "session_window") {
+                let mut window = expr.clone();
+                rewrite::expression(self, &mut window, names)?;
+                windows.insert(name, window);
+            }
+        }
+        Ok(windows)
     }
 
     fn refuse(&self, select: &Select) -> Result<()> {
@@ -143,7 +163,7 @@ impl Planner<'_> {
 
     /// An item may refer to the aliases of earlier ones.
     fn item(&self, list: &mut List, mut expr: Expr, name: &str, names: Names<'_>) -> Result<()> {
-        let aliases = list.aliases();
+        let aliases = list.aliases_over(names.aliases);
         rewrite::expression(self, &mut expr, Names { aliases: &aliases, ..names })?;
         list.push(expr, name);
         Ok(())
@@ -242,7 +262,7 @@ impl Planner<'_> {
         let OrderByKind::Expressions(items) = &mut order_by.kind else {
             return Err(Error::unsupported("`ORDER BY ALL`"));
         };
-        let aliases = list.aliases();
+        let aliases = list.aliases_over(names.aliases);
         for item in items.iter_mut().filter(|item| !is_ordinal(&item.expr)) {
             let output = match &item.expr {
                 Expr::Identifier(name) => list.names.iter().position(|output| output.eq_ignore_ascii_case(&name.value)),

@@ -1,0 +1,235 @@
+//! Joins of two streams: the rows of both sides are kept, and each batch joins what is new with all there is.
+//!
+//! Each side is an operator of its own that keeps all rows that pass it, and gives those of earlier batches again,
+//! marked as old. The join leaves out pairs of which both sides are old: an earlier batch has given them out.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, new_null_array};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::{Column, DFSchema, DFSchemaRef};
+use datafusion::datasource::provider_as_source;
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::logical_expr::{Expr, Extension, Join, LogicalPlan, LogicalPlanBuilder, UserDefinedLogicalNodeCore};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::union::UnionExec;
+use deltaworks_spark::error::{Error, Result};
+use deltaworks_spark::streaming::is_streaming;
+
+use crate::aggregate::{convert, stored_type};
+use crate::fingerprint;
+use crate::map_exec::MapExec;
+use crate::state::{NewRows, OperatorKind, OperatorState, StatefulOperator};
+
+/// Whether both sides of `join` are streams.
+pub(crate) fn is_of_streams(join: &Join) -> bool {
+    is_streaming(&join.left) && is_streaming(&join.right)
+}
+
+/// The operators that the sides of `join` are.
+pub(crate) fn describe(index: usize, join: &Join) -> Vec<StatefulOperator> {
+    let equal = join.on.iter().map(|(l, r)| format!("{} = {}", fingerprint::of_expr(l), fingerprint::of_expr(r)));
+    let condition = equal.chain(join.filter.iter().map(fingerprint::of_expr)).collect::<Vec<_>>().join(" AND ");
+    let operators =
+        [("left", &join.left), ("right", &join.right)].into_iter().enumerate().map(|(place, (side, input))| {
+            StatefulOperator::new(
+                index + place,
+                OperatorKind::JoinSide,
+                format!("{side} side of {} join on {condition}", join.join_type.to_string().to_lowercase()),
+                false,
+                stored_schema(input.schema()),
+            )
+        });
+    operators.collect()
+}
+
+/// `join` with the rows of earlier batches on each side.
+pub(crate) fn bind(index: usize, join: &Join, states: [&OperatorState; 2]) -> Result<LogicalPlan> {
+    let old = |place: usize| format!("__old_{}", index + place);
+    let side = |place: usize, input: &Arc<LogicalPlan>| -> Result<LogicalPlan> {
+        let state = states[place];
+        let prior = match &state.prior {
+            Some(prior) => {
+                let name = format!("__rows_{}", index + place);
+                let scan = LogicalPlanBuilder::scan(name, provider_as_source(Arc::clone(prior)), None)?;
+                Some(Arc::new(scan.build()?))
+            }
+            None => None,
+        };
+        let node = AllRows::new(Arc::clone(input), prior, old(place), state.new_rows.clone())?;
+        Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
+    };
+    let (left, right) = (side(0, &join.left)?, side(1, &join.right)?);
+    let is_new = |place: usize| Expr::Column(Column::from_name(old(place))).is_false();
+    let either_is_new = is_new(0).or(is_new(1));
+    let filter = match &join.filter {
+        Some(filter) => filter.clone().and(either_is_new),
+        None => either_is_new,
+    };
+    let columns: Vec<Expr> = join.schema.columns().into_iter().map(Expr::Column).collect();
+    let joined = Join::try_new(
+        Arc::new(left),
+        Arc::new(right),
+        join.on.clone(),
+        Some(filter),
+        join.join_type,
+        join.join_constraint,
+        join.null_equality,
+        join.null_aware,
+    )?;
+    Ok(LogicalPlanBuilder::from(LogicalPlan::Join(joined)).project(columns)?.build()?)
+}
+
+/// The columns of a side as they are stored: by the user's names, numbered where a name comes twice.
+fn stored_schema(input: &DFSchema) -> SchemaRef {
+    let mut fields: Vec<Field> = Vec::with_capacity(input.fields().len());
+    for field in input.fields() {
+        let base = fingerprint::of_name(field.name());
+        let is_taken = |name: &str| fields.iter().any(|field| field.name().eq_ignore_ascii_case(name));
+        let mut name = base.to_owned();
+        let mut number = 1;
+        while is_taken(&name) {
+            number += 1;
+            name = format!("{base}#{number}");
+        }
+        fields.push(Field::new(name, stored_type(field.data_type()), true));
+    }
+    Arc::new(Schema::new(fields))
+}
+
+/// The rows of its input, which it keeps, and those it has kept; a last column says which is which.
+#[derive(Debug, Clone)]
+pub(crate) struct AllRows {
+    pub input: Arc<LogicalPlan>,
+    prior: Option<Arc<LogicalPlan>>,
+    old: String,
+    new_rows: NewRows,
+    schema: DFSchemaRef,
+}
+
+impl AllRows {
+    fn new(
+        input: Arc<LogicalPlan>,
+        prior: Option<Arc<LogicalPlan>>,
+        old: String,
+        new_rows: NewRows,
+    ) -> DataFusionResult<Self> {
+        // A column that the query gets later is NULL in the rows kept before.
+        let nullable = |field: &Field| Arc::new(field.clone().with_nullable(true));
+        let mut fields: Vec<_> =
+            input.schema().iter().map(|(qualifier, field)| (qualifier.cloned(), nullable(field))).collect();
+        fields.push((None, Arc::new(Field::new(&old, DataType::Boolean, false))));
+        let schema = Arc::new(DFSchema::new_with_metadata(fields, input.schema().metadata().clone())?);
+        Ok(Self { input, prior, old, new_rows, schema })
+    }
+
+    pub(crate) fn plan(&self, physical: &[Arc<dyn ExecutionPlan>]) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let Some(rows) = physical.first() else {
+            return Err(DataFusionError::Internal("a side of a join has an input".to_owned()));
+        };
+        let mut fields: Vec<_> =
+            rows.schema().fields().iter().map(|field| Arc::new(field.as_ref().clone().with_nullable(true))).collect();
+        fields.push(Arc::new(Field::new(&self.old, DataType::Boolean, false)));
+        let schema: SchemaRef = Arc::new(Schema::new(fields));
+        let (new_rows, marked) = (self.new_rows.clone(), Arc::clone(&schema));
+        let all: Vec<usize> = (0..rows.schema().fields().len()).collect();
+        let new: Arc<dyn ExecutionPlan> =
+            Arc::new(MapExec::new("KeepRowsExec", Arc::clone(rows), Arc::clone(&schema), move |batch, _| {
+                new_rows.push(batch.columns(), &all, None)?;
+                mark(batch.columns().to_vec(), batch.num_rows(), false, &marked)
+            }));
+        let Some(prior) = physical.get(1) else { return Ok(new) };
+        let (stored, marked) = (self.new_rows.schema(), Arc::clone(&schema));
+        let kept = MapExec::new("KeptRowsExec", Arc::clone(prior), schema, move |batch, _| {
+            let columns = stored.fields().iter().zip(marked.fields()).map(|(name, field)| {
+                match batch.column_by_name(name.name()) {
+                    Some(column) => restore(column, name.name(), field.data_type()),
+                    // The query has got the column since.
+                    None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+                }
+            });
+            mark(columns.collect::<DataFusionResult<_>>()?, batch.num_rows(), true, &marked)
+        });
+        UnionExec::try_new(vec![new, Arc::new(kept)])
+    }
+}
+
+fn restore(column: &ArrayRef, name: &str, to: &DataType) -> DataFusionResult<ArrayRef> {
+    let stored = stored_type(column.data_type());
+    if stored != stored_type(to) {
+        let error =
+            Error::user(format!("column `{name}` of a join of streams had another type when its rows were kept"))
+                .with_condition("STREAMING_STATEFUL_OPERATOR_NOT_MATCH_IN_STATE_METADATA")
+                .with_help("Refresh the table fully, or cast the column to its former type.");
+        return Err(error.into());
+    }
+    convert(&convert(column, &stored)?, to)
+}
+
+fn mark(mut columns: Vec<ArrayRef>, rows: usize, old: bool, schema: &SchemaRef) -> DataFusionResult<RecordBatch> {
+    columns.push(Arc::new(BooleanArray::from(vec![old; rows])));
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+}
+
+impl PartialEq for AllRows {
+    fn eq(&self, other: &Self) -> bool {
+        self.input == other.input
+            && self.prior == other.prior
+            && self.old == other.old
+            && self.new_rows.is(&other.new_rows)
+    }
+}
+
+impl Eq for AllRows {}
+
+impl Hash for AllRows {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.input.hash(state);
+        self.old.hash(state);
+    }
+}
+
+impl PartialOrd for AllRows {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        if self == other {
+            return Some(Ordering::Equal);
+        }
+        match self.old.partial_cmp(&other.old) {
+            Some(Ordering::Equal) => self.input.partial_cmp(&other.input),
+            unequal => unequal,
+        }
+    }
+}
+
+impl UserDefinedLogicalNodeCore for AllRows {
+    fn name(&self) -> &str {
+        "AllRows"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        std::iter::once(self.input.as_ref()).chain(self.prior.as_deref()).collect()
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        &self.schema
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        Vec::new()
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "AllRows: {}", self.old)
+    }
+
+    fn with_exprs_and_inputs(&self, _: Vec<Expr>, inputs: Vec<LogicalPlan>) -> DataFusionResult<Self> {
+        let mut inputs = inputs.into_iter();
+        let (Some(input), prior) = (inputs.next(), inputs.next()) else {
+            return Err(DataFusionError::Internal("a side of a join has an input".to_owned()));
+        };
+        Self::new(Arc::new(input), prior.map(Arc::new), self.old.clone(), self.new_rows.clone())
+    }
+}

@@ -1,0 +1,105 @@
+//! An operator that does one thing to each batch of rows.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties,
+};
+use futures::{StreamExt as _, TryStreamExt as _};
+
+type Map = Arc<dyn Fn(RecordBatch, &TaskContext) -> Result<RecordBatch> + Send + Sync>;
+
+/// Turns each batch of its input into another, partition by partition.
+pub(crate) struct MapExec {
+    name: &'static str,
+    input: Arc<dyn ExecutionPlan>,
+    map: Map,
+    properties: Arc<PlanProperties>,
+}
+
+impl MapExec {
+    /// `map` gives batches of `schema`; if that is the schema of the input, it only leaves rows out.
+    pub(crate) fn new(
+        name: &'static str,
+        input: Arc<dyn ExecutionPlan>,
+        schema: SchemaRef,
+        map: impl Fn(RecordBatch, &TaskContext) -> Result<RecordBatch> + Send + Sync + 'static,
+    ) -> Self {
+        Self::with_map(name, input, schema, Arc::new(map))
+    }
+
+    fn with_map(name: &'static str, input: Arc<dyn ExecutionPlan>, schema: SchemaRef, map: Map) -> Self {
+        let partitioning = match schema == input.schema() {
+            true => input.output_partitioning().clone(),
+            false => Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
+        };
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            partitioning,
+            input.pipeline_behavior(),
+            input.boundedness(),
+        );
+        Self { name, input, map, properties: Arc::new(properties) }
+    }
+}
+
+impl fmt::Debug for MapExec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(self.name).field("input", &self.input).finish_non_exhaustive()
+    }
+}
+
+impl DisplayAs for MapExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}", self.name)
+    }
+}
+
+impl ExecutionPlan for MapExec {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        match <[_; 1]>::try_from(children) {
+            Ok([input]) => Ok(Arc::new(Self::with_map(self.name, input, self.schema(), Arc::clone(&self.map)))),
+            Err(inputs) => Err(DataFusionError::Internal(format!("{} has {} inputs", self.name, inputs.len()))),
+        }
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let input = self.input.execute(partition, Arc::clone(&context))?;
+        let map = Arc::clone(&self.map);
+        let rows = input
+            .map(move |batch| map(batch?, &context))
+            .try_filter(|batch| futures::future::ready(batch.num_rows() > 0));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
+    }
+}

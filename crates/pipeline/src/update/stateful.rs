@@ -1,0 +1,284 @@
+//! What a streaming flow remembers between batches besides offsets: the state of operators, and watermarks.
+
+use std::path::Path;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::{col, lit};
+use datafusion::physical_plan::memory::MemoryStream;
+use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream};
+use datafusion::prelude::SessionContext;
+use deltaworks_incremental::{EXPIRES, LatestEventTime, OperatorKind, OperatorState, StatefulOperator, Watermarks};
+use deltaworks_lake::state::files_to_merge;
+use deltaworks_lake::{DataFile, Lake, Replacement, Table};
+use deltaworks_spark::{Error, Result};
+
+use super::batch::Remembered;
+use super::checkpoint::{OperatorProgress, WatermarkProgress};
+
+/// A stateful operator and the table that holds its state.
+pub struct OperatorTable {
+    operator: StatefulOperator,
+    table: Remembered,
+}
+
+impl OperatorTable {
+    /// The operator with the state in `folder` that the last batch named.
+    pub async fn open(
+        lake: &Lake,
+        folder: &Path,
+        operator: StatefulOperator,
+        progress: Option<&OperatorProgress>,
+    ) -> Result<Self> {
+        let version = progress.and_then(|progress| progress.state_version);
+        Ok(Self { operator, table: Remembered::open(lake, folder, version).await? })
+    }
+
+    /// The state for a batch.
+    pub async fn state(&self, watermarks: Watermarks) -> Result<OperatorState> {
+        Ok(self.operator.state(self.table.provider().await?, watermarks))
+    }
+
+    /// Whether it gives out rows when the watermark has moved, even without new ones.
+    pub fn waits_for_watermark(&self) -> bool {
+        self.operator.waits_for_watermark()
+    }
+
+    /// What the progress file says of it.
+    pub fn progress(&self) -> OperatorProgress {
+        OperatorProgress { fingerprint: self.operator.fingerprint.clone(), state_version: self.table.version() }
+    }
+
+    /// Stores what a batch adds to the state, and forgets what the batch's watermark has passed.
+    pub async fn remember(
+        &mut self,
+        ctx: &SessionContext,
+        state: &OperatorState,
+        app_id: &str,
+        batch: i64,
+    ) -> Result<()> {
+        match self.operator.kind {
+            OperatorKind::Deduplicate if !self.operator.expires => {
+                return self.table.append(state.new_rows.take(), app_id, batch).await;
+            }
+            OperatorKind::JoinSide => {
+                let (schema, new) = (state.new_rows.schema(), state.new_rows.take());
+                if new.is_empty() {
+                    return Ok(());
+                }
+                // The query may have got columns since the table was made.
+                let rows: SendableRecordBatchStream =
+                    Box::pin(MemoryStream::try_new(new, SchemaRef::clone(&schema), None)?);
+                let replacement = Replacement { replaced: Vec::new(), rows: vec![rows], schema };
+                return self.table.replace(replacement, app_id, batch).await;
+            }
+            OperatorKind::Deduplicate | OperatorKind::Aggregate => {}
+        }
+        let base = self.table.open_table().await?;
+        let leave = match &base {
+            Some(base) => Leaving::of(base, &self.operator, state)?,
+            None => Leaving::default(),
+        };
+        let rows = match self.operator.kind {
+            OperatorKind::Aggregate => {
+                if state.groups.is_empty() && leave.gone.is_empty() {
+                    return Ok(());
+                }
+                let stored = match &base {
+                    Some(base) if !leave.merged.is_empty() => Some(base.provider_for_files(&leave.merged).await?),
+                    _ => None,
+                };
+                let (schema, rows) = state.groups.merged(ctx, stored, state.watermarks.final_us).await?;
+                (schema, vec![rows])
+            }
+            OperatorKind::Deduplicate | OperatorKind::JoinSide => {
+                let new = state.new_rows.take();
+                if new.is_empty() && leave.gone.is_empty() {
+                    return Ok(());
+                }
+                let schema = state.new_rows.schema();
+                let new = MemoryStream::try_new(new, SchemaRef::clone(&schema), None)?;
+                let mut rows: Vec<SendableRecordBatchStream> = vec![Box::pin(new)];
+                if let (Some(base), false) = (&base, leave.merged.is_empty()) {
+                    rows.push(alive(ctx, base, &leave.merged, state.watermarks.final_us).await?);
+                }
+                (schema, rows)
+            }
+        };
+        let (schema, rows) = rows;
+        let replaced = leave.gone.into_iter().chain(leave.merged).collect();
+        self.table.replace(Replacement { replaced, rows, schema }, app_id, batch).await
+    }
+}
+
+/// The files that leave a state table with a batch.
+#[derive(Debug, Default)]
+struct Leaving {
+    /// Their rows leave too: the watermark has passed them, or the batch brings all that is left.
+    gone: Vec<DataFile>,
+    /// Their rows are merged into a new file.
+    merged: Vec<DataFile>,
+}
+
+impl Leaving {
+    fn of(base: &Table, operator: &StatefulOperator, state: &OperatorState) -> Result<Self> {
+        if state.groups.replaces_all() {
+            return Ok(Self { gone: base.files()?, merged: Vec::new() });
+        }
+        let gone = match state.watermarks.final_us {
+            Some(final_us) if operator.expires => base.files_until(EXPIRES, final_us)?,
+            _ => Vec::new(),
+        };
+        let stay: Vec<_> =
+            base.files()?.into_iter().filter(|file| !gone.iter().any(|gone| gone.path == file.path)).collect();
+        Ok(Self { gone, merged: files_to_merge(&stay) })
+    }
+}
+
+/// The rows of some files of a state table that the watermark has not passed.
+async fn alive(
+    ctx: &SessionContext,
+    table: &Table,
+    files: &[DataFile],
+    final_us: Option<i64>,
+) -> Result<SendableRecordBatchStream> {
+    let mut rows = ctx.read_table(table.provider_for_files(files).await?)?;
+    if let Some(final_us) = final_us {
+        let watermark = ScalarValue::TimestampMicrosecond(Some(final_us), Some("UTC".into()));
+        rows = rows.filter(col(EXPIRES).is_null().or(col(EXPIRES).gt(lit(watermark))))?;
+    }
+    Ok(execute_stream(rows.create_physical_plan().await?, ctx.task_ctx())?)
+}
+
+/// Which of several watermarks is that of the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WatermarkPolicy {
+    /// The least: no input's rows are late because another is ahead.
+    Min,
+    /// The greatest.
+    Max,
+}
+
+impl WatermarkPolicy {
+    /// Reads `spark.sql.streaming.multipleWatermarkPolicy`.
+    ///
+    /// # Errors
+    /// `User` if it is neither `min` nor `max`.
+    pub fn read(value: Option<&str>) -> Result<Self> {
+        match value.map(str::to_lowercase).as_deref() {
+            None | Some("min") => Ok(Self::Min),
+            Some("max") => Ok(Self::Max),
+            Some(other) => Err(Error::user(format!(
+                "`spark.sql.streaming.multipleWatermarkPolicy` must be `min` or `max`, not `{other}`"
+            ))),
+        }
+    }
+
+    fn choose(self, inputs_us: &[Option<i64>]) -> Option<i64> {
+        match self {
+            // An input that has not been heard of may have rows of any age.
+            Self::Min => inputs_us.iter().copied().collect::<Option<Vec<_>>>()?.into_iter().min(),
+            Self::Max => inputs_us.iter().copied().flatten().max(),
+        }
+    }
+}
+
+/// The watermarks that a query declares, and how far they have come.
+#[derive(Debug)]
+pub struct StreamWatermarks {
+    delays_us: Vec<i64>,
+    policy: WatermarkPolicy,
+    progress: WatermarkProgress,
+}
+
+impl StreamWatermarks {
+    /// As the last batch left them. A delay may have changed since; a watermark never falls.
+    pub fn new(delays_us: Vec<i64>, policy: WatermarkPolicy, last: Option<WatermarkProgress>) -> Self {
+        let mut progress = last.unwrap_or_default();
+        if progress.inputs_us.len() != delays_us.len() {
+            progress.inputs_us = vec![None; delays_us.len()];
+        }
+        Self { delays_us, policy, progress }
+    }
+
+    /// What the next batch works with.
+    pub fn of_batch(&self) -> Watermarks {
+        Watermarks { late_us: self.progress.current_us, final_us: self.progress.next_us }
+    }
+
+    /// Whether the next batch works with a later watermark than the last.
+    pub fn have_moved(&self) -> bool {
+        self.progress.next_us > self.progress.current_us
+    }
+
+    /// One for each declared watermark, to be told what a batch sees.
+    pub fn observers(&self) -> Vec<LatestEventTime> {
+        self.delays_us.iter().map(|_| LatestEventTime::default()).collect()
+    }
+
+    /// After a batch that saw `latest`; what its progress file says.
+    pub fn advance(&mut self, latest: &[LatestEventTime]) -> Option<WatermarkProgress> {
+        if self.delays_us.is_empty() {
+            return None;
+        }
+        let progress = &mut self.progress;
+        for ((input, delay_us), latest) in progress.inputs_us.iter_mut().zip(&self.delays_us).zip(latest) {
+            let seen = latest.get().map(|latest| whole_ms(latest) - whole_ms(*delay_us));
+            *input = (*input).max(seen);
+        }
+        progress.current_us = progress.next_us;
+        progress.next_us = progress.next_us.max(self.policy.choose(&progress.inputs_us));
+        Some(progress.clone())
+    }
+}
+
+/// Spark's watermarks have milliseconds.
+fn whole_ms(us: i64) -> i64 {
+    us - us.rem_euclid(1000)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// The watermarks of the batches that see these event times, each per input, with a delay of 10.
+    fn watermarks(policy: WatermarkPolicy, batches: &[&[Option<i64>]]) -> Vec<(Option<i64>, Option<i64>)> {
+        let ms = |us: Option<i64>| us.map(|us| us / 1000);
+        let mut stream = StreamWatermarks::new(vec![10_000; batches[0].len()], policy, None);
+        let mut seen = Vec::new();
+        for batch in batches {
+            let of_batch = stream.of_batch();
+            seen.push((ms(of_batch.late_us), ms(of_batch.final_us)));
+            let latest = stream.observers();
+            for (latest, time) in latest.iter().zip(*batch) {
+                time.iter().for_each(|time| latest.see_us(time * 1000 + 999));
+            }
+            stream.advance(&latest).unwrap();
+        }
+        seen.push((ms(stream.of_batch().late_us), ms(stream.of_batch().final_us)));
+        seen
+    }
+
+    #[test]
+    fn the_next_batch_works_with_what_this_one_saw() {
+        let seen = watermarks(WatermarkPolicy::Min, &[&[Some(100)], &[Some(50)], &[None], &[Some(120)]]);
+        let expected =
+            [(None, None), (None, Some(90)), (Some(90), Some(90)), (Some(90), Some(90)), (Some(90), Some(110))];
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn of_several_inputs_the_policy_chooses() {
+        let batches: [&[Option<i64>]; 3] = [&[Some(100), None], &[None, Some(50)], &[Some(200), Some(30)]];
+        let last = |policy| watermarks(policy, &batches).iter().map(|seen| seen.1).collect::<Vec<_>>();
+        assert_eq!(last(WatermarkPolicy::Min), [None, None, Some(40), Some(40)]);
+        assert_eq!(last(WatermarkPolicy::Max), [None, Some(90), Some(90), Some(190)]);
+        assert!(WatermarkPolicy::read(Some("avg")).is_err());
+    }
+
+    #[test]
+    fn a_stream_without_watermarks_has_no_progress() {
+        assert_eq!(StreamWatermarks::new(Vec::new(), WatermarkPolicy::Min, None).advance(&[]), None);
+    }
+}
