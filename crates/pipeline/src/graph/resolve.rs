@@ -268,7 +268,7 @@ impl<'a> Resolver<'a> {
             }
             FlowQuery::Deferred { waits_for } => return Err(waiting_on(waits_for)),
         };
-        let plan = schema::visible(plan)?;
+        let plan = schema::selected(plan)?;
         let streaming = is_streaming(&plan);
         if streaming && let Some(problem) = deltaworks_incremental::unsupported_streaming(&plan)?.into_iter().next() {
             return Err(from_diagnostic(problem));
