@@ -1,5 +1,7 @@
 //! What must hold between the declarations of a pipeline, whatever its queries say.
 
+use std::collections::BTreeMap;
+
 use deltaworks_spark::diagnostic::{Diagnostic, SourceLocation};
 use deltaworks_spark::{Error, Result};
 
@@ -57,6 +59,23 @@ pub(super) fn check_flows(output: &Output, kind: OutputKind, flows: &[ResolvedFl
         }
     }
     Ok(())
+}
+
+/// The properties that the table of `output` gets, and warnings of those that it does not.
+///
+/// # Errors
+/// Those of [`deltaworks_lake::properties::supported`].
+pub(super) fn table_properties(output: &Output) -> Result<(BTreeMap<String, String>, Vec<Diagnostic>)> {
+    let supported = deltaworks_lake::properties::supported(&output.properties)?;
+    let ignored = supported.ignored.iter().map(|key| {
+        Diagnostic::warning(format!(
+            "table property `{key}` of `{}` is ignored: tables are written without the feature of Delta it is about",
+            output.name.name
+        ))
+        .with_help("Rows are the same without it. Remove it to be rid of this warning.")
+        .at(output.location.clone())
+    });
+    Ok((supported.kept, ignored.collect()))
 }
 
 fn check_flow_type(name: &str, kind: OutputKind, flow: &ResolvedFlow) -> Result<()> {

@@ -18,7 +18,9 @@ use indexmap::IndexMap;
 use parking_lot::Mutex;
 use url::Url;
 
-use super::checks::{WITHOUT_FLOW, check_flows, duplicate, final_kind, shared_locations, unknown_target};
+use super::checks::{
+    WITHOUT_FLOW, check_flows, duplicate, final_kind, shared_locations, table_properties, unknown_target,
+};
 use super::environment::Environment;
 use super::pending::{self, is_pending, waiting_on};
 use super::relations::FlowRelations;
@@ -329,7 +331,12 @@ impl<'a> Resolver<'a> {
         }
         self.lint(&flows);
         let schema = schema::stored(&schema);
-        let output = output.clone();
+        let mut output = output.clone();
+        if !kind.is_view() {
+            let (properties, ignored) = table_properties(&output)?;
+            output.properties = properties;
+            self.diagnostics.lock().extend(ignored);
+        }
         Ok(ResolvedDataset { name: output.name.clone(), kind, schema, location, output, flows, changes, ctx })
     }
 
