@@ -160,6 +160,19 @@ fn reader_that_goes_away_ends_the_output_quietly() {
 }
 
 #[test]
+fn validation_leaves_no_schema_behind() {
+    let query = "CREATE STREAMING TABLE t AS SELECT * EXCEPT (_rescued_data)
+                 FROM STREAM read_files('in', format => 'json', schemaLocation => 'learned');\n";
+    let pipeline = Pipeline::new(&[("a.sql", query), ("in/1.json", "{\"id\": \"not yet a number\"}\n")]);
+    assert_eq!(pipeline.run(&["validate"]).code, Some(0));
+    assert!(!pipeline.path().join(".deltaworks").exists());
+    assert!(!pipeline.path().join("learned").exists());
+    pipeline.write("in/1.json", "{\"id\": 1}\n");
+    assert_eq!(pipeline.run(&["run"]).code, Some(0));
+    assert_eq!(pipeline.query("SELECT typeof(id) AS type FROM t"), "type\nbigint\n");
+}
+
+#[test]
 fn only_files_that_import_the_pipelines_api_are_evaluated() {
     let tool = "open('it-ran', 'w').close()\nHELP = '''\nimport dlt\n'''\n";
     let source = ("a.sql", "CREATE OR REFRESH MATERIALIZED VIEW a AS SELECT 1 AS one;\n");

@@ -50,6 +50,7 @@ impl Environment {
         SourceContext {
             path_mapper: Arc::new(move |path: &str| mappings.map(path)),
             schema_store,
+            store_schemas: self.resets.stores_schemas(),
             clock: Arc::new(move || clock.now()),
             stores: Arc::clone(self.lake.stores()),
             ..SourceContext::new(self.conf.clone())

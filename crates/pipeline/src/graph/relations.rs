@@ -163,7 +163,7 @@ impl<'a> FlowRelations<'a> {
         streaming: bool,
     ) -> Result<LogicalPlan> {
         let schema_store = match self.flow {
-            Some(flow) if streaming => Some(self.resolver.schema_store(flow).await?),
+            Some(flow) if streaming => self.resolver.schema_store(flow).await?,
             _ => None,
         };
         let context = self.resolver.environment.source_context(schema_store);

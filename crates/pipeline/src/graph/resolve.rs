@@ -172,7 +172,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// Where `flow` keeps the schemas it infers.
-    pub(super) async fn schema_store(&self, flow: &Flow) -> Result<Url> {
+    pub(super) async fn schema_store(&self, flow: &Flow) -> Result<Option<Url>> {
         let protected = self.outputs.get(&flow.target).is_some_and(|output| is_protected(output));
         schema_store(&self.environment, &flow.name, &flow.target, protected).await
     }
