@@ -10,7 +10,7 @@ use url::Url;
 
 use super::schema_store::Resets;
 use crate::event::{Clock, IdGenerator};
-use crate::name::Namespace;
+use crate::name::{DatasetName, Namespace};
 use crate::session::Sessions;
 use crate::spec::PathMappings;
 use crate::storage::Storage;
@@ -38,6 +38,8 @@ pub struct Environment {
     pub python: Arc<PythonWorkers>,
     /// How paths in source files become paths of this machine.
     pub path_mappings: Arc<PathMappings>,
+    /// The name under which the event log can be read as a table, if the settings publish it.
+    pub event_log: Option<DatasetName>,
     /// What the update clears; nothing outside an update.
     pub resets: Arc<Resets>,
 }

@@ -385,6 +385,10 @@ impl<'a> Resolver<'a> {
         }
     }
 
+    pub(super) fn warn(&self, warning: Diagnostic) {
+        self.diagnostics.lock().push(warning);
+    }
+
     fn report(&self, error: Error, location: &SourceLocation) {
         if error.condition() == Some(UPSTREAM_FAILED) {
             return;
