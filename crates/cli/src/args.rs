@@ -144,8 +144,15 @@ impl RunArgs {
     /// What is asked of the update.
     ///
     /// # Errors
-    /// `CONFLICTING_PIPELINE_REFRESH_OPTIONS` (`User`) if everything and a selection are asked for at once.
+    /// `CONFLICTING_PIPELINE_REFRESH_OPTIONS` (`User`) if everything and a selection are asked for at once; `User` if a
+    /// selection names nothing.
     pub(crate) fn request(&self) -> Result<UpdateRequest> {
+        for (option, names) in [("--refresh", &self.refresh), ("--full-refresh", &self.full_refresh)] {
+            if !names.is_empty() && Selection::new(names).0.is_empty() {
+                return Err(Error::user(format!("{option} names no dataset"))
+                    .with_help(format!("Name datasets, as in `{option} orders,customers`, or leave it out.")));
+            }
+        }
         if self.full_refresh_all {
             let conflicting = match (self.refresh.is_empty(), self.full_refresh.is_empty()) {
                 (true, true) => None,
@@ -353,6 +360,10 @@ mod tests {
 
     #[test]
     fn refresh_lists_are_split_and_repeatable() {
+        for option in ["--refresh", "--full-refresh"] {
+            let error = run(&[option, " ,"]).request().unwrap_err();
+            assert_eq!(error.message(), format!("{option} names no dataset"));
+        }
         let request = run(&["p", "--refresh", "a,b", "--refresh", "c", "--full-refresh", "d"]).request().unwrap();
         assert_eq!(request.refresh, Selection::new(&["a".to_owned(), "b".to_owned(), "c".to_owned()]));
         assert_eq!(request.full_refresh, Selection::new(&["d".to_owned()]));

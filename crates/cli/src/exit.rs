@@ -1,5 +1,6 @@
 //! What the process tells its caller.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use deltaworks_spark::{Error, Kind};
@@ -32,13 +33,24 @@ impl Exit {
         }
     }
 
-    /// The code for an error while working on a pipeline: several problems at once are those of definitions; what the
-    /// user did and no source file shows is on the command line or in the settings.
+    /// The code for an error while working on a pipeline: several problems at once are those of definitions; one that
+    /// the user can cure lies where its location says, and without one on the command line or in the settings.
     pub(crate) fn of_pipeline_error(error: &Error) -> Self {
+        let file = error.location().map(|location| location.file.as_path());
         match error.kind() {
             _ if !error.diagnostics().is_empty() => Self::InvalidDefinitions,
-            Kind::User if error.location().is_none() => Self::Usage,
+            Kind::User if file.is_none() => Self::Usage,
+            Kind::User | Kind::Unsupported => file.map_or(Self::UpdateFailed, Self::of_file),
             _ => Self::UpdateFailed,
+        }
+    }
+
+    /// The code for a problem in a file: settings, a source, or what stands for the query of the command line.
+    fn of_file(file: &Path) -> Self {
+        match file.extension().and_then(|extension| extension.to_str()) {
+            Some("yml" | "yaml" | "json") => Self::Usage,
+            _ if file.to_string_lossy().starts_with('<') => Self::UpdateFailed,
+            _ => Self::InvalidDefinitions,
         }
     }
 }

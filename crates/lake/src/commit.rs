@@ -15,6 +15,7 @@ use crate::definition::CLUSTERING_PROPERTY;
 use crate::error::from_delta;
 use crate::log_checkpoint;
 use crate::metadata::{MetadataChange, upgraded_protocol};
+use crate::properties;
 use crate::schema::to_delta;
 use crate::table::Table;
 use crate::writer::WrittenFiles;
@@ -258,10 +259,16 @@ impl Commit {
         if let Some(schema) = &change.schema {
             change.schema = Some(to_delta(schema)?);
         }
-        if let (Some(properties), Some(clustering)) =
-            (&mut change.properties, state.metadata().configuration().get(CLUSTERING_PROPERTY))
-        {
-            properties.insert(CLUSTERING_PROPERTY.to_owned(), clustering.clone());
+        if let Some(wanted) = &mut change.properties {
+            let stored = state.metadata().configuration();
+            // What the table has already came with the protocol it needs.
+            let (had, new): (BTreeMap<_, _>, _) =
+                std::mem::take(wanted).into_iter().partition(|(key, value)| stored.get(key) == Some(value));
+            *wanted = properties::supported(&new)?.kept;
+            wanted.extend(had);
+            if let Some(clustering) = stored.get(CLUSTERING_PROPERTY) {
+                wanted.insert(CLUSTERING_PROPERTY.to_owned(), clustering.clone());
+            }
         }
         let metadata = change.apply(state.metadata())?;
         let schema: &Schema = change.schema.as_deref().unwrap_or(table.schema());

@@ -22,6 +22,7 @@ pub mod location;
 mod log_checkpoint;
 pub mod maintenance;
 mod metadata;
+pub mod properties;
 mod provider;
 mod prune;
 pub mod schema;

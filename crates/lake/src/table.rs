@@ -19,7 +19,7 @@ use url::Url;
 use crate::definition::{CLUSTERING_PROPERTY, TableDefinition};
 use crate::error::{from_delta, while_opening};
 use crate::lake::Lake;
-use crate::{location, metadata, schema};
+use crate::{location, metadata, properties, schema};
 
 /// A Delta table at the version it was opened at or last committed.
 #[derive(Clone)]
@@ -62,7 +62,7 @@ impl Table {
         check_columns(definition)?;
         location::create_folder(location)?;
         let schema = schema::to_delta(&definition.schema)?;
-        let properties = definition.stored_properties();
+        let properties = properties::supported(&definition.stored_properties())?.kept;
         let mut create = CreateBuilder::new()
             .with_log_store(log_store)
             .with_save_mode(SaveMode::ErrorIfExists)

@@ -23,7 +23,7 @@ use crate::event::{
     UpdateProgress, UpdateState, UserAction,
 };
 use crate::graph::{Environment, Graph, Resets, resolve};
-use crate::name::Namespace;
+use crate::name::{DatasetName, Namespace};
 use crate::owner;
 use crate::session::{EngineOptions, Sessions};
 use crate::spec::PipelineSpec;
@@ -102,6 +102,13 @@ impl Pipeline {
             conf.set(key, value)?;
         }
         conf.all.insert("pipelines.id".to_owned(), spec.id.clone());
+        let event_log = spec.event_log.as_ref().and_then(|log| {
+            Some(DatasetName {
+                catalog: log.catalog.clone().unwrap_or_else(|| namespace.catalog.clone()),
+                schema: log.schema.clone().unwrap_or_else(|| namespace.schema.clone()),
+                name: log.name.clone()?,
+            })
+        });
         let environment = Environment {
             pipeline_id: spec.id.clone(),
             storage,
@@ -114,6 +121,7 @@ impl Pipeline {
             sessions: Sessions::new(options)?,
             path_mappings: Arc::new(spec.path_mappings.clone()),
             parameters: Arc::new(parameters(&spec)),
+            event_log,
             resets: Arc::default(),
         };
         Ok(Self { spec, environment: Arc::new(environment) })

@@ -29,6 +29,8 @@ pub struct SourceContext {
     /// The folder that keeps inferred schemas of reads that name no `schemaLocation`; `None`: they are
     /// inferred anew each time.
     pub schema_store: Option<Url>,
+    /// Whether inferred schemas are stored, there or in a `schemaLocation`; otherwise stored ones are only read.
+    pub store_schemas: bool,
     /// The time of discovery, and of `rate`.
     pub clock: Clock,
     /// Storage by URL.
@@ -48,6 +50,7 @@ impl SourceContext {
             conf,
             path_mapper: Arc::new(|path| Ok(path.to_owned())),
             schema_store: None,
+            store_schemas: true,
             clock: Arc::new(Utc::now),
             stores: Arc::new(DefaultObjectStoreRegistry::new()),
         }

@@ -7,6 +7,7 @@ use deltaworks_spark::{Error, Result};
 use globset::{GlobBuilder, GlobMatcher};
 
 use crate::errors::invalid_option;
+use crate::relation::Reader;
 
 /// Looks options up in any case; Auto Loader's with or without their prefix.
 #[derive(Clone, Copy, Debug)]
@@ -175,8 +176,9 @@ pub(crate) struct FileOptions {
 }
 
 impl FileOptions {
-    /// Reads the options of Auto Loader (`auto_loader`) or of Spark's plain file sources.
-    pub(crate) fn parse(options: &Options<'_>, auto_loader: bool, zone: Tz) -> Result<Self> {
+    /// Reads the options with the defaults of `reader`.
+    pub(crate) fn parse(options: &Options<'_>, reader: Reader, zone: Tz) -> Result<Self> {
+        let auto_loader = reader != Reader::Plain;
         if let Some(value) = options.get("cleanSource")
             && !value.eq_ignore_ascii_case("off")
         {
@@ -190,7 +192,7 @@ impl FileOptions {
             max_bytes: options.bytes("maxBytesPerTrigger")?,
             name_pattern: name_pattern.map(|pattern| glob("pathGlobFilter", pattern, true)).transpose()?,
             recursive: options.flag("recursiveFileLookup", false)?,
-            strict_glob: options.flag("useStrictGlobber", !auto_loader)?,
+            strict_glob: options.flag("useStrictGlobber", reader != Reader::CloudFiles)?,
             include_existing: options.flag("includeExistingFiles", true)?,
             allow_overwrites: options.flag("allowOverwrites", false)?,
             latest_first: options.flag("latestFirst", false)?,
@@ -235,77 +237,6 @@ pub(crate) fn glob(option: &str, pattern: &str, strict: bool) -> Result<GlobMatc
         .map_err(|error| invalid_option(option, pattern, "a glob pattern").with_source(error))
 }
 
-/// Options with prefix `cloudFiles.` that Auto Loader knows, in lower case.
-const KNOWN: &[&str] = &[
-    "allowoverwrites",
-    "awsaccesskey",
-    "awssecretkey",
-    "backfillinterval",
-    "cleansource",
-    "cleansource.movedestination",
-    "cleansource.retentionduration",
-    "client",
-    "clientemail",
-    "clientid",
-    "clientsecret",
-    "connectionstring",
-    "databricks.servicecredential",
-    "fetchparallelism",
-    "format",
-    "includeexistingfiles",
-    "infercolumntypes",
-    "inferschema",
-    "maxbytespertrigger",
-    "maxfileage",
-    "maxfilespertrigger",
-    "mergeschema",
-    "partitioncolumns",
-    "pathrewrites",
-    "privatekey",
-    "privatekeyid",
-    "projectid",
-    "queuename",
-    "queueurl",
-    "region",
-    "rescueddatacolumn",
-    "resourcegroup",
-    "restrictnotificationsetuptosameawsaccountid",
-    "rolearn",
-    "roleexternalid",
-    "rolesessionname",
-    "schemaevolutionmode",
-    "schemahints",
-    "schemalocation",
-    "stsendpoint",
-    "subscription",
-    "subscriptionid",
-    "tenantid",
-    "useincrementallisting",
-    "usemanagedfileevents",
-    "usenotifications",
-    "usestrictglobber",
-    "validateoptions",
-];
-
-/// Fails if there is a `cloudFiles.` option that does not exist, unless `cloudFiles.validateOptions` is false.
-pub(crate) fn validate_cloud_files(given: &ReadOptions) -> Result<()> {
-    if !Options::new(given, true).flag("validateOptions", true)? {
-        return Ok(());
-    }
-    let unknown = given.iter().map(|(key, _)| key).find(|key| {
-        let lower = key.to_ascii_lowercase();
-        lower
-            .strip_prefix("cloudfiles.")
-            .is_some_and(|name| !KNOWN.contains(&name) && !name.starts_with("resourcetag."))
-    });
-    match unknown {
-        Some(key) => Err(Error::user(format!("unknown option `{key}` of Auto Loader"))
-            .with_condition("CF_UNKNOWN_OPTION_KEYS_ERROR")
-            .with_help("Remove it, or set `cloudFiles.validateOptions` to false.")),
-        None => Ok(()),
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -315,24 +246,16 @@ mod tests {
     fn options_are_found_in_any_case_and_with_prefix() {
         let given: ReadOptions =
             [("CLOUDFILES.maxFilesPerTrigger", "5"), ("maxbytespertrigger", "10 MB")].into_iter().collect();
-        let parsed = FileOptions::parse(&Options::new(&given, true), true, Tz::UTC).unwrap();
+        let parsed = FileOptions::parse(&Options::new(&given, true), Reader::CloudFiles, Tz::UTC).unwrap();
         assert_eq!((parsed.max_files, parsed.max_bytes), (Some(5), Some(10 << 20)));
-        let plain = FileOptions::parse(&Options::new(&given, false), false, Tz::UTC).unwrap();
+        let plain = FileOptions::parse(&Options::new(&given, false), Reader::Plain, Tz::UTC).unwrap();
         assert_eq!(plain.max_files, None);
     }
 
     #[test]
     fn wrong_values_name_the_option() {
         let given: ReadOptions = [("cloudFiles.includeExistingFiles", "yes")].into_iter().collect();
-        let error = FileOptions::parse(&Options::new(&given, true), true, Tz::UTC).unwrap_err();
+        let error = FileOptions::parse(&Options::new(&given, true), Reader::CloudFiles, Tz::UTC).unwrap_err();
         assert_eq!(error.message(), "option `includeExistingFiles` has value `yes`, expected true or false");
-    }
-
-    #[test]
-    fn unknown_auto_loader_options_are_refused_unless_told() {
-        let mut given: ReadOptions = [("cloudFiles.formta", "json")].into_iter().collect();
-        assert!(validate_cloud_files(&given).is_err());
-        given.set("cloudFiles.validateOptions", "false");
-        assert!(validate_cloud_files(&given).is_ok());
     }
 }

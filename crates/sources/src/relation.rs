@@ -10,14 +10,15 @@ use uuid::Uuid;
 
 use crate::context::SourceContext;
 use crate::errors::{cannot_infer, new_fields_refused};
-use crate::format::{FileFormat, Format, Inference, unknown_format};
+use crate::format::{FileFormat, Format, Inference, PassedOver, unknown_format};
+use crate::known_options::validate_cloud_files;
 use crate::listing::{Depth, FileEntry, list_files};
-use crate::options::{EvolutionMode, FileOptions, Options, validate_cloud_files};
+use crate::options::{EvolutionMode, FileOptions, Options};
 use crate::scan::{Columns, Evolution, HIDDEN_KEY, ScanSpec};
-use crate::schema::evolution::{evolve, without_void};
-use crate::schema::hints::{apply_hints, reached_into};
+use crate::schema::evolution::{Widen, evolve, one_spelling, storable_widening_for_some, without_void};
+use crate::schema::hints::reached_into;
 use crate::schema::partition::partition_columns;
-use crate::schema::store::{SchemaStore, StoredSchema};
+use crate::schema::store::{HintedSchema, SchemaStore, StoredSchema};
 use crate::schema::structured::infer_structured;
 use crate::text::TextParser;
 
@@ -67,7 +68,10 @@ struct Growth {
     mode: EvolutionMode,
     store: Option<SchemaStore>,
     number: u64,
-    known: StoredSchema,
+    /// The newest stored schema.
+    stored: StoredSchema,
+    /// Its data columns under the hints.
+    known: Schema,
     hints: Option<String>,
     inference: Inference,
     format: Arc<dyn Format>,
@@ -84,7 +88,7 @@ impl FileRelation {
             return Err(Error::user("no path to read files from").with_help("Give a path to `load`."));
         }
         let options = Options::new(read.options, auto_loader);
-        let file_options = FileOptions::parse(&options, auto_loader, context.conf.time_zone)?;
+        let file_options = FileOptions::parse(&options, read.reader, context.conf.time_zone)?;
         let mut resolver = Resolver { read: &read, options, file_options, context, listed: None };
         let format = resolver.format().await?;
         let parser = TextParser::from_options(&options, context.conf.time_zone)?;
@@ -108,7 +112,12 @@ impl FileRelation {
     /// What a scan of `files` does about new fields.
     pub(crate) fn evolution(&self, files: &[FileEntry]) -> Option<Arc<dyn Evolution>> {
         let growth = Arc::clone(self.growth.as_ref()?);
-        Some(Arc::new(SliceEvolution { growth, files: files.to_vec(), done: tokio::sync::Mutex::new(false) }))
+        Some(Arc::new(SliceEvolution {
+            growth,
+            case_sensitive: self.options.case_sensitive,
+            files: files.to_vec(),
+            done: tokio::sync::Mutex::new(false),
+        }))
     }
 }
 
@@ -200,40 +209,40 @@ impl Resolver<'_> {
             let key = format!("spark.databricks.cloudFiles.schemaInference.sampleSize.{name}");
             self.context.conf.get(&key)?.parse::<u64>().ok()
         };
-        let inference =
-            Inference { typed, all_files: auto_loader, max_bytes: setting("numBytes").unwrap_or(SAMPLE_BYTES) };
+        let passed_over =
+            PassedOver { corrupt: self.file_options.ignore_corrupt, missing: self.file_options.ignore_missing };
+        let max_bytes = setting("numBytes").unwrap_or(SAMPLE_BYTES);
+        let inference = Inference { typed, all_files: auto_loader, max_bytes, passed_over };
         let sample_files = setting("numFiles").map_or(SAMPLE_FILES, |count| count as usize);
         let mut growth = None;
         let evolves = self.read.streaming && auto_loader;
         let stored = match (&self.read.schema, built.fixed_schema()) {
             (Some(schema), _) => self.given(schema, typed, &parser).await?,
-            (None, Some(fixed)) => {
-                let partition = self.partition(typed, &parser).await?;
-                StoredSchema { data: fixed, partition }
-            }
+            (None, Some(fixed)) => StoredSchema::new(fixed, self.partition(typed, &parser).await?),
             (None, None) => {
                 let store = if evolves { self.store(format)? } else { None };
                 let (number, stored) = match &store {
                     Some(store) => store.latest().await?.map_or((0, None), |(number, stored)| (number, Some(stored))),
                     None => (0, None),
                 };
-                let mut stored = match stored {
+                let stored = match stored {
                     Some(stored) => stored,
                     None => {
                         let inferred = self.infer(format, built.as_ref(), inference, sample_files, &parser).await?;
-                        if let Some(store) = &store {
+                        if let Some(store) = &store
+                            && self.context.store_schemas
+                        {
                             store.put(number, &inferred).await?;
                         }
                         inferred
                     }
                 };
-                if let Some(hints) = &self.file_options.hints {
-                    stored.data = apply_hints(stored.data, hints)?;
-                }
                 let hints = self.file_options.hints.clone();
+                let known = stored.under(hints.as_deref())?;
                 let format = Arc::clone(&built);
-                growth = Some(Growth { mode, store, number, known: stored.clone(), hints, inference, format });
-                stored
+                let (stored, data) = (stored.clone(), StoredSchema { data: known.clone(), ..stored });
+                growth = Some(Growth { mode, store, number, stored, known, hints, inference, format });
+                data
             }
         };
         let rescued = self.rescued_column(&stored.data, mode, built.as_ref());
@@ -244,7 +253,8 @@ impl Resolver<'_> {
                 mode,
                 store: None,
                 number: 0,
-                known: stored,
+                known: stored.data.clone(),
+                stored,
                 hints: None,
                 inference,
                 format: Arc::clone(&built),
@@ -256,8 +266,8 @@ impl Resolver<'_> {
             format: built,
             columns,
             case_sensitive: self.file_options.case_sensitive,
-            ignore_corrupt: self.file_options.ignore_corrupt,
-            ignore_missing: self.file_options.ignore_missing,
+            passed_over,
+            null_mismatches: auto_loader,
             parser,
         };
         Ok(FileRelation {
@@ -275,7 +285,7 @@ impl Resolver<'_> {
     async fn given(&mut self, schema: &Schema, typed: bool, parser: &TextParser) -> Result<StoredSchema> {
         let visible = schema.fields.iter().filter(|field| !field.metadata().contains_key(HIDDEN_KEY));
         let data = Schema::new(visible.map(|field| nullable(field)).collect::<Fields>());
-        Ok(StoredSchema { partition: self.partition(typed, parser).await?, data })
+        Ok(StoredSchema::new(data, self.partition(typed, parser).await?))
     }
 
     async fn partition(&mut self, typed: bool, parser: &TextParser) -> Result<Vec<Field>> {
@@ -303,6 +313,7 @@ impl Resolver<'_> {
         let paths = self.read.paths;
         let auto_loader = self.read.reader != Reader::Plain;
         let hints = self.file_options.hints.clone();
+        let case_sensitive = self.file_options.case_sensitive;
         let files = self.listing().await?;
         let sample = &files[..files.len().min(sample_files)];
         if sample.is_empty() {
@@ -311,11 +322,12 @@ impl Resolver<'_> {
         let hinted = hints.as_deref().map(reached_into).transpose()?.unwrap_or_default();
         let is_hinted = |name: &str| hinted.iter().any(|hinted| hinted.eq_ignore_ascii_case(name));
         let data = infer_structured(built, sample, inference, &is_hinted).await?;
+        let data = one_spelling(&data, case_sensitive);
         if data.fields.is_empty() {
             return Err(cannot_infer(format.name(), paths, auto_loader));
         }
         let partition = self.partition(inference.typed, parser).await?;
-        Ok(StoredSchema { data: without_void(data), partition })
+        Ok(StoredSchema::new(without_void(data), partition))
     }
 
     fn rescued_column(&self, data: &Schema, mode: EvolutionMode, format: &dyn Format) -> Option<String> {
@@ -339,12 +351,17 @@ fn nullable(field: &Field) -> Arc<Field> {
 #[derive(Debug)]
 struct SliceEvolution {
     growth: Arc<Growth>,
+    case_sensitive: bool,
     files: Vec<FileEntry>,
     done: tokio::sync::Mutex<bool>,
 }
 
 #[async_trait]
 impl Evolution for SliceEvolution {
+    fn reports_nested(&self) -> bool {
+        !self.growth.stored.settled
+    }
+
     fn widens(&self) -> bool {
         self.growth.mode == EvolutionMode::AddNewColumnsWithTypeWidening
     }
@@ -365,21 +382,28 @@ impl Evolution for SliceEvolution {
 }
 
 impl SliceEvolution {
+    /// Stores the schema grown by the files. What they hold beside it, in nested fields of types that do not go
+    /// together, is rescued from then on.
     async fn store(&self) -> Result<()> {
-        let Growth { store: Some(store), known, .. } = self.growth.as_ref() else { return Ok(()) };
-        let is_structured =
-            |name: &str| known.data.field_with_name(name).is_ok_and(|field| field.data_type().is_nested());
-        let Growth { format, inference, .. } = self.growth.as_ref();
+        let Growth { store: Some(store), stored, known, .. } = self.growth.as_ref() else { return Ok(()) };
+        let is_structured = |name: &str| known.field_with_name(name).is_ok_and(|field| field.data_type().is_nested());
+        let Growth { format, inference, hints, .. } = self.growth.as_ref();
         let observed = infer_structured(format.as_ref(), &self.files, *inference, &is_structured).await?;
-        let observed = without_void(observed);
-        let excluded = |name: &str| known.partition.iter().any(|field| field.name().eq_ignore_ascii_case(name));
-        let mut data = evolve(&known.data, &observed, self.widens(), &excluded);
-        if let Some(hints) = &self.growth.hints {
-            data = apply_hints(data, hints)?;
-        }
-        if data == known.data {
+        let observed = one_spelling(&without_void(observed), self.case_sensitive);
+        let excluded = |name: &str| stored.partition.iter().any(|field| field.name().eq_ignore_ascii_case(name));
+        let widen = self.widens().then_some(storable_widening_for_some as Widen);
+        let grow = |schema: &Schema| evolve(schema, &observed, widen, &excluded);
+        let grown = grow(known);
+        let settled = grown == *known;
+        if settled && stored.settled {
             return Err(Error::internal("new fields were reported, but the inferred schema does not have them"));
         }
-        store.put(self.growth.number + 1, &StoredSchema { data, partition: known.partition.clone() }).await
+        let schema = StoredSchema {
+            data: grow(&stored.data),
+            partition: stored.partition.clone(),
+            hinted: hints.clone().map(|hints| HintedSchema { hints, data: grown }),
+            settled,
+        };
+        store.put(self.growth.number + 1, &schema).await
     }
 }

@@ -15,7 +15,7 @@ use crate::args::{Cli, Command};
 use crate::diagnostics::{self, Folder};
 use crate::engine::{self, Engine, OpenOptions};
 use crate::exit::Exit;
-use crate::output::Output;
+use crate::output::{Output, Verbosity};
 
 /// Runs the command asked for.
 pub(crate) async fn dispatch(cli: Cli, output: &Output) -> Exit {
@@ -46,7 +46,9 @@ pub(crate) async fn dispatch(cli: Cli, output: &Output) -> Exit {
         Err(error) => return fail(&error, output, Exit::of_settings_error(&error)),
     };
     let engine = opened.engine.as_ref();
-    output.error(&diagnostics::render_all(&opened.warnings, &Folder(engine.root()), output.color_errors));
+    if output.verbosity > Verbosity::Quiet {
+        output.error(&diagnostics::render_all(&opened.warnings, &Folder(engine.root()), output.color_errors));
+    }
     let done = match &cli.command {
         Command::Init(args) => Ok(init::run(args, output)),
         Command::Validate(_) => validate::run(engine, output).await,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use deltaworks_pipeline::event::{Clock as _, EventSink, SystemClock, UpdateState};
 use deltaworks_spark::Result;
+use deltaworks_spark::diagnostic::Severity;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::RunArgs;
@@ -32,11 +33,15 @@ pub(super) async fn run_until(
         if !outcome.diagnostics.is_empty() {
             // They follow with their source lines.
             view.flows.values_mut().for_each(|flow| flow.error = None);
+            view.errors.clear();
         }
         output.result(&format!("\n{}", render_summary(&view, SystemClock.now(), output.color)));
     }
-    if !outcome.diagnostics.is_empty() {
-        output.error(&diagnostics::render_all(&outcome.diagnostics, &Folder(engine.root()), output.color_errors));
+    let shown = |severity: Severity| severity == Severity::Error || output.verbosity > Verbosity::Quiet;
+    let diagnostics: Vec<_> =
+        outcome.diagnostics.iter().filter(|diagnostic| shown(diagnostic.severity)).cloned().collect();
+    if !diagnostics.is_empty() {
+        output.error(&diagnostics::render_all(&diagnostics, &Folder(engine.root()), output.color_errors));
     }
     Ok(exit_of(&outcome))
 }

@@ -19,6 +19,8 @@ pub(crate) struct UpdateView {
     /// Sums by dataset and expectation.
     pub(crate) expectations: IndexMap<(String, String), ExpectationView>,
     pub(crate) warnings: Vec<String>,
+    /// Why the update failed as a whole, as far as no flow says it.
+    pub(crate) errors: Vec<String>,
     datasets: IndexMap<String, DatasetType>,
 }
 
@@ -68,6 +70,8 @@ impl UpdateView {
             Details::UpdateProgress(progress) => {
                 self.state = Some(progress.state);
                 self.ended = progress.state.is_terminal().then_some(event.timestamp);
+                let exceptions = event.error.iter().flat_map(|error| &error.exceptions);
+                self.errors = exceptions.map(|exception| exception.message.clone()).collect();
             }
             Details::DatasetDefinition(definition) => {
                 if let Some(dataset) = dataset {

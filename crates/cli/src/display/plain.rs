@@ -38,7 +38,8 @@ pub(super) fn event_lines(event: &Event) -> String {
 /// Whether an event is shown at all.
 pub(super) fn is_shown(event: &Event, verbosity: Verbosity) -> bool {
     match verbosity {
-        Verbosity::Quiet => matches!(event.level, Level::Error),
+        // What went wrong is shown in full when the update has ended.
+        Verbosity::Quiet => false,
         Verbosity::Normal => event.level != Level::Metrics && !is_definition(&event.details),
         Verbosity::Verbose => true,
     }

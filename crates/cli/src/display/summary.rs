@@ -28,6 +28,12 @@ pub(crate) fn render(view: &UpdateView, now: DateTime<Utc>, color: bool) -> Stri
             let _ = write!(out, "\nFlow {name} failed: {error}\n");
         }
     }
+    if !view.errors.is_empty() {
+        out.push('\n');
+    }
+    for error in &view.errors {
+        let _ = writeln!(out, "error: {error}");
+    }
     let _ = writeln!(out, "\n{}", conclusion(view, now));
     out
 }

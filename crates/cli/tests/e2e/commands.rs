@@ -64,6 +64,8 @@ fn exit_codes_are_those_of_the_help() {
     assert_eq!(code(failing, &["run"]), Some(1));
     assert_eq!(code(sound, &["run", "--refresh", "nosuch"]), Some(2));
     assert_eq!(code(sound, &["run", "--full-refresh-all", "--refresh", "a"]), Some(2));
+    assert_eq!(code(sound, &["run", "--refresh", ""]), Some(2));
+    assert_eq!(code(sound, &["run", "--full-refresh", " , "]), Some(2));
     assert_eq!(code(sound, &["run", "--nosuch"]), Some(2));
     assert_eq!(code(sound, &["run", "nosuch"]), Some(2));
     assert_eq!(code(invalid, &["run"]), Some(3));
@@ -71,6 +73,32 @@ fn exit_codes_are_those_of_the_help() {
     assert_eq!(code(invalid, &["graph"]), Some(3));
     assert_eq!(code(sound, &["sql", "SELECT nosuch"]), Some(1));
     assert_eq!(Pipeline::new(&[]).run(&["run"]).code, Some(2));
+    for command in ["run", "validate"] {
+        let missing = Pipeline::new(&[("deltaworks.yml", "name: p\nlibraries: [{file: {path: nosuch.sql}}]\n")]);
+        missing.run(&[command]).complains(2, &["file `nosuch.sql` does not exist", "--> deltaworks.yml:2:"]);
+        let unsupported = "name: p\nlibraries: [{glob: {include: a.txt}}]\n";
+        let unsupported = Pipeline::new(&[("deltaworks.yml", unsupported), ("a.txt", "SELECT 1")]);
+        unsupported.run(&[command]).complains(3, &["source file `a.txt` has an unsupported extension"]);
+    }
+}
+
+#[test]
+fn quiet_says_what_went_wrong_once_and_nothing_else() {
+    let settings = "name: p\nfoo: 1\n";
+    let pipeline =
+        Pipeline::new(&[("deltaworks.yml", settings), ("a.sql", "CREATE MATERIALIZED VIEW a AS SELECT xx;\n")]);
+    let done = pipeline.run(&["run", "--quiet"]);
+    assert_eq!((done.code, done.out.as_str()), (Some(3), ""));
+    assert_eq!(done.err.matches("column `xx` cannot be resolved").count(), 1, "{}", done.err);
+    assert!(!done.err.contains("warning"), "{}", done.err);
+}
+
+#[test]
+fn status_says_why_an_update_failed() {
+    let pipeline = Pipeline::new(&[("a.sql", "CREATE MATERIALIZED VIEW a AS SELECT * FROM nosuch;\n")]);
+    assert_eq!(pipeline.run(&["run"]).code, Some(3));
+    let status = pipeline.run(&["status"]).out;
+    assert!(status.contains("error: The table or view `nosuch` cannot be found"), "{status}");
 }
 
 #[test]
@@ -129,4 +157,26 @@ fn reader_that_goes_away_ends_the_output_quietly() {
             "{arguments:?}"
         );
     }
+}
+
+#[test]
+fn validation_leaves_no_schema_behind() {
+    let query = "CREATE STREAMING TABLE t AS SELECT * EXCEPT (_rescued_data)
+                 FROM STREAM read_files('in', format => 'json', schemaLocation => 'learned');\n";
+    let pipeline = Pipeline::new(&[("a.sql", query), ("in/1.json", "{\"id\": \"not yet a number\"}\n")]);
+    assert_eq!(pipeline.run(&["validate"]).code, Some(0));
+    assert!(!pipeline.path().join(".deltaworks").exists());
+    assert!(!pipeline.path().join("learned").exists());
+    pipeline.write("in/1.json", "{\"id\": 1}\n");
+    assert_eq!(pipeline.run(&["run"]).code, Some(0));
+    assert_eq!(pipeline.query("SELECT typeof(id) AS type FROM t"), "type\nbigint\n");
+}
+
+#[test]
+fn only_files_that_import_the_pipelines_api_are_evaluated() {
+    let tool = "open('it-ran', 'w').close()\nHELP = '''\nimport dlt\n'''\n";
+    let source = ("a.sql", "CREATE OR REFRESH MATERIALIZED VIEW a AS SELECT 1 AS one;\n");
+    let pipeline = Pipeline::new(&[source, ("tool.py", tool)]);
+    assert_eq!(pipeline.run(&["validate"]).code, Some(0));
+    assert!(!pipeline.path().join("it-ran").exists());
 }

@@ -181,3 +181,35 @@ fn every_event_says_where_it_belongs() {
     let by_path = pipeline.query("SELECT count(*) > 0 AS some FROM delta.`.deltaworks/system/events`");
     assert_eq!(by_path, "some\ntrue\n");
 }
+
+#[test]
+fn published_event_log_is_a_table_of_its_name() {
+    let settings = "name: shop\ncatalog: c\nschema: s\nevent_log: {name: log, catalog: c, schema: monitoring}\n";
+    let pipeline = Pipeline::new(&[
+        ("deltaworks.yml", settings),
+        (
+            "pipeline.sql",
+            "CREATE MATERIALIZED VIEW o AS SELECT 1 AS x;
+             CREATE MATERIALIZED VIEW updates AS
+             SELECT count(*) AS n FROM monitoring.log WHERE event_type = 'create_update';",
+        ),
+    ]);
+    assert_eq!(pipeline.run(&["run"]).code, Some(0));
+    let query = "SELECT count(*) AS n FROM c.monitoring.log WHERE event_type = 'create_update'";
+    assert_eq!(pipeline.query(query), "n\n1\n");
+    assert_eq!(pipeline.run(&["run"]).code, Some(0));
+    assert_eq!(pipeline.query("SELECT n >= 1 AS some FROM updates"), "some\ntrue\n");
+}
+
+#[test]
+fn first_update_reads_an_empty_event_log() {
+    let pipeline = Pipeline::new(&[(
+        "pipeline.sql",
+        "CREATE MATERIALIZED VIEW o AS SELECT 1 AS x;
+         CREATE MATERIALIZED VIEW mon AS SELECT count(DISTINCT origin.update_id) AS n FROM event_log(TABLE(o));",
+    )]);
+    let first = pipeline.run(&["run"]);
+    assert_eq!(first.code, Some(0), "{first:?}");
+    assert_eq!(pipeline.run(&["run"]).code, Some(0));
+    assert_eq!(pipeline.query("SELECT n >= 1 AS some FROM mon"), "some\ntrue\n");
+}

@@ -61,7 +61,7 @@ pub(super) async fn plan(
     once: bool,
     relations: &dyn RelationResolver,
 ) -> Result<(LogicalPlan, Changes)> {
-    let source = schema::visible(source(ctx, cdc, once, relations).await?)?;
+    let source = source(ctx, cdc, once, relations).await?;
     let fields = source.schema();
     check_reserved(cdc, fields)?;
     let names = |list: &[String]| list.iter().map(|name| column(fields, name, cdc)).collect::<Result<Vec<_>>>();
@@ -117,9 +117,9 @@ async fn source(
         location: None,
     };
     match &cdc.source {
-        ChangeSource::Query(query) => sql::plan_query(ctx, query, relations).await,
-        ChangeSource::Dataset(name) => relations.resolve(&read(name, !once)).await,
-        ChangeSource::Snapshot(name) => relations.resolve(&read(name, false)).await,
+        ChangeSource::Query(query) => schema::selected(sql::plan_query(ctx, query, relations).await?),
+        ChangeSource::Dataset(name) => schema::visible(relations.resolve(&read(name, !once)).await?),
+        ChangeSource::Snapshot(name) => schema::visible(relations.resolve(&read(name, false)).await?),
     }
 }
 

@@ -1,5 +1,7 @@
 //! What must hold between the declarations of a pipeline, whatever its queries say.
 
+use std::collections::BTreeMap;
+
 use deltaworks_incremental::{OutputMode, output_mode};
 use deltaworks_spark::diagnostic::{Diagnostic, SourceLocation};
 use deltaworks_spark::{Error, Result};
@@ -84,6 +86,23 @@ fn check_output_mode(name: &str, flow: &ResolvedFlow, flows: usize) -> Result<()
             "Give the stream a watermark and group by a window over its column; or aggregate in a table of its own.",
         )
         .at(flow.flow.location.clone()))
+}
+
+/// The properties that the table of `output` gets, and warnings of those that it does not.
+///
+/// # Errors
+/// Those of [`deltaworks_lake::properties::supported`].
+pub(super) fn table_properties(output: &Output) -> Result<(BTreeMap<String, String>, Vec<Diagnostic>)> {
+    let supported = deltaworks_lake::properties::supported(&output.properties)?;
+    let ignored = supported.ignored.iter().map(|key| {
+        Diagnostic::warning(format!(
+            "table property `{key}` of `{}` is ignored: tables are written without the feature of Delta it is about",
+            output.name.name
+        ))
+        .with_help("Rows are the same without it. Remove it to be rid of this warning.")
+        .at(output.location.clone())
+    });
+    Ok((supported.kept, ignored.collect()))
 }
 
 fn check_flow_type(name: &str, kind: OutputKind, flow: &ResolvedFlow) -> Result<()> {

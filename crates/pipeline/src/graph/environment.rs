@@ -11,7 +11,7 @@ use url::Url;
 
 use super::schema_store::Resets;
 use crate::event::{Clock, IdGenerator};
-use crate::name::Namespace;
+use crate::name::{DatasetName, Namespace};
 use crate::session::Sessions;
 use crate::spec::PathMappings;
 use crate::storage::Storage;
@@ -41,6 +41,8 @@ pub struct Environment {
     pub path_mappings: Arc<PathMappings>,
     /// What `:name` stands for in queries.
     pub parameters: Arc<Parameters>,
+    /// The name under which the event log can be read as a table, if the settings publish it.
+    pub event_log: Option<DatasetName>,
     /// What the update clears; nothing outside an update.
     pub resets: Arc<Resets>,
 }
@@ -53,6 +55,7 @@ impl Environment {
         SourceContext {
             path_mapper: Arc::new(move |path: &str| mappings.map(path)),
             schema_store,
+            store_schemas: self.resets.stores_schemas(),
             clock: Arc::new(move || clock.now()),
             stores: Arc::clone(self.lake.stores()),
             ..SourceContext::new(self.conf.clone())

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::empty::EmptyTable;
 use datafusion::logical_expr::LogicalPlan;
+use deltaworks_spark::diagnostic::{Diagnostic, SourceLocation};
 use deltaworks_spark::relation::{
     ObjectName, ReadOptions, RelationRequest, RelationResolver, TimeTravel, UnresolvedRelation,
 };
@@ -59,7 +62,7 @@ impl<'a> FlowRelations<'a> {
             && is_path_format(format)
             && time_travel.is_none()
         {
-            return self.source(Some(format), std::slice::from_ref(path), None, options, streaming).await;
+            return self.source(Some(format), std::slice::from_ref(path), None, options, (streaming, None)).await;
         }
         let qualified = DatasetName::resolve(name, self.namespace)?;
         let found = self.resolver.dataset(&qualified, &self.trail).await;
@@ -122,9 +125,12 @@ impl<'a> FlowRelations<'a> {
         time_travel: Option<&TimeTravel>,
         streaming: bool,
     ) -> Result<LogicalPlan> {
-        let location = self.resolver.environment.storage.find_table(&name)?;
-        let Some(table) = self.resolver.environment.lake.open(&location, time_travel.cloned()).await? else {
-            return Err(self.not_found(written));
+        let environment = &self.resolver.environment;
+        let is_event_log = environment.event_log.as_ref() == Some(&name);
+        let location =
+            if is_event_log { environment.storage.event_log()? } else { environment.storage.find_table(&name)? };
+        let Some(table) = environment.lake.open(&location, time_travel.cloned()).await? else {
+            return if is_event_log { self.event_log().await } else { Err(self.not_found(written)) };
         };
         if is_private(&table.definition()?) {
             return Err(Error::user(format!(
@@ -160,13 +166,14 @@ impl<'a> FlowRelations<'a> {
         paths: &[String],
         schema: Option<SchemaRef>,
         options: &ReadOptions,
-        streaming: bool,
+        (streaming, location): (bool, Option<&SourceLocation>),
     ) -> Result<LogicalPlan> {
         let schema_store = match self.flow {
-            Some(flow) if streaming => Some(self.resolver.schema_store(flow).await?),
+            Some(flow) if streaming => self.resolver.schema_store(flow).await?,
             _ => None,
         };
         let context = self.resolver.environment.source_context(schema_store);
+        self.warn_of_misspelt(options, location);
         let (declared, options) = declared_schema(options)?;
         let schema = schema.or(declared);
         let options = &options;
@@ -178,12 +185,36 @@ impl<'a> FlowRelations<'a> {
         deltaworks_sources::batch_relation(format, paths, schema, options, &context).await
     }
 
+    /// An option that no reader knows has no effect; one that looks like a known one is meant to have it.
+    fn warn_of_misspelt(&self, options: &ReadOptions, location: Option<&SourceLocation>) {
+        for key in deltaworks_sources::unknown_options(options) {
+            let bare = deltaworks_sources::bare_option(key);
+            let Some(near) = nearest(bare, deltaworks_sources::known_options()) else { continue };
+            let mut warning = Diagnostic::warning(format!("option `{key}` is not known and has no effect"))
+                .with_condition("UNKNOWN_READER_OPTION")
+                .with_help(format!("Did you mean `{near}`?"));
+            if let Some(location) = location {
+                warning = warning.at(location.clone());
+            }
+            self.resolver.warn(warning);
+        }
+    }
+
     async fn event_log(&self) -> Result<LogicalPlan> {
         let location = self.resolver.environment.storage.event_log()?;
-        let table = self.resolver.environment.lake.open(&location, None).await?.ok_or_else(|| {
-            Error::user("there is no event log yet").with_help("Run the pipeline once: `deltaworks run`.")
-        })?;
-        dataset::scan("event_log".to_owned(), table.provider()?)
+        let log: Arc<dyn TableProvider> = match self.resolver.environment.lake.open(&location, None).await? {
+            Some(table) => table.provider()?,
+            // The first update of a pipeline begins with an empty log.
+            None if self.flow.is_some() => {
+                Arc::new(EmptyTable::new(deltaworks_lake::schema::to_delta(&crate::event::schema())?))
+            }
+            None => {
+                return Err(
+                    Error::user("there is no event log yet").with_help("Run the pipeline once: `deltaworks run`.")
+                );
+            }
+        };
+        dataset::scan("event_log".to_owned(), log)
     }
 }
 
@@ -195,7 +226,8 @@ impl RelationResolver for FlowRelations<'_> {
                 self.table(name, options, time_travel.as_ref(), request.streaming).await
             }
             UnresolvedRelation::Source { format, paths, schema, options } => {
-                self.source(format.as_deref(), paths, schema.clone(), options, request.streaming).await
+                let place = (request.streaming, request.location.as_ref());
+                self.source(format.as_deref(), paths, schema.clone(), options, place).await
             }
             UnresolvedRelation::EventLog { pipeline_id, .. } => match pipeline_id {
                 Some(id) if *id != self.resolver.environment.pipeline_id => {

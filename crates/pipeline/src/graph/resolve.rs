@@ -18,7 +18,9 @@ use indexmap::IndexMap;
 use parking_lot::Mutex;
 use url::Url;
 
-use super::checks::{WITHOUT_FLOW, check_flows, duplicate, final_kind, shared_locations, unknown_target};
+use super::checks::{
+    WITHOUT_FLOW, check_flows, duplicate, final_kind, shared_locations, table_properties, unknown_target,
+};
 use super::environment::Environment;
 use super::pending::{self, is_pending, waiting_on};
 use super::relations::FlowRelations;
@@ -170,7 +172,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// Where `flow` keeps the schemas it infers.
-    pub(super) async fn schema_store(&self, flow: &Flow) -> Result<Url> {
+    pub(super) async fn schema_store(&self, flow: &Flow) -> Result<Option<Url>> {
         let protected = self.outputs.get(&flow.target).is_some_and(|output| is_protected(output));
         schema_store(&self.environment, &flow.name, &flow.target, protected).await
     }
@@ -268,7 +270,7 @@ impl<'a> Resolver<'a> {
             }
             FlowQuery::Deferred { waits_for } => return Err(waiting_on(waits_for)),
         };
-        let mut plan = schema::visible(plan)?;
+        let mut plan = schema::selected(plan)?;
         if let Some(output) = self.outputs.get(&flow.target).filter(|output| output.name == flow.name) {
             plan = schema::labelled(plan, output)?;
         }
@@ -332,7 +334,12 @@ impl<'a> Resolver<'a> {
         }
         self.lint(&flows);
         let schema = schema::stored(&schema);
-        let output = output.clone();
+        let mut output = output.clone();
+        if !kind.is_view() {
+            let (properties, ignored) = table_properties(&output)?;
+            output.properties = properties;
+            self.diagnostics.lock().extend(ignored);
+        }
         Ok(ResolvedDataset { name: output.name.clone(), kind, schema, location, output, flows, changes, ctx })
     }
 
@@ -379,6 +386,10 @@ impl<'a> Resolver<'a> {
                 );
             }
         }
+    }
+
+    pub(super) fn warn(&self, warning: Diagnostic) {
+        self.diagnostics.lock().push(warning);
     }
 
     fn report(&self, error: Error, location: &SourceLocation) {

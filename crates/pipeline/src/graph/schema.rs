@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::{Column, DFSchema};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::prelude::SessionContext;
@@ -22,18 +23,36 @@ const COMMENT: &str = "comment";
 /// The field metadata key under which Delta keeps a generation expression.
 pub const GENERATION_EXPRESSION: &str = "delta.generationExpression";
 
-/// Drops the hidden columns of a query's result.
+/// Whether a column exists only when named.
+fn is_hidden(field: &Field) -> bool {
+    field.metadata().get(HIDDEN).is_some_and(|value| value == "true")
+}
+
+/// Drops the hidden columns of a relation that is read as a whole.
 pub fn visible(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let fields = plan.schema().fields();
-    if !fields.iter().any(|field| field.metadata().contains_key(HIDDEN)) {
+    if !plan.schema().fields().iter().any(|field| is_hidden(field)) {
         return Ok(plan);
     }
     let columns: Vec<Expr> = plan
         .schema()
         .iter()
-        .filter(|(_, field)| !field.metadata().contains_key(HIDDEN))
+        .filter(|(_, field)| !is_hidden(field))
         .map(|(qualifier, field)| Expr::Column(Column::from((qualifier, field))))
         .collect();
+    Ok(LogicalPlanBuilder::from(plan).project(columns)?.build()?)
+}
+
+/// The result of a query. A hidden column is there because the query names it: to its readers it is like any other.
+pub fn selected(plan: LogicalPlan) -> Result<LogicalPlan> {
+    if !plan.schema().fields().iter().any(|field| is_hidden(field)) {
+        return Ok(plan);
+    }
+    let shown = FieldMetadata::from(BTreeMap::from([(HIDDEN.to_owned(), "false".to_owned())]));
+    let columns = plan.schema().iter().map(|(qualifier, field)| {
+        let column = Expr::Column(Column::from((qualifier, field)));
+        if is_hidden(field) { column.alias_with_metadata(field.name(), Some(shown.clone())) } else { column }
+    });
+    let columns: Vec<Expr> = columns.collect();
     Ok(LogicalPlanBuilder::from(plan).project(columns)?.build()?)
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use deltaworks_lake::Table;
 use deltaworks_spark::{Kind, Result, sql};
 use parking_lot::Mutex;
 use url::Url;
@@ -10,11 +11,13 @@ use url::Url;
 use super::Environment;
 use crate::name::{DatasetName, Namespace};
 use crate::update::UpdateRequest;
-use crate::update::checkpoint::current_generation;
+use crate::update::checkpoint::{current_generation, flow_app_id};
 
 /// What an update clears. The flows into it infer their schemas anew, for the generation that begins with it.
 #[derive(Debug, Default)]
 pub struct Resets {
+    /// Whether there is an update at all; analysis alone stores nothing.
+    updating: bool,
     all: bool,
     names: HashSet<DatasetName>,
     begun: Mutex<HashSet<DatasetName>>,
@@ -28,7 +31,12 @@ impl Resets {
             let name = sql::parse_name(written).ok()?;
             DatasetName::resolve(&name, namespace).ok()
         });
-        Self { all: request.full_refresh_all, names: names.collect(), ..Self::default() }
+        Self { updating: true, all: request.full_refresh_all, names: names.collect(), ..Self::default() }
+    }
+
+    /// Whether what is inferred is stored.
+    pub(super) fn stores_schemas(&self) -> bool {
+        self.updating
     }
 
     /// The table of `target` is empty now, and its new generation has begun.
@@ -41,7 +49,11 @@ impl Resets {
     }
 }
 
-/// The folder of the schemas that `flow` infers. `protected`: a full refresh of everything leaves the target alone.
+/// The folder of the schemas that `flow` infers; `None` if there are none that count, and none are to be stored.
+/// `protected`: a full refresh of everything leaves the target alone.
+///
+/// Schemas count from the first batch of the flow on, in whose rows they are. Before it, they are as old as the
+/// attempt that inferred them, perhaps from files that were why it failed.
 ///
 /// # Errors
 /// `Unavailable` if the storage does not answer.
@@ -50,26 +62,38 @@ pub async fn schema_store(
     flow: &DatasetName,
     target: &DatasetName,
     protected: bool,
-) -> Result<Url> {
-    let stored = match environment.lake.open(&environment.storage.find_table(target)?, None).await {
-        // A damaged table is no problem of the definitions: it is reported when the update opens it to write.
-        Err(error) if error.kind() == Kind::Data => None,
-        opened => opened?,
-    };
+) -> Result<Option<Url>> {
     let resets = &environment.resets;
-    let generation = match &stored {
-        Some(table) => current_generation(table, &environment.pipeline_id).await?,
-        None => 0,
+    let (generation, counts) = match environment.lake.open(&environment.storage.find_table(target)?, None).await {
+        Ok(Some(table)) => {
+            let generation = current_generation(&table, &environment.pipeline_id).await?;
+            match resets.is_ahead(target, protected) {
+                true => (generation + 1, false),
+                false => (generation, has_batches(environment, flow, &table, generation).await?),
+            }
+        }
+        // A table that does not exist yet is created, not cleared: its first generation is 0.
+        Ok(None) => (0, false),
+        // A damaged table is no problem of the definitions: it is reported when the update opens it to write.
+        Err(error) if error.kind() == Kind::Data => (0, true),
+        Err(error) => return Err(error),
     };
-    // A table that does not exist yet is created, not cleared: its first generation is 0.
-    let ahead = stored.is_some() && resets.is_ahead(target, protected);
-    let folder = environment.storage.schemas(flow, target, generation + i64::from(ahead))?;
-    if ahead && resets.begun.lock().insert(flow.clone()) {
-        // Schemas of a full refresh that did not come to its table are as old as that attempt.
-        match std::fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
+    let folder = environment.storage.schemas(flow, target, generation)?;
+    if !counts {
+        if !resets.updating {
+            return Ok(None);
+        }
+        if resets.begun.lock().insert(flow.clone()) {
+            match std::fs::remove_dir_all(&folder) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
+            }
         }
     }
-    crate::storage::directory_url(&folder)
+    crate::storage::directory_url(&folder).map(Some)
+}
+
+async fn has_batches(environment: &Environment, flow: &DatasetName, table: &Table, generation: i64) -> Result<bool> {
+    let app_id = flow_app_id(&environment.pipeline_id, flow, generation);
+    Ok(table.transaction_version(&app_id).await?.is_some())
 }

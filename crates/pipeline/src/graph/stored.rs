@@ -33,7 +33,7 @@ pub async fn plan_stored(
         references: Mutex::default(),
         pending: Mutex::default(),
     };
-    schema::visible(sql::plan_query(ctx, query, &relations).await?)
+    schema::selected(sql::plan_query(ctx, query, &relations).await?)
 }
 
 /// The plan of one relation while definitions are still coming in.

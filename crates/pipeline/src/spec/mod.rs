@@ -14,6 +14,7 @@ mod load;
 mod model;
 mod node;
 mod path_mappings;
+mod python_imports;
 mod settings;
 mod source_files;
 #[cfg(test)]

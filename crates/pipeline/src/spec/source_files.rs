@@ -7,6 +7,7 @@ use deltaworks_spark::error::{Error, Result};
 
 use super::load::normalized;
 use super::model::{Library, LibraryKind, PipelineSpec, SourceFile, SourceFormat, SourceLanguage};
+use super::python_imports::{imports_pipelines, notebook_imports_pipelines};
 
 /// The source files of a pipeline: library by library as listed, the files of a pattern by path.
 ///
@@ -40,17 +41,14 @@ pub fn source_files(spec: &PipelineSpec) -> Result<Vec<SourceFile>> {
 /// The sources below a folder that has no list of them.
 pub(super) fn below(root: &Path, storage: Option<&Path>) -> Result<Vec<PathBuf>> {
     let mut files = walk(root, &|folder| Some(folder) == storage)?;
+    // Scripts, tests and helpers lie beside sources; what sets a source apart is that it declares something.
     files.retain(|path| match extension(path).as_deref() {
         Some("sql") => true,
-        Some("py" | "ipynb") => std::fs::read_to_string(path).is_ok_and(|text| imports_pipelines(&text)),
+        Some("py") => std::fs::read_to_string(path).is_ok_and(|text| imports_pipelines(&text)),
+        Some("ipynb") => std::fs::read_to_string(path).is_ok_and(|text| notebook_imports_pipelines(&text)),
         _ => false,
     });
     Ok(files)
-}
-
-/// Scripts, tests and helpers lie beside sources; what sets a source apart is that it declares something.
-fn imports_pipelines(text: &str) -> bool {
-    ["import dlt", "from dlt", "pyspark.pipelines", "from pyspark import pipelines"].iter().any(|s| text.contains(s))
 }
 
 /// All files below a folder, by path. Hidden folders, virtual environments and those `skip` names are left out.

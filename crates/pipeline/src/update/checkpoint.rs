@@ -124,10 +124,7 @@ impl Checkpoint {
     /// The checkpoint of `flow` at the generation that `table` says is current.
     pub async fn open(folder: &Path, pipeline_id: &str, flow: &DatasetName, table: &Table) -> Result<Self> {
         let generation = current_generation(table, pipeline_id).await?;
-        Ok(Self {
-            folder: folder.join(generation.to_string()),
-            app_id: format!("{pipeline_id}/{}/{generation}", flow.to_string().to_lowercase()),
-        })
+        Ok(Self { folder: folder.join(generation.to_string()), app_id: flow_app_id(pipeline_id, flow, generation) })
     }
 
     /// The application id of the flow's transactions in the target table.
@@ -182,6 +179,11 @@ impl Checkpoint {
     fn progress_file(&self, batch: i64) -> PathBuf {
         self.folder.join(format!("{batch}.json"))
     }
+}
+
+/// The application id whose transaction version is the last batch of `flow` in a generation of its table.
+pub fn flow_app_id(pipeline_id: &str, flow: &DatasetName, generation: i64) -> String {
+    format!("{pipeline_id}/{}/{generation}", flow.to_string().to_lowercase())
 }
 
 /// The application id whose transaction version counts the full refreshes of a table.

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::datatypes::Schema;
 use datafusion::prelude::SessionContext;
 use deltaworks_lake::{Commit, Lake, Table, TableDefinition, WriterOptions, WrittenFiles};
 use deltaworks_spark::diagnostic::SourceLocation;
 use deltaworks_spark::{Error, Result};
 use url::Url;
 
-use super::checkpoint::{current_generation, generation_app_id};
+use super::checkpoint::{current_generation, flow_app_id, generation_app_id};
 use super::selection::Refresh;
 use crate::definitions::OutputKind;
 use crate::graph::ResolvedOutput;
@@ -47,6 +48,9 @@ pub async fn prepare(lake: &Lake, output: &ResolvedOutput, refresh: Refresh, pip
     check_same_kind(output, &table)?;
     match (output.kind, refresh) {
         (OutputKind::StreamingTable, Refresh::Full) => clear(&mut table, &wanted, pipeline_id).await?,
+        (OutputKind::StreamingTable, _) if is_untouched(&table, output, pipeline_id).await? => {
+            redefine(&mut table, &wanted).await?;
+        }
         (OutputKind::StreamingTable, _) => evolve(&mut table, &wanted, output).await?,
         // A materialized view takes its new columns in the commit that takes its new rows.
         _ => {}
@@ -134,6 +138,44 @@ fn check_same_kind(output: &ResolvedOutput, table: &Table) -> Result<()> {
         .with_help(format!("Rename the dataset, or delete the stored table `{}`.", table.location()))),
         _ => Ok(()),
     }
+}
+
+/// Whether nothing has come into the table yet: an attempt created it and failed.
+async fn is_untouched(table: &Table, output: &ResolvedOutput, pipeline_id: &str) -> Result<bool> {
+    let (files, _) = table.size()?;
+    let generation = current_generation(table, pipeline_id).await?;
+    for flow in &output.flows {
+        if table.transaction_version(&flow_app_id(pipeline_id, flow, generation)).await?.is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(files == 0)
+}
+
+/// Makes a table without rows what `wanted` says, whatever it was, in a commit of its own if anything differs.
+async fn redefine(table: &mut Table, wanted: &TableDefinition) -> Result<()> {
+    let stored = table.definition()?;
+    let columns = |schema: &Schema| -> Vec<_> {
+        schema.fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect()
+    };
+    let wanted_schema = deltaworks_lake::schema::to_delta(&wanted.schema)?;
+    let same = columns(&stored.schema) == columns(&wanted_schema)
+        && stored.partition_columns == wanted.partition_columns
+        && stored.properties == wanted.properties
+        && stored.comment == wanted.comment;
+    if same {
+        return Ok(());
+    }
+    if stored.partition_columns != wanted.partition_columns {
+        replace(WrittenFiles::default(), wanted).commit(table).await?;
+        return Ok(());
+    }
+    let redefined = Commit::append(WrittenFiles::default())
+        .schema(Arc::clone(&wanted.schema))
+        .properties(wanted.properties.clone())
+        .comment(wanted.comment.clone());
+    redefined.commit(table).await?;
+    Ok(())
 }
 
 /// Adds new columns, properties and the comment, in a commit of its own if anything differs.

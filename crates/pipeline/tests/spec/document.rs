@@ -44,6 +44,8 @@ pub enum Expected {
     Rows { query: String, table: Vec<Vec<String>> },
     /// Each line is part of a problem that the definitions or the update must have.
     Problems(Vec<String>),
+    /// Each line is part of a warning that the definitions must have.
+    Warnings(Vec<String>),
     /// The versions of these tables are what they were before the step.
     Unchanged(Vec<String>),
     /// Rows of expectation counts: dataset, expectation, passed, failed in the step's own update.
@@ -84,6 +86,7 @@ impl Document {
             "table" => Expected::Rows { query: format!("SELECT * FROM {rest}"), table: table(body) },
             "query" => Expected::Rows { query: rest.to_owned(), table: table(body) },
             "problems" => Expected::Problems(body.iter().map(|line| (*line).to_owned()).collect()),
+            "warnings" => Expected::Warnings(body.iter().map(|line| (*line).to_owned()).collect()),
             "unchanged" => Expected::Unchanged(body.iter().map(|line| line.trim().to_owned()).collect()),
             "expectations" => Expected::Expectations(table(body)),
             other => panic!("{}: unknown block `{other}`", self.name),

@@ -8,6 +8,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use deltaworks_pipeline::spec;
 use deltaworks_pipeline::update::UpdateRequest;
 use deltaworks_pipeline::{EngineOptions, Pipeline, UpdateOutcome};
+use deltaworks_spark::diagnostic::{Diagnostic, Severity};
 use tokio_util::sync::CancellationToken;
 
 use crate::document::{Document, Expected, File, Step};
@@ -177,6 +178,16 @@ async fn check(
                     }
                 }
             }
+            Expected::Warnings(wanted) => {
+                let pipeline = open(folder, mode).map_err(|error| error.to_string())?;
+                let validation = pipeline.validate().await.map_err(|error| error.to_string())?;
+                let warnings = shown(&validation.diagnostics, Severity::Warning);
+                for wanted in wanted.iter().filter(|line| !line.trim().is_empty()) {
+                    if !warnings.iter().any(|warning| warning.contains(wanted.trim())) {
+                        return Err(format!("no warning contains\n  {wanted}\nthey are\n{}", warnings.join("\n")));
+                    }
+                }
+            }
             Expected::Unchanged(_) => {
                 for (table, version_before) in before {
                     let now = version(folder, table);
@@ -207,24 +218,28 @@ const EXPECTATION_QUERY: &str = "
     SELECT e.dataset AS dataset, e.name AS name, sum(e.passed_records) AS passed, sum(e.failed_records) AS failed
     FROM metrics GROUP BY e.dataset, e.name";
 
+/// The problems of an update, as text; an update that did not come about is one.
 fn problems(outcome: &Result<UpdateOutcome, deltaworks_spark::Error>) -> Vec<String> {
     match outcome {
-        Ok(outcome) => outcome
-            .diagnostics
-            .iter()
-            .filter(|diagnostic| diagnostic.severity == deltaworks_spark::diagnostic::Severity::Error)
-            .map(|diagnostic| {
-                format!(
-                    "{} [{}] {} | help: {}",
-                    diagnostic.location.as_ref().map(ToString::to_string).unwrap_or_default(),
-                    diagnostic.condition.as_deref().unwrap_or_default(),
-                    diagnostic.message,
-                    diagnostic.help.as_deref().unwrap_or_default()
-                )
-            })
-            .collect(),
+        Ok(outcome) => shown(&outcome.diagnostics, Severity::Error),
         Err(error) => vec![error.to_string()],
     }
+}
+
+fn shown(diagnostics: &[Diagnostic], severity: Severity) -> Vec<String> {
+    diagnostics
+        .iter()
+        .filter(|diagnostic| diagnostic.severity == severity)
+        .map(|diagnostic| {
+            format!(
+                "{} [{}] {} | help: {}",
+                diagnostic.location.as_ref().map(ToString::to_string).unwrap_or_default(),
+                diagnostic.condition.as_deref().unwrap_or_default(),
+                diagnostic.message,
+                diagnostic.help.as_deref().unwrap_or_default()
+            )
+        })
+        .collect()
 }
 
 async fn compare(folder: &Path, query: &str, expected: &[Vec<String>]) -> Outcome<()> {

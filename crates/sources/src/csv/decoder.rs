@@ -10,7 +10,7 @@ use crate::errors::schema_evolved;
 use crate::format::records::RecordDecoder;
 use crate::format::rescue::{RowFate, RowNotes};
 use crate::format::{Decoded, ReadRequest};
-use crate::schema::evolution::widened;
+use crate::schema::evolution::storable_widening;
 use crate::text::TextColumn;
 
 /// Decodes records of one file.
@@ -146,7 +146,7 @@ impl CsvDecoder {
         if !column.append(&value, &self.format.parser) {
             let field = &self.request.fields[slot];
             let observed = self.format.parser.infer(&value, true);
-            if self.request.report_wider && widened(field.data_type(), &observed).is_some() {
+            if self.request.report_wider && storable_widening(field.data_type(), &observed).is_some() {
                 return Err(schema_evolved(&[field.name().clone()], &self.file));
             }
             self.notes.rescue_text(field.name(), &value);

@@ -11,7 +11,7 @@ use deltaworks_spark::{Error, Result};
 use super::rescue::RowNotes;
 use super::{Decoded, ParseMode, ReadRequest};
 use crate::errors::schema_evolved;
-use crate::schema::evolution::{evolve, widened};
+use crate::schema::evolution::{Widen, evolve, storable_widening, widened};
 use deltaworks_spark::types::{self, sql_type_name};
 
 /// The type a column of a file has in Spark.
@@ -62,11 +62,15 @@ pub(crate) fn check_evolution(schema: &SchemaRef, request: &ReadRequest, file: &
     }
     let known = Schema::new(request.fields.clone());
     let ignored = |name: &str| request.is_ignored(name);
-    let grown = evolve(&known, &spark_schema(schema), request.report_wider, &ignored);
+    let widen = request.report_wider.then_some(storable_widening as Widen);
+    let grown = evolve(&known, &spark_schema(schema), widen, &ignored);
     let changed: Vec<String> = grown
         .fields
         .iter()
-        .filter(|field| known.field_with_name(field.name()).ok().is_none_or(|old| old.data_type() != field.data_type()))
+        .filter(|field| match known.field_with_name(field.name()) {
+            Ok(old) => request.report_nested && old.data_type() != field.data_type(),
+            Err(_) => true,
+        })
         .map(|field| field.name().clone())
         .collect();
     if changed.is_empty() { Ok(()) } else { Err(schema_evolved(&changed, file)) }
@@ -76,7 +80,7 @@ pub(crate) fn check_evolution(schema: &SchemaRef, request: &ReadRequest, file: &
 ///
 /// # Errors
 /// `FAILED_READ_FILE.PARQUET_COLUMN_DATA_TYPE_MISMATCH` (`Data`) if a column has a type that its values cannot
-/// be taken from and nothing rescues them.
+/// be taken from and nothing rescues them, unless such values are to be NULL.
 pub(crate) fn adapt_batch(batch: &RecordBatch, request: &ReadRequest, file: &str) -> Result<Decoded> {
     let mut columns: Vec<Option<ArrayRef>> = vec![None; request.fields.len()];
     let mut rescued: Vec<(FieldRef, ArrayRef)> = Vec::new();
@@ -90,7 +94,9 @@ pub(crate) fn adapt_batch(batch: &RecordBatch, request: &ReadRequest, file: &str
         let target = &request.fields[slot];
         match adapted(array, target.data_type())? {
             Some(array) => columns[slot] = Some(array),
-            None if request.has_rescue => rescued.push((Arc::clone(field), Arc::clone(array))),
+            None if request.has_rescue || request.null_mismatches => {
+                rescued.push((Arc::clone(field), Arc::clone(array)))
+            }
             None => return Err(type_mismatch(field, target, file)),
         }
     }

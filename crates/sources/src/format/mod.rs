@@ -19,7 +19,7 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{Fields, Schema};
 use async_trait::async_trait;
-use deltaworks_spark::{Error, Result};
+use deltaworks_spark::{Error, Kind, Result};
 use futures::stream::BoxStream;
 
 use crate::csv::CsvFormat;
@@ -76,8 +76,12 @@ pub(crate) struct ReadRequest {
     pub(crate) has_corrupt: bool,
     /// Whether fields that are not in `fields` end the scan.
     pub(crate) report_unknown: bool,
+    /// Whether fields that the structures of `fields` lack end the scan.
+    pub(crate) report_nested: bool,
     /// Whether values that need a wider type end the scan.
     pub(crate) report_wider: bool,
+    /// Whether a column of a file whose type does not fit is NULL where nothing rescues it, rather than an error.
+    pub(crate) null_mismatches: bool,
     /// Names that files may hold although they are not in `fields`: partition columns.
     pub(crate) ignored: Vec<String>,
     pub(crate) case_sensitive: bool,
@@ -127,6 +131,26 @@ pub(crate) struct Inference {
     pub(crate) all_files: bool,
     /// Sampling stops after so many bytes.
     pub(crate) max_bytes: u64,
+    /// Which files are passed over.
+    pub(crate) passed_over: PassedOver,
+}
+
+/// Which files that cannot be read are passed over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PassedOver {
+    pub(crate) corrupt: bool,
+    pub(crate) missing: bool,
+}
+
+impl PassedOver {
+    /// Whether a file that fails like this is one of them.
+    pub(crate) fn covers(self, error: &Error) -> bool {
+        match error.condition() {
+            Some("FAILED_READ_FILE.FILE_NOT_EXIST") => self.missing,
+            Some("FAILED_READ_FILE.NO_HINT") => self.corrupt && error.kind() == Kind::Data,
+            _ => false,
+        }
+    }
 }
 
 /// A file format with its options.

@@ -45,8 +45,10 @@ pub(super) type Misfits = Vec<(Vec<String>, Misfit)>;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Misfit {
     pub(super) json: String,
-    /// A field the schema has not, rather than a value of another type.
-    pub(super) unknown: bool,
+    /// There is a field the schema has not, not even in another spelling.
+    pub(super) new_field: bool,
+    /// There is a value of another type.
+    pub(super) mismatch: bool,
 }
 
 /// What all values of a file share.
@@ -122,7 +124,9 @@ impl Node {
                     }
                 });
                 for (name, value) in unknown {
-                    misfits.push((vec![name], misfit(values, value, true)));
+                    let new_field = !index.keys().any(|known| known.eq_ignore_ascii_case(&name));
+                    let json = json_text(text, value, values.dialect);
+                    misfits.push((vec![name], Misfit { json, new_field, mismatch: false }));
                 }
                 let mut names: Vec<(&String, &usize)> = index.iter().collect();
                 names.sort_by_key(|(_, at)| **at);
@@ -134,7 +138,7 @@ impl Node {
                     let before = misfits.len();
                     if !child.append(values, value, misfits) {
                         misfits.truncate(before);
-                        misfits.push((vec![], misfit(values, value, false)));
+                        misfits.push((vec![], mismatch(values, value)));
                     }
                     misfits[before..].iter_mut().for_each(|(path, _)| path.insert(0, name.clone()));
                 }
@@ -152,8 +156,10 @@ impl Node {
                 });
                 // A path cannot name an element: all of the array is kept.
                 if !fits || !inner.is_empty() {
-                    let unknown = fits && inner.iter().all(|(_, misfit)| misfit.unknown);
-                    misfits.push((vec![], misfit(values, span, unknown)));
+                    let json = json_text(text, span, values.dialect);
+                    let new_field = inner.iter().any(|(_, misfit)| misfit.new_field);
+                    let mismatch = !fits || inner.iter().any(|(_, misfit)| misfit.mismatch);
+                    misfits.push((vec![], Misfit { json, new_field, mismatch }));
                 }
                 offsets.push(offsets.last().copied().unwrap_or(0) + count);
                 validity.append_non_null();
@@ -170,9 +176,13 @@ impl Node {
                     }
                     let before = misfits.len();
                     if !child.append(values, *value, misfits) {
-                        misfits.push((vec![], misfit(values, *value, false)));
+                        misfits.push((vec![], mismatch(values, *value)));
                     }
-                    misfits[before..].iter_mut().for_each(|(path, _)| path.insert(0, name.clone()));
+                    for (path, misfit) in &mut misfits[before..] {
+                        path.insert(0, name.clone());
+                        // A table's map keeps the type of its values.
+                        misfit.new_field = false;
+                    }
                 }
                 offsets.push(offsets.last().copied().unwrap_or(0) + entries.len() as i32);
                 validity.append_non_null();
@@ -214,8 +224,9 @@ fn finish_validity(validity: &mut NullBufferBuilder) -> Option<NullBuffer> {
     validity.finish()
 }
 
-fn misfit(values: &Values<'_>, span: Span, unknown: bool) -> Misfit {
-    Misfit { json: json_text(values.text, span, values.dialect), unknown }
+/// A value that does not have its place's type.
+fn mismatch(values: &Values<'_>, span: Span) -> Misfit {
+    Misfit { json: json_text(values.text, span, values.dialect), new_field: false, mismatch: true }
 }
 
 /// The compact JSON text of a value.

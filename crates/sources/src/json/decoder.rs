@@ -17,7 +17,7 @@ use crate::format::blocks::next_line;
 use crate::format::records::RecordDecoder;
 use crate::format::rescue::{RowFate, RowNotes};
 use crate::format::{Decoded, ReadRequest};
-use crate::schema::evolution::widened;
+use crate::schema::evolution::storable_widening;
 
 /// Decodes records of one file.
 pub(super) struct JsonDecoder {
@@ -148,18 +148,18 @@ impl JsonDecoder {
             let field = &self.request.fields[index];
             if !fits {
                 misfits.clear();
-                if self.request.report_wider && widened(field.data_type(), &type_of(text, span, &self.format)).is_some()
-                {
+                let observed = || type_of(text, span, &self.format);
+                if self.request.report_wider && storable_widening(field.data_type(), &observed()).is_some() {
                     return Err(schema_evolved(&[field.name().clone()], &self.file));
                 }
                 self.notes.rescue_json(&[field.name()], &json_text(text, span, self.format.dialect));
                 self.notes.mismatch();
             }
             for (path, misfit) in misfits.drain(..) {
-                if misfit.unknown && self.request.report_unknown {
+                if misfit.new_field && self.request.report_nested {
                     return Err(schema_evolved(&[format!("{}.{}", field.name(), path.join("."))], &self.file));
                 }
-                if !misfit.unknown {
+                if misfit.mismatch {
                     self.notes.mismatch();
                 }
                 let full: Vec<&str> =
@@ -180,9 +180,12 @@ impl JsonDecoder {
         if self.request.report_unknown {
             let new: Vec<String> = unknown
                 .iter()
-                .map(|(name, _)| name)
-                .filter(|name| self.request.is_new(name) && !self.request.is_ignored(name))
-                .cloned()
+                .filter(|(name, span)| {
+                    // Inference passes over fields that are always NULL, if it is told to.
+                    let told = !self.format.drop_null_fields || span.kind != Kind::Null;
+                    told && self.request.is_new(name) && !self.request.is_ignored(name)
+                })
+                .map(|(name, _)| name.clone())
                 .collect();
             if !new.is_empty() {
                 return Err(schema_evolved(&new, &self.file));
@@ -203,7 +206,7 @@ impl JsonDecoder {
             let Some(span) = span else { continue };
             let mut misfits = Vec::new();
             let fits = Node::new(field.data_type())?.append(&values, *span, &mut misfits);
-            if !fits || misfits.iter().any(|(_, misfit)| !misfit.unknown) {
+            if !fits || misfits.iter().any(|(_, misfit)| misfit.mismatch) {
                 return Ok(false);
             }
         }

@@ -16,7 +16,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SendableRecordBatchStream,
 };
-use deltaworks_spark::{Error, Kind, Result};
+use deltaworks_spark::{Error, Result};
 use futures::stream::{BoxStream, StreamExt};
 
 use super::{Evolution, Role, ScanSpec, metadata};
@@ -134,7 +134,12 @@ impl Scan {
             corrupt: projected(Role::Corrupt),
             has_corrupt: columns.roles.contains(&Role::Corrupt),
             report_unknown: self.evolution.is_some(),
-            report_wider: self.evolution.as_ref().is_some_and(|evolution| evolution.widens()),
+            report_nested: self.evolution.as_ref().is_some_and(|evolution| evolution.reports_nested()),
+            report_wider: self
+                .evolution
+                .as_ref()
+                .is_some_and(|evolution| evolution.reports_nested() && evolution.widens()),
+            null_mismatches: self.spec.null_mismatches,
             ignored: columns.partition.iter().map(|field| field.name().clone()).collect(),
             case_sensitive: self.spec.case_sensitive,
             batch_rows,
@@ -159,10 +164,7 @@ impl Scan {
     }
 
     async fn failure(&self, error: Error) -> Option<Error> {
-        let condition = error.condition().unwrap_or_default();
-        let missing = condition == "FAILED_READ_FILE.FILE_NOT_EXIST";
-        let corrupt = error.kind() == Kind::Data && condition == "FAILED_READ_FILE.NO_HINT";
-        if (missing && self.spec.ignore_missing) || (corrupt && self.spec.ignore_corrupt) {
+        if self.spec.passed_over.covers(&error) {
             tracing::warn!(%error, "file skipped");
             return None;
         }

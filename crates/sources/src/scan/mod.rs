@@ -12,7 +12,7 @@ use deltaworks_spark::Error;
 
 pub(crate) use table::FileTable;
 
-use crate::format::Format;
+use crate::format::{Format, PassedOver};
 use crate::text::TextParser;
 
 /// The name of the hidden column that tells of the file.
@@ -92,6 +92,9 @@ impl Columns {
 /// What a failed scan can do about fields the schema has not.
 #[async_trait]
 pub(crate) trait Evolution: std::fmt::Debug + Send + Sync {
+    /// Whether a new field of a structure is news, too.
+    fn reports_nested(&self) -> bool;
+
     /// Whether a wider type is news, too.
     fn widens(&self) -> bool;
 
@@ -105,7 +108,8 @@ pub(crate) struct ScanSpec {
     pub(crate) format: Arc<dyn Format>,
     pub(crate) columns: Columns,
     pub(crate) case_sensitive: bool,
-    pub(crate) ignore_corrupt: bool,
-    pub(crate) ignore_missing: bool,
+    pub(crate) passed_over: PassedOver,
+    /// Auto Loader's rule for columns of other types that nothing rescues; Spark's own readers fail.
+    pub(crate) null_mismatches: bool,
     pub(crate) parser: TextParser,
 }

@@ -13,7 +13,7 @@ pub(crate) fn widest(a: &DataType, b: &DataType) -> DataType {
     }
     match (a, b) {
         (DataType::Null, other) | (other, DataType::Null) => other.clone(),
-        (DataType::Struct(a), DataType::Struct(b)) => DataType::Struct(merged(a, b, &mut widest)),
+        (DataType::Struct(a), DataType::Struct(b)) => DataType::Struct(merged(a, b)),
         (DataType::List(a), DataType::List(b)) => types::array(widest(a.data_type(), b.data_type())),
         (DataType::Map(a, _), DataType::Map(b, _)) => match (a.data_type(), b.data_type()) {
             (DataType::Struct(a), DataType::Struct(b)) if a.len() == 2 && b.len() == 2 => {
@@ -67,13 +67,13 @@ fn decimal(integer: i16, scale: i8) -> Option<DataType> {
     Some(if precision <= 38 { DataType::Decimal128(precision as u8, scale) } else { DataType::Float64 })
 }
 
-/// Fields of both; types of common ones by `combine`, new ones at the end.
-fn merged(known: &Fields, observed: &Fields, combine: &mut dyn FnMut(&DataType, &DataType) -> DataType) -> Fields {
+/// Fields of both, with the widest types; new ones at the end.
+fn merged(known: &Fields, observed: &Fields) -> Fields {
     let mut fields: Vec<_> = known.iter().cloned().collect();
     for new in observed {
         match fields.iter().position(|field| field.name() == new.name()) {
             Some(index) => {
-                let data_type = combine(fields[index].data_type(), new.data_type());
+                let data_type = widest(fields[index].data_type(), new.data_type());
                 fields[index] = Arc::new(Field::new(new.name(), data_type, true));
             }
             None => fields.push(Arc::new(Field::new(new.name(), new.data_type().clone(), true))),
@@ -84,32 +84,99 @@ fn merged(known: &Fields, observed: &Fields, combine: &mut dyn FnMut(&DataType, 
 
 /// The union of two observed schemas.
 pub(crate) fn merge_observed(a: &Schema, b: &Schema) -> Schema {
-    Schema::new(merged(&a.fields, &b.fields, &mut widest))
+    Schema::new(merged(&a.fields, &b.fields))
 }
+
+/// Of the fields whose names differ in case only, the first: tables cannot hold both. The values of the others are
+/// rescued, unless `case_sensitive` is false: they are values of the one column then, and its type holds them.
+pub(crate) fn one_spelling(schema: &Schema, case_sensitive: bool) -> Schema {
+    Schema::new(distinct(&schema.fields, case_sensitive))
+}
+
+fn distinct(fields: &Fields, case_sensitive: bool) -> Fields {
+    let mut kept: Vec<Arc<Field>> = Vec::with_capacity(fields.len());
+    for field in fields {
+        let data_type = distinct_type(field.data_type());
+        match kept.iter().position(|known| known.name().eq_ignore_ascii_case(field.name())) {
+            None => kept.push(Arc::new(field.as_ref().clone().with_data_type(data_type))),
+            Some(_) if case_sensitive => {}
+            Some(index) => {
+                let both = widest(kept[index].data_type(), &data_type);
+                kept[index] = Arc::new(kept[index].as_ref().clone().with_data_type(both));
+            }
+        }
+    }
+    kept.into()
+}
+
+/// Fields of structures are always told apart by case.
+fn distinct_type(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Struct(fields) => DataType::Struct(distinct(fields, true)),
+        DataType::List(item) => types::array(distinct_type(item.data_type())),
+        other => other.clone(),
+    }
+}
+
+/// The wider type for a column of the first type, if values of the second ask for one.
+pub(crate) type Widen = fn(&DataType, &DataType) -> Option<DataType>;
 
 /// The known schema grown by what was observed: new columns and struct fields at the end; types unchanged,
-/// except for supported widenings if `widen`. `excluded` names are columns that come from elsewhere.
-pub(crate) fn evolve(known: &Schema, observed: &Schema, widen: bool, excluded: &dyn Fn(&str) -> bool) -> Schema {
+/// except as `widen` says. `excluded` names are columns that come from elsewhere.
+pub(crate) fn evolve(
+    known: &Schema,
+    observed: &Schema,
+    widen: Option<Widen>,
+    excluded: &dyn Fn(&str) -> bool,
+) -> Schema {
     let observed: Fields = observed.fields.iter().filter(|field| !excluded(field.name())).cloned().collect();
-    // A name that differs in case only is rescued, not added: tables cannot hold both.
-    let observed: Fields = observed
-        .iter()
-        .filter(|new| {
-            known.fields.iter().all(|old| old.name() == new.name() || !old.name().eq_ignore_ascii_case(new.name()))
-        })
-        .cloned()
-        .collect();
-    Schema::new(merged(&known.fields, &observed, &mut |old, new| grown(old, new, widen)))
+    Schema::new(grown_fields(&known.fields, &observed, widen))
 }
 
-fn grown(known: &DataType, observed: &DataType, widen: bool) -> DataType {
-    match (known, observed) {
-        (DataType::Struct(a), DataType::Struct(b)) => {
-            DataType::Struct(merged(a, b, &mut |old, new| grown(old, new, widen)))
+/// A name that differs from a known one in case only is rescued, not added: tables cannot hold both.
+fn grown_fields(known: &Fields, observed: &Fields, widen: Option<Widen>) -> Fields {
+    let mut fields: Vec<_> = known.iter().cloned().collect();
+    for new in observed {
+        match fields.iter().position(|field| field.name().eq_ignore_ascii_case(new.name())) {
+            Some(index) if fields[index].name() == new.name() => {
+                let data_type = grown(fields[index].data_type(), new.data_type(), widen);
+                fields[index] = Arc::new(Field::new(new.name(), data_type, true));
+            }
+            Some(_) => {}
+            None => fields.push(Arc::new(Field::new(new.name(), new.data_type().clone(), true))),
         }
+    }
+    fields.into()
+}
+
+fn grown(known: &DataType, observed: &DataType, widen: Option<Widen>) -> DataType {
+    match (known, observed) {
+        (DataType::Struct(a), DataType::Struct(b)) => DataType::Struct(grown_fields(a, b, widen)),
         (DataType::List(a), DataType::List(b)) => types::array(grown(a.data_type(), b.data_type(), widen)),
-        _ if widen => widened(known, observed).unwrap_or_else(|| known.clone()),
-        _ => known.clone(),
+        _ => widen.and_then(|widen| widen(known, observed)).unwrap_or_else(|| known.clone()),
+    }
+}
+
+/// The wider type that a stored column of type `known` can take, for values of type `observed`: one in which the
+/// files written before stay readable.
+///
+/// `None` if it holds them already, or cannot hold them: such values are rescued.
+pub(crate) fn storable_widening(known: &DataType, observed: &DataType) -> Option<DataType> {
+    use DataType::{Int8, Int16, Int32, Int64};
+    match (known, observed) {
+        (Int8, Int16) => Some(Int16),
+        // Files that name no types, like JSON, give all integers as BIGINT.
+        (Int8 | Int16, Int32 | Int64) => Some(Int32),
+        _ => None,
+    }
+}
+
+/// As [`storable_widening`], where `observed` is the type of many values together: some may ask for a wider type although
+/// others have none that can be stored.
+pub(crate) fn storable_widening_for_some(known: &DataType, observed: &DataType) -> Option<DataType> {
+    match observed {
+        DataType::Float32 | DataType::Float64 | DataType::Decimal128(..) => storable_widening(known, &DataType::Int64),
+        _ => storable_widening(known, observed),
     }
 }
 
@@ -132,6 +199,7 @@ fn solid_type(data_type: &DataType) -> DataType {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -158,7 +226,39 @@ mod tests {
         let names = |schema: &Schema| {
             schema.fields.iter().map(|f| format!("{}:{}", f.name(), f.data_type())).collect::<Vec<_>>().join(",")
         };
-        assert_eq!(names(&evolve(&known, &observed, false, &|_| false)), "b:Int64,a:Utf8");
-        assert_eq!(names(&evolve(&known, &observed, true, &|_| false)), "b:Float64,a:Utf8");
+        assert_eq!(names(&evolve(&known, &observed, None, &|_| false)), "b:Int64,a:Utf8");
+        // A stored BIGINT cannot become DOUBLE.
+        assert_eq!(names(&evolve(&known, &observed, Some(storable_widening), &|_| false)), "b:Int64,a:Utf8");
+        let known = Schema::new(vec![Field::new("b", DataType::Int16, true)]);
+        let observed = Schema::new(vec![Field::new("b", DataType::Int64, true)]);
+        assert_eq!(names(&evolve(&known, &observed, Some(storable_widening), &|_| false)), "b:Int32");
+        assert_eq!(names(&evolve(&known, &observed, None, &|_| false)), "b:Int16");
+    }
+
+    fn shown(schema: &Schema) -> Vec<String> {
+        let name = deltaworks_spark::types::sql_type_name;
+        schema.fields.iter().map(|field| format!("{} {}", field.name(), name(field.data_type()))).collect()
+    }
+
+    fn columns(ddl: &str) -> Schema {
+        deltaworks_spark::types::parse_schema(ddl).unwrap()
+    }
+
+    #[test]
+    fn evolution_reaches_into_arrays_and_structures() {
+        let known = columns("a ARRAY<STRUCT<x: DOUBLE>>, m MAP<STRING, STRUCT<x: INT>>, s STRUCT<X: INT>");
+        let observed =
+            columns("a ARRAY<STRUCT<x: BIGINT, y: BIGINT>>, m STRUCT<k: STRUCT<y: STRING>>, s STRUCT<x: INT>");
+        assert_eq!(
+            shown(&evolve(&known, &observed, None, &|_| false)),
+            ["a ARRAY<STRUCT<x: DOUBLE, y: BIGINT>>", "m MAP<STRING, STRUCT<x: INT>>", "s STRUCT<X: INT>"]
+        );
+    }
+
+    #[test]
+    fn of_several_spellings_one_is_a_column() {
+        let observed = columns("Flag BOOLEAN, flag DOUBLE, s STRUCT<A: INT, a: STRING>");
+        assert_eq!(shown(&one_spelling(&observed, true)), ["Flag BOOLEAN", "s STRUCT<A: INT>"]);
+        assert_eq!(shown(&one_spelling(&observed, false)), ["Flag STRING", "s STRUCT<A: INT>"]);
     }
 }

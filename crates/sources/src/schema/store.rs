@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::Location;
 use crate::errors::storage;
+use crate::schema::hints::apply_hints;
 use deltaworks_spark::types::{parse_data_type, sql_type_name};
 
 /// The first line of a schema file.
@@ -19,14 +20,48 @@ const FORMAT_VERSION: &str = "v1";
 /// Data and partition columns of a source, as stored.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct StoredSchema {
+    /// As the files say.
     pub(crate) data: Schema,
     pub(crate) partition: Vec<Field>,
+    /// As the files and hints say, once the schema has grown under these hints.
+    pub(crate) hinted: Option<HintedSchema>,
+    /// Nested fields and wider types that this schema lacks go together with none of its types: they are rescued.
+    pub(crate) settled: bool,
+}
+
+/// Data columns after hints.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct HintedSchema {
+    pub(crate) hints: String,
+    pub(crate) data: Schema,
+}
+
+impl StoredSchema {
+    /// A schema that has not grown yet.
+    pub(crate) fn new(data: Schema, partition: Vec<Field>) -> Self {
+        Self { data, partition, hinted: None, settled: false }
+    }
+
+    /// The data columns under `hints`: as they were stored for the same hints, or with these applied anew.
+    pub(crate) fn under(&self, hints: Option<&str>) -> Result<Schema> {
+        match (hints, &self.hinted) {
+            (None, _) => Ok(self.data.clone()),
+            (Some(hints), Some(known)) if known.hints == hints => Ok(known.data.clone()),
+            (Some(hints), _) => apply_hints(self.data.clone(), hints),
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
 struct FileContent {
     columns: Vec<Column>,
     partition_columns: Vec<Column>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    schema_hints: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    hinted_columns: Vec<Column>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    settled: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -84,9 +119,13 @@ impl SchemaStore {
 
 fn encode(schema: &StoredSchema) -> Result<String> {
     let column = |field: &Field| Column { name: field.name().clone(), data_type: sql_type_name(field.data_type()) };
+    let columns = |schema: &Schema| schema.fields.iter().map(|field| column(field)).collect();
     let content = FileContent {
-        columns: schema.data.fields.iter().map(|field| column(field)).collect(),
+        columns: columns(&schema.data),
         partition_columns: schema.partition.iter().map(column).collect(),
+        schema_hints: schema.hinted.as_ref().map(|hinted| hinted.hints.clone()),
+        hinted_columns: schema.hinted.as_ref().map(|hinted| columns(&hinted.data)).unwrap_or_default(),
+        settled: schema.settled,
     };
     let json = serde_json::to_string_pretty(&content).map_err(|error| Error::internal(error.to_string()))?;
     Ok(format!("{FORMAT_VERSION}\n{json}\n"))
@@ -103,8 +142,15 @@ fn decode(text: &str, path: &str) -> Result<StoredSchema> {
     }
     let content: FileContent = serde_json::from_str(json).map_err(|error| broken(error.to_string()))?;
     let field = |column: &Column| Ok(Field::new(&column.name, parse_data_type(&column.data_type)?, true));
+    let fields = |columns: &[Column]| columns.iter().map(field).collect::<Result<Vec<_>>>();
+    let hinted = match content.schema_hints {
+        Some(hints) => Some(HintedSchema { hints, data: Schema::new(fields(&content.hinted_columns)?) }),
+        None => None,
+    };
     Ok(StoredSchema {
-        data: Schema::new(content.columns.iter().map(field).collect::<Result<Vec<_>>>()?),
-        partition: content.partition_columns.iter().map(field).collect::<Result<Vec<_>>>()?,
+        data: Schema::new(fields(&content.columns)?),
+        partition: fields(&content.partition_columns)?,
+        hinted,
+        settled: content.settled,
     })
 }

@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::time::{Duration, SystemTime};
 
+use arrow::datatypes::DataType;
+
 use super::*;
 use crate::READ_FILES;
 
@@ -72,14 +74,18 @@ async fn type_widening_fails_once_and_widens() {
     write(dir.path(), "in/a.json", "{\"a\": 1}\n");
     let options = [
         JSON,
-        ("cloudFiles.inferColumnTypes", "true"),
+        ("cloudFiles.schemaHints", "a SMALLINT"),
         ("cloudFiles.schemaEvolutionMode", "addNewColumnsWithTypeWidening"),
     ];
     open(&dir, &options).await.unwrap();
-    write(dir.path(), "in/b.json", "{\"a\": 2.5}\n");
+    write(dir.path(), "in/b.json", "{\"a\": 40000}\n{\"a\": 2.5}\n");
     let error = all(&open(&dir, &options).await.unwrap(), &["a"]).await.unwrap_err();
     assert!(is_schema_evolved(&error), "{error}");
-    assert_eq!(all(&open(&dir, &options).await.unwrap(), &["a"]).await.unwrap(), ["1.0", "2.5"]);
+    let source = open(&dir, &options).await.unwrap();
+    assert_eq!(source.schema().field_with_name("a").unwrap().data_type(), &DataType::Int32);
+    let got = all(&source, &["a", "_rescued_data"]).await.unwrap();
+    assert_eq!(got.iter().map(|row| row.split(',').next().unwrap()).collect::<Vec<_>>(), ["", "1", "40000"]);
+    assert!(got[0].starts_with(",{\"a\":2.5,"), "{}", got[0]);
 }
 
 #[tokio::test]
@@ -181,4 +187,23 @@ async fn read_files_detects_the_format_and_infers_types() {
     let paths = [dir.path().join("in").display().to_string()];
     let source = stream_relation(None, &paths, None, &options, &context(&dir)).await.unwrap();
     assert_eq!(all(&source, &["id", "price"]).await.unwrap(), ["1,2.5", "2,x"]);
+}
+
+#[tokio::test]
+async fn read_files_globs_strictly_and_reads_folders_whole() {
+    let dir = TempDir::new().unwrap();
+    write(dir.path(), "in/1.json", "{\"a\": 1}\n");
+    write(dir.path(), "in/sub/2.json", "{\"a\": 2}\n");
+    let streamed = async |format: &str, path: &str, options: &[(&str, &str)]| {
+        let options: ReadOptions = options.iter().copied().collect();
+        let paths = [dir.path().join(path).display().to_string()];
+        let source = stream_relation(Some(format), &paths, None, &options, &context(&dir)).await.unwrap();
+        all(&source, &["a"]).await.unwrap()
+    };
+    let json = ("format", "json");
+    assert_eq!(streamed(READ_FILES, "in/*.json", &[json]).await, ["1"]);
+    assert_eq!(streamed(READ_FILES, "in/*", &[json]).await, ["1", "2"]);
+    assert_eq!(streamed(READ_FILES, "in/*.json", &[json, ("useStrictGlobber", "false")]).await, ["1", "2"]);
+    assert_eq!(streamed("cloudFiles", "in/*.json", &[JSON]).await, ["1", "2"]);
+    assert_eq!(batch(READ_FILES, &dir, &[json], &["a"]).await.unwrap(), ["1", "2"]);
 }
