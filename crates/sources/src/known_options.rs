@@ -6,6 +6,7 @@ use deltaworks_spark::relation::ReadOptions;
 use deltaworks_spark::{Error, Result};
 
 use crate::options::Options;
+use crate::{is_delta, reader_of};
 
 /// Options of Auto Loader, which may have the prefix `cloudFiles.`.
 const AUTO_LOADER: &[&str] = &[
@@ -175,8 +176,11 @@ pub fn bare_option(key: &str) -> &str {
     }
 }
 
-/// The options that no reader knows, as they were given.
-pub fn unknown_options(given: &ReadOptions) -> Vec<&str> {
+/// The options that no reader of files or Delta tables knows, as they were given; none for other formats.
+pub fn unknown_options<'a>(format: Option<&str>, given: &'a ReadOptions) -> Vec<&'a str> {
+    if !is_delta(format) && reader_of(format).is_err() {
+        return Vec::new();
+    }
     let is_known = |key: &str| is_tag(key) || known_options().any(|known| known.eq_ignore_ascii_case(key));
     given.iter().map(|(key, _)| key).filter(|key| !is_known(bare_option(key))).collect()
 }
@@ -227,8 +231,9 @@ mod tests {
         ]
         .into_iter()
         .collect();
-        let mut unknown = unknown_options(&given);
+        let mut unknown = unknown_options(Some("cloudFiles"), &given);
         unknown.sort_by_key(|key| key.to_lowercase());
         assert_eq!(unknown, ["cloudFiles.maxFilePerTrigger", "schemaHint"]);
+        assert!(unknown_options(Some("kafka"), &given).is_empty());
     }
 }

@@ -173,7 +173,7 @@ impl<'a> FlowRelations<'a> {
             _ => None,
         };
         let context = self.resolver.environment.source_context(schema_store);
-        self.warn_of_misspelt(options, location);
+        self.warn_of_misspelt(format, options, location);
         let (declared, options) = declared_schema(options)?;
         let schema = schema.or(declared);
         let options = &options;
@@ -186,8 +186,8 @@ impl<'a> FlowRelations<'a> {
     }
 
     /// An option that no reader knows has no effect; one that looks like a known one is meant to have it.
-    fn warn_of_misspelt(&self, options: &ReadOptions, location: Option<&SourceLocation>) {
-        for key in deltaworks_sources::unknown_options(options) {
+    fn warn_of_misspelt(&self, format: Option<&str>, options: &ReadOptions, location: Option<&SourceLocation>) {
+        for key in deltaworks_sources::unknown_options(format, options) {
             let bare = deltaworks_sources::bare_option(key);
             let Some(near) = nearest(bare, deltaworks_sources::known_options()) else { continue };
             let mut warning = Diagnostic::warning(format!("option `{key}` is not known and has no effect"))

@@ -156,14 +156,14 @@ impl JsonDecoder {
                 self.notes.mismatch();
             }
             for (path, misfit) in misfits.drain(..) {
+                let full: Vec<&str> =
+                    std::iter::once(field.name().as_str()).chain(path.iter().map(String::as_str)).collect();
                 if misfit.new_field && self.request.report_nested {
-                    return Err(schema_evolved(&[format!("{}.{}", field.name(), path.join("."))], &self.file));
+                    return Err(schema_evolved(&[full.join(".")], &self.file));
                 }
                 if misfit.mismatch {
                     self.notes.mismatch();
                 }
-                let full: Vec<&str> =
-                    std::iter::once(field.name().as_str()).chain(path.iter().map(String::as_str)).collect();
                 self.notes.rescue_json(&full, &misfit.json);
             }
         }
