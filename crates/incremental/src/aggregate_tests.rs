@@ -16,6 +16,7 @@ use datafusion::prelude::SessionContext;
 use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::diagnostic::SourceLocation;
 use deltaworks_spark::error::Result;
+use deltaworks_spark::operators::Deduplicate;
 use deltaworks_spark::relation::{RelationRequest, RelationResolver};
 use deltaworks_spark::session::{SessionOptions, session_context};
 use deltaworks_spark::streaming::{OpenContext, StreamReader, StreamSource, StreamingTable, replace_streams};
@@ -130,6 +131,7 @@ impl Stream {
         let plan = bind_watermarks(bind_state(self.plan.clone(), &[state.clone()]).unwrap(), &latest).unwrap();
         let plan = replace_streams(plan, &[table(events)]).unwrap();
         let batches = self.session.execute_logical_plan(plan).await.unwrap().collect().await.unwrap();
+        state.finished().await.unwrap();
         let replaced = if compact { std::mem::take(&mut self.state) } else { Vec::new() };
         let replaced = if state.groups.replaces_all() { None } else { stored(replaced) };
         if state.groups.replaces_all() {
@@ -373,6 +375,26 @@ async fn too_little_memory_is_an_error() {
     assert!(error.to_string().contains("Resources exhausted"), "{error}");
 }
 
+/// Runs a batch of deduplication; `kept` are the keys so far, and when they expire.
+async fn run_deduplication(
+    session: &SessionContext,
+    plan: &LogicalPlan,
+    kept: &mut Vec<RecordBatch>,
+    watermarks: Watermarks,
+    events: &[Event],
+) -> (Vec<String>, u64) {
+    let operator = stateful_operators(plan).unwrap().remove(0);
+    assert!(operator.expires);
+    let prior = kept.first().map(|first| -> Arc<dyn TableProvider> {
+        Arc::new(MemTable::try_new(first.schema(), vec![kept.clone()]).unwrap())
+    });
+    let state = operator.state(prior, watermarks);
+    let plan = replace_streams(bind_state(plan.clone(), &[state.clone()]).unwrap(), &[table(events)]).unwrap();
+    let batches = session.execute_logical_plan(plan).await.unwrap().collect().await.unwrap();
+    kept.extend(state.new_rows.take());
+    (batches.iter().flat_map(texts).collect(), state.late_rows.count())
+}
+
 fn events() -> impl Strategy<Value = Vec<Vec<(Event, bool)>>> {
     let key = prop::option::weighted(0.9, "[ab]");
     // Batches move on in time, so that rows are late by as much as they lie back.
@@ -408,6 +430,49 @@ proptest! {
                 let rows: Vec<Event> = batch.into_iter().map(|(event, _)| event).collect();
                 assert_eq!(stream.run(&rows, compact).await, model.run(&rows));
                 assert_eq!(stream.late, model.late);
+            }
+        });
+    }
+
+    /// A key is remembered until the watermark has passed it; rows that the watermark has passed are late.
+    #[test]
+    fn keys_are_forgotten_when_the_rule_says(batches in events(), within in any::<bool>()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let session = session(1, 1 << 30);
+            let sql = format!("SELECT ts, key, value FROM STREAM(events) WATERMARK ts DELAY OF INTERVAL {DELAY} MINUTES");
+            let input = Arc::new(planned(&session, &sql).await);
+            let columns = input.schema().columns();
+            let keys = if within { vec![columns[1].clone()] } else { vec![columns[0].clone(), columns[1].clone()] };
+            let plan = Deduplicate { input, keys, within_watermark: within }.into_plan();
+            let (mut kept, mut current, mut next): (_, Option<i64>, Option<i64>) = (Vec::new(), None, None);
+            // Until when each key is remembered; for ever if its row has no time.
+            let mut known: BTreeMap<(Option<i64>, Option<String>), Option<i64>> = BTreeMap::new();
+            for batch in batches {
+                let rows: Vec<Event> = batch.into_iter().map(|(event, _)| event).collect();
+                let (mut expected, mut late) = (Vec::new(), 0);
+                for (ts, key, value) in &rows {
+                    if ts.zip(current).is_some_and(|(ts, watermark)| ts <= watermark) {
+                        late += 1;
+                        continue;
+                    }
+                    let id = (ts.filter(|_| !within), key.clone());
+                    let forgotten = |until: &Option<i64>| until.zip(current).is_some_and(|(until, now)| until <= now);
+                    if known.get(&id).is_none_or(forgotten) {
+                        known.insert(id, ts.map(|ts| if within { ts + DELAY } else { ts }));
+                        expected.push(*value);
+                    }
+                }
+                let us = |minutes: Option<i64>| minutes.map(|minutes| minutes * MINUTE);
+                let watermarks = Watermarks { late_us: us(current), final_us: us(next) };
+                let (found, found_late) = run_deduplication(&session, &plan, &mut kept, watermarks, &rows).await;
+                let mut found: Vec<i64> =
+                    found.iter().map(|row| row.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+                found.sort();
+                expected.sort();
+                assert_eq!((found, found_late), (expected, late));
+                current = next;
+                next = next.max(rows.iter().filter_map(|(ts, ..)| *ts).max().map(|latest| latest - DELAY));
             }
         });
     }

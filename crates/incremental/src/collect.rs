@@ -33,7 +33,7 @@ impl CollectKeys {
             None => None,
         };
         let (new_rows, schema) = (self.new_rows.clone(), input.schema());
-        Ok(Arc::new(MapExec::new("CollectKeysExec", input, schema, move |batch, _| {
+        let collect = MapExec::new("CollectKeysExec", input, schema, move |batch, _| {
             let expires = match expires {
                 Some((column, plus_us)) => {
                     Some(times_of(batch.column(column))?.unary(|time: i64| time.saturating_add(plus_us)))
@@ -42,7 +42,8 @@ impl CollectKeys {
             };
             new_rows.push(batch.columns(), &keys, expires.as_ref())?;
             Ok(batch)
-        })))
+        });
+        Ok(Arc::new(collect.to_the_end(self.new_rows.completion())))
     }
 }
 

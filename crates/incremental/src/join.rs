@@ -136,11 +136,11 @@ impl AllRows {
         let schema: SchemaRef = Arc::new(Schema::new(fields));
         let (new_rows, marked) = (self.new_rows.clone(), Arc::clone(&schema));
         let all: Vec<usize> = (0..rows.schema().fields().len()).collect();
-        let new: Arc<dyn ExecutionPlan> =
-            Arc::new(MapExec::new("KeepRowsExec", Arc::clone(rows), Arc::clone(&schema), move |batch, _| {
-                new_rows.push(batch.columns(), &all, None)?;
-                mark(batch.columns().to_vec(), batch.num_rows(), false, &marked)
-            }));
+        let new = MapExec::new("KeepRowsExec", Arc::clone(rows), Arc::clone(&schema), move |batch, _| {
+            new_rows.push(batch.columns(), &all, None)?;
+            mark(batch.columns().to_vec(), batch.num_rows(), false, &marked)
+        });
+        let new: Arc<dyn ExecutionPlan> = Arc::new(new.to_the_end(self.new_rows.completion()));
         let Some(prior) = physical.get(1) else { return Ok(new) };
         let (stored, marked) = (self.new_rows.schema(), Arc::clone(&schema));
         let kept = MapExec::new("KeptRowsExec", Arc::clone(prior), schema, move |batch, _| {

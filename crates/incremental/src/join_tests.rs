@@ -98,6 +98,7 @@ async fn run(
     let bound = replace_streams(bound, &[table(rows[0]), table(rows[1])]).unwrap();
     let batches = session.execute_logical_plan(bound).await.unwrap().collect().await.unwrap();
     for (kept, state) in kept.iter_mut().zip(&states) {
+        state.finished().await.unwrap();
         kept.extend(state.new_rows.take());
     }
     let cell =

@@ -11,6 +11,7 @@
 mod aggregate;
 pub mod cdc;
 mod collect;
+mod completion;
 mod dedup;
 mod digest;
 mod event_time;

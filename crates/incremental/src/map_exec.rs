@@ -15,6 +15,8 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt as _, TryStreamExt as _};
 
+use crate::completion::Completion;
+
 type Map = Arc<dyn Fn(RecordBatch, &TaskContext) -> Result<RecordBatch> + Send + Sync>;
 
 /// Turns each batch of its input into another, partition by partition.
@@ -22,6 +24,8 @@ pub(crate) struct MapExec {
     name: &'static str,
     input: Arc<dyn ExecutionPlan>,
     map: Map,
+    /// Set if all input must be seen, whatever becomes of the output.
+    completion: Option<Completion>,
     properties: Arc<PlanProperties>,
 }
 
@@ -33,10 +37,21 @@ impl MapExec {
         schema: SchemaRef,
         map: impl Fn(RecordBatch, &TaskContext) -> Result<RecordBatch> + Send + Sync + 'static,
     ) -> Self {
-        Self::with_map(name, input, schema, Arc::new(map))
+        Self::with_map(name, input, schema, Arc::new(map), None)
     }
 
-    fn with_map(name: &'static str, input: Arc<dyn ExecutionPlan>, schema: SchemaRef, map: Map) -> Self {
+    /// The same, but for its input running to the end even where its output is not read.
+    pub(crate) fn to_the_end(self, completion: Completion) -> Self {
+        Self { completion: Some(completion), ..self }
+    }
+
+    fn with_map(
+        name: &'static str,
+        input: Arc<dyn ExecutionPlan>,
+        schema: SchemaRef,
+        map: Map,
+        completion: Option<Completion>,
+    ) -> Self {
         let partitioning = match schema == input.schema() {
             true => input.output_partitioning().clone(),
             false => Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
@@ -47,7 +62,7 @@ impl MapExec {
             input.pipeline_behavior(),
             input.boundedness(),
         );
-        Self { name, input, map, properties: Arc::new(properties) }
+        Self { name, input, map, completion, properties: Arc::new(properties) }
     }
 }
 
@@ -89,7 +104,10 @@ impl ExecutionPlan for MapExec {
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         match <[_; 1]>::try_from(children) {
-            Ok([input]) => Ok(Arc::new(Self::with_map(self.name, input, self.schema(), Arc::clone(&self.map)))),
+            Ok([input]) => {
+                let (map, completion) = (Arc::clone(&self.map), self.completion.clone());
+                Ok(Arc::new(Self::with_map(self.name, input, self.schema(), map, completion)))
+            }
             Err(inputs) => Err(DataFusionError::Internal(format!("{} has {} inputs", self.name, inputs.len()))),
         }
     }
@@ -100,6 +118,23 @@ impl ExecutionPlan for MapExec {
         let rows = input
             .map(move |batch| map(batch?, &context))
             .try_filter(|batch| futures::future::ready(batch.num_rows() > 0));
+        let Some(completion) = &self.completion else {
+            return Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)));
+        };
+        let (sender, receiver) = tokio::sync::mpsc::channel(2);
+        completion.spawn(async move {
+            let mut rows = std::pin::pin!(rows);
+            while let Some(batch) = rows.next().await {
+                let error = batch.as_ref().err().map(|error| DataFusionError::Execution(error.to_string()));
+                // If nobody reads on, the input is run to its end all the same.
+                let _unread = sender.send(batch).await;
+                if let Some(error) = error {
+                    return Err(error);
+                }
+            }
+            Ok(())
+        });
+        let rows = futures::stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)));
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
     }
 }

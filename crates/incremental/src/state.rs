@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 
 use crate::aggregate::{self, EXPIRES, Emission, GroupState, emission, expires_type};
 use crate::collect::CollectKeys;
+use crate::completion::Completion;
 use crate::digest::{has_digest, is_digested, key_digest};
 use crate::event_time::{event_time, event_time_column};
 use crate::join;
@@ -112,17 +113,33 @@ pub struct OperatorState {
     pub late_rows: LateRows,
 }
 
+impl OperatorState {
+    /// Waits until the operator has seen all of its input, which may be later than the end of its output.
+    ///
+    /// # Errors
+    /// Those of the operator's input.
+    pub async fn finished(&self) -> Result<()> {
+        self.new_rows.completion.finished().await?;
+        Ok(self.groups.completion().finished().await?)
+    }
+}
+
 /// Collects rows while a plan runs. Clones share what is collected.
 #[derive(Clone)]
 pub struct NewRows {
     schema: SchemaRef,
     batches: Arc<Mutex<Vec<RecordBatch>>>,
+    completion: Completion,
 }
 
 impl NewRows {
     /// An empty collector of rows of `schema`.
     pub fn new(schema: SchemaRef) -> Self {
-        Self { schema, batches: Arc::default() }
+        Self { schema, batches: Arc::default(), completion: Completion::default() }
+    }
+
+    pub(crate) fn completion(&self) -> Completion {
+        self.completion.clone()
     }
 
     /// The rows' columns.

@@ -2,7 +2,7 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, RecordBatch};
 use arrow::compute::{cast, take};
-use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType, UInt64Type};
+use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
 use arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::Column;
 use datafusion::physical_optimizer::pruning::PruningStatistics;
@@ -23,24 +23,20 @@ impl Table {
     /// `Data` if the log cannot be read.
     pub fn files_until(&self, column: &str, until_us: i64) -> Result<Vec<DataFile>> {
         let log = self.state()?.snapshot().try_log_data().map_err(from_delta)?;
-        let column = Column::from_name(column);
-        let (Some(greatest), Some(nulls)) = (log.max_values(&column), log.null_counts(&column)) else {
-            return Ok(Vec::new());
-        };
+        let name = column;
+        let column = Column::from_name(name);
+        let Some(greatest) = log.max_values(&column) else { return Ok(Vec::new()) };
         let greatest = later(&cast(&greatest, &DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())))?);
         let greatest = greatest.as_primitive::<TimestampMicrosecondType>();
-        let nulls = cast(&nulls, &DataType::UInt64)?;
-        let nulls = nulls.as_primitive::<UInt64Type>();
+        // The log gives no counts of NULLs as an array.
+        let nulls: Vec<Option<u64>> =
+            log.iter().map(|file| null_count(file.stats().as_deref().unwrap_or_default(), name)).collect();
         let files = self.files_in_log_order()?;
         if greatest.len() != files.len() || nulls.len() != files.len() {
             return Ok(Vec::new());
         }
-        let over = |file: &usize| {
-            greatest.is_valid(*file)
-                && greatest.value(*file) <= until_us
-                && nulls.is_valid(*file)
-                && nulls.value(*file) == 0
-        };
+        let over =
+            |file: &usize| greatest.is_valid(*file) && greatest.value(*file) <= until_us && nulls[*file] == Some(0);
         Ok(files.into_iter().enumerate().filter(|(file, _)| over(file)).map(|(_, file)| file).collect())
     }
 
@@ -68,6 +64,11 @@ impl Table {
         let files = self.files_in_log_order()?;
         Ok(files.into_iter().zip(possible).filter_map(|(file, possible)| possible.then_some(file)).collect())
     }
+}
+
+/// How many values of `column` are NULL, as the statistics of a file say.
+fn null_count(stats: &str, column: &str) -> Option<u64> {
+    serde_json::from_str::<serde_json::Value>(stats).ok()?.get("nullCount")?.get(column)?.as_u64()
 }
 
 /// Sorted values, and the least and greatest value of each file, in bytes that compare as the values do.

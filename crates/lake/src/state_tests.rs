@@ -1,5 +1,10 @@
 //! State tables through crashes.
 
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+
 use crate::test_support::{Folder, people, people_schema, rows};
 use crate::{Lake, StateTable};
 
@@ -52,4 +57,25 @@ async fn small_files_are_merged_and_a_dead_merge_is_undone() {
     let again = append(&mut state, version, &[(80, "y")], 8).await;
     let found = rows(state.provider_at(again).await.unwrap()).await;
     assert_eq!(found, ["0|x", "1|x", "2|x", "3|x", "4|x", "5|x", "6|x", "7|x", "80|y"]);
+}
+
+#[tokio::test]
+async fn files_that_are_over_are_known_by_their_statistics() {
+    let folder = Folder::new();
+    let mut state = Lake::default().state_table(&folder.url("state")).await.unwrap();
+    let data_type = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let schema = Arc::new(Schema::new(vec![Field::new("expires", data_type, true)]));
+    let mut version = None;
+    for (batch, expires) in
+        [vec![Some(1_000), Some(5_000)], vec![Some(9_500)], vec![Some(2_000), None]].iter().enumerate()
+    {
+        let times = TimestampMicrosecondArray::from(expires.clone()).with_timezone("UTC");
+        let rows = vec![RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(times)]).unwrap()];
+        version = Some(state.append_from(version, &schema, rows, "flow", batch as i64).await.unwrap());
+    }
+    let table = state.open_at(version.unwrap()).await.unwrap();
+    let over = |until_us: i64| table.files_until("expires", until_us).unwrap().len();
+    // Statistics have milliseconds: what they cut off may be as much as 999.
+    assert_eq!([over(4_999), over(5_000), over(5_999), over(9_999), over(10_000)], [0, 0, 1, 2, 2]);
+    assert_eq!(table.files_until("missing", 1).unwrap(), []);
 }

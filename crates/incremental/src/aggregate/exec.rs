@@ -105,7 +105,7 @@ fn keep(groups: Arc<dyn ExecutionPlan>, node: &StatefulAggregate, aggregation: &
     let (state, final_us) = (node.state.clone(), node.watermarks.final_us);
     let (stored, emission) = (aggregation.stored_schema(), aggregation.emission.clone());
     let schema = groups.schema();
-    Arc::new(MapExec::new("KeepGroupsExec", groups, schema, move |batch, context| {
+    let keep = MapExec::new("KeepGroupsExec", groups, schema, move |batch, context| {
         let place = match &emission {
             Emission::Complete => {
                 state.keep(to_stored(&batch, None, &stored)?, context)?;
@@ -119,5 +119,6 @@ fn keep(groups: Arc<dyn ExecutionPlan>, node: &StatefulAggregate, aggregation: &
         let open = to_stored(&batch, Some(&expires), &stored)?;
         GroupState::keep(&state, filter_record_batch(&open, &stays)?, context)?;
         Ok(filter_record_batch(&batch, &over)?)
-    }))
+    });
+    Arc::new(keep.to_the_end(node.state.completion()))
 }

@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 use super::exec::restored;
 use super::storage::{EXPIRES, stored_schema, to_stored};
 use super::{Emission, GroupShape};
+use crate::completion::Completion;
 use crate::map_exec::MapExec;
 use crate::watermark::times_of;
 
@@ -73,6 +74,7 @@ pub struct GroupState {
 struct Inner {
     aggregation: OnceLock<Aggregation>,
     kept: Mutex<Kept>,
+    completion: Completion,
 }
 
 #[derive(Default)]
@@ -90,6 +92,10 @@ impl fmt::Debug for GroupState {
 impl GroupState {
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    pub(crate) fn completion(&self) -> Completion {
+        self.inner.completion.clone()
     }
 
     pub(super) fn planned(&self, aggregation: Aggregation) {

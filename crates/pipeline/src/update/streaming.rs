@@ -159,6 +159,7 @@ impl FlowStream {
             let mut progress = Progress::new(batch);
             progress.sources = remember_sources(sources, checkpoint, slices, batch).await?;
             for (operator, state) in operators.iter_mut().zip(&states) {
+                state.finished().await?;
                 operator.remember(ctx, state, checkpoint.app_id(), batch).await?;
                 progress.operators.push(operator.progress());
             }
