@@ -35,6 +35,12 @@ const DELAY: i64 = 10;
 /// An event: minutes since the epoch, key, value.
 type Event = (Option<i64>, Option<String>, i64);
 
+/// Start, end and values of a session.
+type Session = (i64, i64, Vec<i64>);
+
+/// An event before its batch has moved on in time, and a flag of its own.
+type Drawn = (Option<i64>, Option<String>, i64, bool);
+
 fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("ts", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true),
@@ -128,7 +134,8 @@ impl Stream {
         let watermarks = Watermarks { late_us: self.current_us, final_us: self.next_us };
         let state = operator.state(stored(self.state.clone()), watermarks);
         let latest: Vec<_> = watermark_delays(&self.plan).unwrap().iter().map(|_| LatestEventTime::default()).collect();
-        let plan = bind_watermarks(bind_state(self.plan.clone(), &[state.clone()]).unwrap(), &latest).unwrap();
+        let plan =
+            bind_watermarks(bind_state(self.plan.clone(), std::slice::from_ref(&state)).unwrap(), &latest).unwrap();
         let plan = replace_streams(plan, &[table(events)]).unwrap();
         let batches = self.session.execute_logical_plan(plan).await.unwrap().collect().await.unwrap();
         state.finished().await.unwrap();
@@ -239,7 +246,7 @@ impl Model {
 }
 
 fn joined(sessions: BTreeMap<Group, Vec<i64>>) -> BTreeMap<Group, Vec<i64>> {
-    let mut by_key: BTreeMap<Option<String>, Vec<(i64, i64, Vec<i64>)>> = BTreeMap::new();
+    let mut by_key: BTreeMap<Option<String>, Vec<Session>> = BTreeMap::new();
     for ((start, end, key), values) in sessions {
         let of_key = by_key.entry(key).or_default();
         match of_key.last_mut() {
@@ -250,7 +257,7 @@ fn joined(sessions: BTreeMap<Group, Vec<i64>>) -> BTreeMap<Group, Vec<i64>> {
             _ => of_key.push((start, end, values)),
         }
     }
-    let flat = |(key, sessions): (Option<String>, Vec<(i64, i64, Vec<i64>)>)| {
+    let flat = |(key, sessions): (Option<String>, Vec<Session>)| {
         sessions.into_iter().map(move |(start, end, values)| ((start, end, key.clone()), values))
     };
     by_key.into_iter().flat_map(flat).collect()
@@ -389,7 +396,8 @@ async fn run_deduplication(
         Arc::new(MemTable::try_new(first.schema(), vec![kept.clone()]).unwrap())
     });
     let state = operator.state(prior, watermarks);
-    let plan = replace_streams(bind_state(plan.clone(), &[state.clone()]).unwrap(), &[table(events)]).unwrap();
+    let plan =
+        replace_streams(bind_state(plan.clone(), std::slice::from_ref(&state)).unwrap(), &[table(events)]).unwrap();
     let batches = session.execute_logical_plan(plan).await.unwrap().collect().await.unwrap();
     kept.extend(state.new_rows.take());
     (batches.iter().flat_map(texts).collect(), state.late_rows.count())
@@ -401,10 +409,8 @@ fn events() -> impl Strategy<Value = Vec<Vec<(Event, bool)>>> {
     let one = (prop::option::weighted(0.95, 0i64..40), key, 0i64..4, any::<bool>());
     prop::collection::vec(prop::collection::vec(one, 0..8), 1..7).prop_map(|batches| {
         let batches = batches.into_iter().enumerate();
-        let moved = |(n, batch): (usize, Vec<(Option<i64>, Option<String>, i64, bool)>)| {
-            let event = |(ts, key, value, flag): (Option<i64>, Option<String>, i64, bool)| {
-                ((ts.map(|ts| ts + 12 * n as i64), key, value), flag)
-            };
+        let moved = |(n, batch): (usize, Vec<Drawn>)| {
+            let event = |(ts, key, value, flag): Drawn| ((ts.map(|ts| ts + 12 * n as i64), key, value), flag);
             batch.into_iter().map(event).collect()
         };
         batches.map(moved).collect()

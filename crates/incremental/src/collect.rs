@@ -43,7 +43,7 @@ impl CollectKeys {
             new_rows.push(batch.columns(), &keys, expires.as_ref())?;
             Ok(batch)
         });
-        Ok(Arc::new(collect.to_the_end(self.new_rows.completion())))
+        Ok(Arc::new(collect.reading_to_the_end(self.new_rows.completion())))
     }
 }
 

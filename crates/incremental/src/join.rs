@@ -140,7 +140,7 @@ impl AllRows {
             new_rows.push(batch.columns(), &all, None)?;
             mark(batch.columns().to_vec(), batch.num_rows(), false, &marked)
         });
-        let new: Arc<dyn ExecutionPlan> = Arc::new(new.to_the_end(self.new_rows.completion()));
+        let new: Arc<dyn ExecutionPlan> = Arc::new(new.reading_to_the_end(self.new_rows.completion()));
         let Some(prior) = physical.get(1) else { return Ok(new) };
         let (stored, marked) = (self.new_rows.schema(), Arc::clone(&schema));
         let kept = MapExec::new("KeptRowsExec", Arc::clone(prior), schema, move |batch, _| {

@@ -154,8 +154,8 @@ proptest! {
             for (left, right) in &batches {
                 found.extend(run(&session, &plan, &mut kept, [left, right]).await);
             }
-            let all = |side: fn(&(Vec<Row>, Vec<Row>)) -> &Vec<Row>| batches.iter().flat_map(side).collect::<Vec<_>>();
-            let (left, right) = (all(|batch| &batch.0), all(|batch| &batch.1));
+            let left: Vec<&Row> = batches.iter().flat_map(|(left, _)| left).collect();
+            let right: Vec<&Row> = batches.iter().flat_map(|(_, right)| right).collect();
             let mut expected = Vec::new();
             for (key, low) in left {
                 let pairs = right.iter().filter(|(other, high)| key.is_some() && key == other && low < high);

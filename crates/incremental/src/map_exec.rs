@@ -41,7 +41,7 @@ impl MapExec {
     }
 
     /// The same, but for its input running to the end even where its output is not read.
-    pub(crate) fn to_the_end(self, completion: Completion) -> Self {
+    pub(crate) fn reading_to_the_end(self, completion: Completion) -> Self {
         Self { completion: Some(completion), ..self }
     }
 

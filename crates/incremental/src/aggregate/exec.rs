@@ -120,5 +120,5 @@ fn keep(groups: Arc<dyn ExecutionPlan>, node: &StatefulAggregate, aggregation: &
         GroupState::keep(&state, filter_record_batch(&open, &stays)?, context)?;
         Ok(filter_record_batch(&batch, &over)?)
     });
-    Arc::new(keep.to_the_end(node.state.completion()))
+    Arc::new(keep.reading_to_the_end(node.state.completion()))
 }

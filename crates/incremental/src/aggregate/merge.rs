@@ -8,7 +8,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::common::ScalarValue;
 use datafusion::datasource::MemTable;
-use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{col, lit};
@@ -164,7 +164,7 @@ impl GroupState {
             };
             to_stored(&batch, expires.as_ref(), &stored)
         });
-        let rows = execute_stream(Arc::new(rows), ctx.task_ctx()).map_err(DataFusionError::from)?;
+        let rows = execute_stream(Arc::new(rows), ctx.task_ctx())?;
         Ok((schema, rows))
     }
 }

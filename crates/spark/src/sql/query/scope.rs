@@ -4,6 +4,7 @@ use arrow::datatypes::{DataType, Field};
 use datafusion::common::DFSchema;
 use sqlparser::ast::{AccessExpr, Expr, Ident, Value};
 
+use crate::connect::types::is_hidden;
 use crate::error::{Error, Result};
 
 /// A column that can be named.
@@ -47,7 +48,7 @@ impl Scope {
     /// The columns of a relation with `alias` in the rewritten query.
     pub(super) fn relation(schema: &DFSchema, qualifier: &[String], alias: &str, base: bool) -> Self {
         let columns = schema.fields().iter().map(|field| {
-            let metadata = base && field.name() == "_metadata" && matches!(field.data_type(), DataType::Struct(_));
+            let metadata = base && is_hidden(field);
             ScopeColumn {
                 qualifier: qualifier.to_vec(),
                 name: field.name().clone(),
