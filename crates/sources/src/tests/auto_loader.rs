@@ -74,6 +74,7 @@ async fn type_widening_fails_once_and_widens() {
     write(dir.path(), "in/a.json", "{\"a\": 1}\n");
     let options = [
         JSON,
+        ("cloudFiles.inferColumnTypes", "true"),
         ("cloudFiles.schemaHints", "a SMALLINT"),
         ("cloudFiles.schemaEvolutionMode", "addNewColumnsWithTypeWidening"),
     ];

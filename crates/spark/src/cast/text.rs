@@ -16,7 +16,8 @@ use crate::error::Result;
 
 /// Reads every value of a column of text.
 pub(super) fn from_text(text: &StringArray, to: &DataType, mode: CastMode, tz: Tz) -> Result<ArrayRef> {
-    let fraction = mode != CastMode::Ansi;
+    // TRY_CAST refuses what ANSI refuses.
+    let fraction = mode == CastMode::Lenient;
     let integer = |value: &str| parse::integer(value, fraction);
     Ok(match to {
         DataType::Boolean => return booleans(text, mode),

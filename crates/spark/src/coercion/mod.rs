@@ -23,7 +23,7 @@ pub(crate) use arithmetic::Arithmetic;
 pub use lenient::{LenientCast, lenient_casts, lenient_casts_of};
 pub use nodes::{cast_to_common, common_type, resolve};
 pub use rule::SparkSemantics;
-pub(crate) use rule::widen_union;
+pub(crate) use rule::{analyzed, analyzed_expr, widen_union};
 
 use crate::cast::{CastMode, implied_text_cast, spark_cast};
 use crate::conf::SparkConf;

@@ -33,6 +33,16 @@ impl AnalyzerRule for SparkSemantics {
     }
 }
 
+/// `plan` as the rule leaves it.
+pub(crate) fn analyzed(plan: LogicalPlan, conf: &SparkConf) -> DataFusionResult<LogicalPlan> {
+    Ok(analyze_with(&DFSchema::empty(), plan, conf)?.data)
+}
+
+/// An expression over the columns of `schema` as the rule leaves it.
+pub(crate) fn analyzed_expr(expr: Expr, schema: &DFSchema, conf: &SparkConf) -> DataFusionResult<Expr> {
+    Ok(expr.transform_up(|expr| rewrite(expr, schema, conf))?.data)
+}
+
 /// `outer` is what a correlated subquery sees of the query around it.
 fn analyze_with(outer: &DFSchema, plan: LogicalPlan, conf: &SparkConf) -> DataFusionResult<Transformed<LogicalPlan>> {
     plan.transform_up(|plan| {

@@ -142,13 +142,30 @@ fn split(call: &Call<'_>) -> Result<ArrayRef> {
             builder.append_null();
             continue;
         };
+        if regex.as_str().is_empty() && !text.is_empty() {
+            characters(text, usize::try_from(limit).unwrap_or_default())
+                .for_each(|part| builder.values().append_value(part));
+            builder.append(true);
+            continue;
+        }
         match usize::try_from(limit) {
+            _ if text.is_empty() && regex.as_str().is_empty() => builder.values().append_value(text),
             Ok(limit) if limit > 0 => regex.splitn(text, limit).for_each(|part| builder.values().append_value(part)),
             _ => regex.split(text).for_each(|part| builder.values().append_value(part)),
         }
         builder.append(true);
     }
     Ok(Arc::new(builder.finish()))
+}
+
+/// The characters of `text`, the last of at most `limit` parts being the rest; any number if that is 0.
+fn characters(text: &str, limit: usize) -> impl Iterator<Item = &str> {
+    let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+    let parts = if limit == 0 { starts.len() } else { limit.min(starts.len()) };
+    (0..parts).map(move |part| match starts.get(part + 1) {
+        Some(end) if part + 1 < parts => &text[starts[part]..*end],
+        _ => &text[starts[part]..],
+    })
 }
 
 pub(super) fn positions(text: &StringArray, wanted: &StringArray) -> Result<ArrayRef> {
@@ -166,6 +183,9 @@ mod tests {
     #[tokio::test]
     async fn values() {
         check_all(&[
+            ("split('abc', '')", "[a, b, c]"),
+            ("split('abc', '', 2)", "[a, bc]"),
+            ("split('', '')", "[]"),
             ("regexp_replace('a1b22', '[0-9]+', '#')", "a#b#"),
             ("regexp_replace('ab', '(a)(b)', '$2$1x')", "bax"),
             ("regexp_extract('100-200', '(\\d+)-(\\d+)', 2)", "200"),

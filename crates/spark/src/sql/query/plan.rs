@@ -10,7 +10,8 @@ use datafusion::logical_expr::planner::ContextProvider;
 use datafusion::logical_expr::{Expr as PlanExpr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Union};
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use sqlparser::ast::{
-    Cte, Expr, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Spanned, Statement, Value, Values,
+    Cte, Expr, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, SetOperator, SetQuantifier, Spanned,
+    Statement, Value, Values,
 };
 use sqlparser::tokenizer::Location;
 
@@ -18,7 +19,7 @@ use super::provider::Provider;
 use super::rewrite::{self, Names};
 use super::scope::{Scope, ident};
 use crate::coercion::types::widest;
-use crate::coercion::widen_union;
+use crate::coercion::{analyzed, analyzed_expr, widen_union};
 use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
 use crate::relation::RelationRequest;
@@ -121,7 +122,25 @@ impl<'a> Planner<'a> {
         let plan = planner.sql_statement_to_plan(Statement::Query(Box::new(query)));
         let plan = plan.map_err(|error| Error::from(error).at(place.clone()))?;
         let plan = self.with_wide_unions(plan).map_err(|error| error.at(place))?;
+        let plan = self.with_final_types(plan);
         if is_values { values(plan) } else { Ok(plan) }
+    }
+
+    /// The plan, analysed already if that changes the type of a column: until then a `CASE` has the type of its first
+    /// branch, and what is built on the plan would keep to that. What cannot be analysed is refused when it is run.
+    fn with_final_types(&self, plan: LogicalPlan) -> LogicalPlan {
+        let Ok(analyzed) = analyzed(plan.clone(), &conf_of(self.provider.state())) else { return plan };
+        let (before, after) = (plan.schema().fields(), analyzed.schema().fields());
+        let same = before.iter().zip(after).all(|(before, after)| before.data_type() == after.data_type());
+        if same { plan } else { analyzed }
+    }
+
+    /// As [`Self::with_final_types`], of an expression.
+    fn with_final_type(&self, expr: PlanExpr, schema: &DFSchema) -> PlanExpr {
+        match analyzed_expr(expr.clone(), schema, &conf_of(self.provider.state())) {
+            Ok(analyzed) if analyzed.get_type(schema).ok() != expr.get_type(schema).ok() => analyzed,
+            _ => expr,
+        }
     }
 
     /// The plan with columns of unions in the types at which their inputs meet; DataFusion has those of the first.
@@ -178,7 +197,7 @@ impl<'a> Planner<'a> {
         let planned = self.items(items, &scope)?;
         let mut exprs = Vec::with_capacity(planned.len());
         for (expr, name, has_alias) in planned {
-            let expr = self.plain(expr, schema)?;
+            let expr = self.with_final_type(self.plain(expr, schema)?, schema);
             let is_own = matches!(&expr, PlanExpr::Column(column) if column.name == name);
             exprs.push(if (named || has_alias) && !is_own { expr.alias(name) } else { expr });
         }
@@ -227,6 +246,14 @@ impl<'a> Planner<'a> {
                 self.order_output(&names, ctes, order_by)?;
                 Ok(names)
             }
+            SetExpr::SetOperation {
+                op: op @ (SetOperator::Except | SetOperator::Intersect | SetOperator::Minus),
+                set_quantifier: SetQuantifier::All,
+                left,
+                ..
+            } => Err(Error::unsupported(format!("`{op} ALL` in SQL"))
+                .with_help("Use `DataFrame.exceptAll` or `intersectAll`, or number equal rows: row_number().")
+                .at(self.place(left.span().start))),
             SetExpr::SetOperation { left, right, .. } => {
                 let names = self.set_expr(left, ctes, outer, None)?;
                 self.set_expr(right, ctes, outer, None)?;

@@ -29,7 +29,7 @@ fn kinds_old_and_new() {
         ("CREATE OR REFRESH STREAMING LIVE TABLE t AS SELECT 1", DatasetKind::StreamingTable, false),
         ("CREATE INCREMENTAL LIVE TABLE t AS SELECT 1", DatasetKind::StreamingTable, false),
         ("CREATE OR REFRESH LIVE TABLE t AS SELECT 1", DatasetKind::LiveTable, false),
-        ("create or refresh temporary live table t as select 1", DatasetKind::MaterializedView, true),
+        ("create or refresh temporary live table t as select 1", DatasetKind::LiveTable, true),
         ("CREATE MATERIALIZED VIEW t AS SELECT 1", DatasetKind::MaterializedView, false),
         ("CREATE OR REPLACE MATERIALIZED VIEW t AS SELECT 1", DatasetKind::MaterializedView, false),
         ("CREATE TEMPORARY VIEW t AS SELECT 1", DatasetKind::TemporaryView, false),
