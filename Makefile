@@ -10,6 +10,7 @@ export DELTAWORKS_TEST_PYTHON ?= $(DELTAWORKS_VENV)/bin/python
 
 DEMO := $(CARGO_TARGET_DIR)/demo/deltaworks
 SPARK_VENV ?= $(HOME)/.cache/deltaworks/spark-venv
+GOLDEN_VENV ?= $(HOME)/.cache/deltaworks/spark-4.2-venv
 ORDERS ?= 2000000
 
 .PHONY: build setup kafka demo lint test bench bench-cdc wheel generate
@@ -40,6 +41,15 @@ test: lint kafka
 	cargo test --locked --workspace
 	DELTAWORKS_BIN=$(CARGO_TARGET_DIR)/debug/deltaworks python -m pytest
 	python tests/spark_compat/run.py --binary $(CARGO_TARGET_DIR)/debug/deltaworks
+
+# All of `test`, and the answers of Apache Spark to some four thousand queries, which takes ten minutes more.
+test-all: test
+	python tests/spark_compat/differential/compare.py --binary $(CARGO_TARGET_DIR)/debug/deltaworks
+
+# Asks Apache Spark for the answers that `test-all` compares ours with.
+golden: setup
+	@tools/setup_spark.sh $(GOLDEN_VENV) 4.2.0
+	$(GOLDEN_VENV)/bin/python tests/spark_compat/differential/record.py
 
 generate: setup
 	UPDATE=1 cargo test --locked --package deltaworks-pipeline settings_page
