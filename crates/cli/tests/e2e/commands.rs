@@ -180,3 +180,23 @@ fn only_files_that_import_the_pipelines_api_are_evaluated() {
     assert_eq!(pipeline.run(&["validate"]).code, Some(0));
     assert!(!pipeline.path().join("it-ran").exists());
 }
+
+#[test]
+fn sql_takes_commands_that_look_at_tables() {
+    let pipeline = Pipeline::new(&[
+        ("pipeline.sql", "CREATE OR REFRESH MATERIALIZED VIEW m AS SELECT 1 AS id;"),
+        ("pipeline.json", r#"{"name": "shop", "target": "sales", "libraries": [{"file": {"path": "pipeline.sql"}}]}"#),
+    ]);
+    assert_eq!(pipeline.run(&["run"]).code, Some(0));
+    assert_eq!(pipeline.query("SELECT id FROM sales.m"), "id\n1\n");
+    assert_eq!(pipeline.query("SHOW TABLES"), "namespace,tableName,isTemporary\nsales,m,false\n");
+    assert_eq!(pipeline.query("DESCRIBE m"), "col_name,data_type,comment\nid,int,\n");
+    let history = pipeline.query("DESCRIBE HISTORY m");
+    let versions: Vec<_> = history.lines().skip(1).filter_map(|line| line.split(',').next()).collect();
+    assert_eq!(versions, ["1", "0"], "{history}");
+    assert!(pipeline.query("EXPLAIN SELECT id FROM m").contains("== Physical Plan =="));
+    pipeline.run(&["sql", "DESCRIBE HISTORY m LIMIT -1"]).complains(1, &["PARSE_SYNTAX_ERROR"]);
+    pipeline.run(&["sql", "DESCRIBE HISTORY nosuch"]).complains(1, &["TABLE_OR_VIEW_NOT_FOUND"]);
+    pipeline.run(&["sql", "DROP TABLE m"]).complains(1, &["is a dataset of the pipeline"]);
+    pipeline.run(&["sql", "SELECT id FROM m EXCEPT ALL SELECT 1"]).complains(1, &["`EXCEPT ALL` in SQL"]);
+}

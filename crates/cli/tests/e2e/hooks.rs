@@ -131,6 +131,31 @@ def ends(event):
 }
 
 #[test]
+fn functions_that_wait_fail_in_order_when_a_hook_ends_the_process() {
+    let pipeline = pipeline(
+        "
+import os
+
+@dlt.table
+def first():
+    return spark.range(dlt.read('numbers').count())
+
+@dlt.table
+def second():
+    return spark.range(dlt.read('numbers').count())
+
+@dlt.on_event_hook
+def ends(event):
+    if event['event_type'] == 'flow_progress':
+        os._exit(3)
+",
+    );
+    let done = pipeline.run(&["run"]);
+    done.complains(1, &["the Python process ended early"]);
+    assert_eq!(pipeline.query("SELECT count(*) AS n FROM numbers"), "n\n3\n");
+}
+
+#[test]
 fn validation_calls_no_hook() {
     let pipeline = pipeline("");
     let done = pipeline.run(&["validate"]);

@@ -16,7 +16,9 @@ use deltaworks_spark::relation::RelationResolver;
 use deltaworks_spark::{Error, Kind, Result};
 use futures::StreamExt;
 use parking_lot::Mutex;
-use proto::pipeline_command::{CommandType, CreateDataflowGraph, StartRun};
+use proto::pipeline_command::{
+    CommandType, CreateDataflowGraph, DefineFlow, DefineOutput, DefineSqlGraphElements, StartRun,
+};
 use proto::pipeline_command_result::{CreateDataflowGraphResult, ResultType};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -77,15 +79,11 @@ impl Graphs {
     ) -> Result<PipelineReply> {
         match &command.command_type {
             Some(CommandType::CreateDataflowGraph(create)) => self.create(create, conf).await,
-            Some(CommandType::DefineOutput(define)) => {
-                self.graph(define.dataflow_graph_id.as_deref())?.session.pipeline_command(command, analysis).await
-            }
-            Some(CommandType::DefineFlow(define)) => {
-                self.graph(define.dataflow_graph_id.as_deref())?.session.pipeline_command(command, analysis).await
-            }
-            Some(CommandType::DefineSqlGraphElements(define)) => {
-                self.graph(define.dataflow_graph_id.as_deref())?.session.pipeline_command(command, analysis).await
-            }
+            Some(
+                CommandType::DefineOutput(DefineOutput { dataflow_graph_id: id, .. })
+                | CommandType::DefineFlow(DefineFlow { dataflow_graph_id: id, .. })
+                | CommandType::DefineSqlGraphElements(DefineSqlGraphElements { dataflow_graph_id: id, .. }),
+            ) => self.graph(id.as_deref())?.session.pipeline_command(command, analysis).await,
             Some(CommandType::DropDataflowGraph(drop)) => {
                 let id = drop.dataflow_graph_id.as_deref();
                 self.graph(id)?;

@@ -26,8 +26,12 @@ struct Average {
 #[derive(Debug, Clone, Copy)]
 struct Division {
     sum_precision: u8,
+    /// One more than the greatest sum.
+    sum_limit: u128,
     scale: i8,
     precision: u8,
+    /// One more than the greatest average.
+    limit: u128,
     /// By what a sum is multiplied before it is divided: the scales' difference.
     factor: i256,
 }
@@ -38,7 +42,16 @@ impl Division {
         let (DataType::Decimal128(p, s), DataType::Decimal128(precision, scale)) = (input, output) else { return None };
         let digits = u32::try_from(i16::from(*scale) - i16::from(*s)).ok()?;
         let factor = i256::from_i128(10_i128.checked_pow(digits)?);
-        Some(Self { sum_precision: (p + 10).min(38), scale: *scale, precision: *precision, factor })
+        let sum_precision = (p + 10).min(38);
+        let limit = |digits: u8| 10_u128.pow(u32::from(digits));
+        Some(Self {
+            sum_precision,
+            sum_limit: limit(sum_precision),
+            scale: *scale,
+            precision: *precision,
+            limit: limit(*precision),
+            factor,
+        })
     }
 
     /// The average, rounded half up; `None` if it has too many digits.
@@ -49,13 +62,13 @@ impl Division {
         let twice = rest.wrapping_abs().checked_mul(i256::from_i128(2))?;
         let away = if scaled.is_negative() { i256::MINUS_ONE } else { i256::ONE };
         let rounded = if twice >= count { quotient.wrapping_add(away) } else { quotient };
-        fits(rounded.to_i128()?, self.precision)
+        below(rounded.to_i128()?, self.limit)
     }
 }
 
-/// `value`, if a decimal of so many digits can hold it.
-fn fits(value: i128, precision: u8) -> Option<i128> {
-    (value.unsigned_abs() < 10_u128.pow(u32::from(precision))).then_some(value)
+/// `value`, if it is nearer to zero than `limit`.
+fn below(value: i128, limit: u128) -> Option<i128> {
+    (value.unsigned_abs() < limit).then_some(value)
 }
 
 impl AggregateUDFImpl for Average {
@@ -141,7 +154,7 @@ impl Averages {
     fn add(&mut self, group: usize, count: i64, sum: Option<i128>) {
         self.counts[group] += count;
         self.sums[group] = match (self.sums[group], sum) {
-            (Some(a), Some(b)) => a.checked_add(b).and_then(|sum| fits(sum, self.division.sum_precision)),
+            (Some(a), Some(b)) => a.checked_add(b).and_then(|sum| below(sum, self.division.sum_limit)),
             _ => None,
         };
     }

@@ -153,7 +153,8 @@ pub struct DefinitionProcess {
     stdin: Mutex<ChildStdin>,
     reports: Mutex<UnboundedReceiver<Result<Report>>>,
     hook_reports: Mutex<UnboundedReceiver<HookReport>>,
-    stderr: Mutex<JoinHandle<Vec<String>>>,
+    /// Gives the last lines of standard error, once.
+    stderr: Mutex<Option<JoinHandle<Vec<String>>>>,
     interpreter: String,
     _package: tempfile::TempDir,
 }
@@ -199,7 +200,7 @@ impl DefinitionProcess {
             stdin: Mutex::new(stdin),
             reports: Mutex::new(reports),
             hook_reports: Mutex::new(hook_reports),
-            stderr: Mutex::new(tokio::spawn(pass_on(BufReader::new(stderr).lines()))),
+            stderr: Mutex::new(Some(tokio::spawn(pass_on(BufReader::new(stderr).lines())))),
             interpreter: interpreter.display().to_string(),
             _package: package,
         })
@@ -265,7 +266,10 @@ impl DefinitionProcess {
     /// Why the process ended before its time.
     async fn death(&self) -> Error {
         let status = self.child.lock().await.wait().await.map(|status| status.to_string()).unwrap_or_default();
-        let lines = (&mut *self.stderr.lock().await).await.unwrap_or_default();
+        let lines = match self.stderr.lock().await.take() {
+            Some(lines) => lines.await.unwrap_or_default(),
+            None => Vec::new(),
+        };
         let said = lines.join("\n");
         let error = process_error(format!("the Python process ended early ({status}):\n{said}"));
         if said.contains("No module named 'pyspark") || said.contains("No module named 'grpc") {

@@ -50,7 +50,7 @@ pub(super) fn describe(cursor: &mut Cursor<'_>) -> Result<Command> {
     }
     if cursor.eat("HISTORY") {
         let name = cursor.object_name()?;
-        let limit = if cursor.eat("LIMIT") { Some(usize::try_from(cursor.integer()?).unwrap_or(0)) } else { None };
+        let limit = if cursor.eat("LIMIT") { Some(limit(cursor)?) } else { None };
         return Ok(Command::DescribeHistory { name, limit });
     }
     cursor.eat("TABLE");
@@ -58,6 +58,11 @@ pub(super) fn describe(cursor: &mut Cursor<'_>) -> Result<Command> {
         return Err(Error::unsupported(format!("`DESCRIBE {}`", cursor.rest())).at(cursor.statement_location()));
     }
     Ok(Command::Describe(cursor.object_name()?))
+}
+
+fn limit(cursor: &mut Cursor<'_>) -> Result<usize> {
+    let place = cursor.here();
+    usize::try_from(cursor.integer()?).map_err(|_| cursor.illegal("a limit cannot be negative", place))
 }
 
 pub(super) fn explain(cursor: &mut Cursor<'_>) -> Result<Command> {
