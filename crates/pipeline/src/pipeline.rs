@@ -212,11 +212,16 @@ impl Pipeline {
     /// # Errors
     /// Those of parsing, analysing and running it.
     pub async fn query(&self, text: &str) -> Result<QueryResult> {
+        let place = SourceLocation::new("<query>", 1, 1);
+        // What has no place of its own, as a value that does not fit, is a matter of the query, not of the settings.
+        self.query_at(text, &place).await.map_err(|error| error.at(place))
+    }
+
+    async fn query_at(&self, text: &str, place: &SourceLocation) -> Result<QueryResult> {
         if !is_query(text) {
-            let frame = crate::connect::run_command(self, text).await?;
-            return rows(frame).await;
+            return rows(crate::connect::run_command(self, text).await?).await;
         }
-        let query = sql::parse_query(text, &SourceLocation::new("<query>", 1, 1))?;
+        let query = sql::parse_query(text, place)?;
         let ctx = self.environment.sessions.context(&self.environment.conf)?;
         let plan = crate::graph::plan_stored(&ctx, &query, &self.environment).await?;
         rows(ctx.execute_logical_plan(plan).await?).await
