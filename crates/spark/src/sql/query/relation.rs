@@ -204,17 +204,6 @@ fn stream(args: &[FunctionArg], source: &Source<'_>, place: SourceLocation) -> R
             let idents: Vec<&Ident> = call.name.0.iter().filter_map(|part| part.as_ident()).collect();
             let FunctionArguments::List(list) = &call.args else { return Err(wrong()) };
             let relation = function(&idents, &list.args).map_err(|error| error.at(place.clone()))?.ok_or_else(wrong)?;
-            let relation = match relation {
-                UnresolvedRelation::Source { format, paths, schema, options } if is(&idents, "read_files") => {
-                    UnresolvedRelation::Source {
-                        format: Some("cloudFiles".to_owned()),
-                        paths,
-                        schema,
-                        options: cloud(format, options),
-                    }
-                }
-                other => other,
-            };
             Read {
                 request: RelationRequest { relation, streaming: true, location: Some(place) },
                 watermark: None,
@@ -225,39 +214,6 @@ fn stream(args: &[FunctionArg], source: &Source<'_>, place: SourceLocation) -> R
     };
     read.watermark = watermark.0.zip(watermark.1);
     Ok(read)
-}
-
-/// Options of `read_files` as those of Auto Loader, whose types are inferred unless told otherwise.
-fn cloud(format: Option<String>, options: ReadOptions) -> ReadOptions {
-    let mut all = ReadOptions::new();
-    if let Some(format) = format {
-        all.set("cloudFiles.format", format);
-    }
-    all.set("cloudFiles.inferColumnTypes", "true");
-    for (key, value) in options.iter() {
-        let bare = CLOUD_FILES_OPTIONS.iter().any(|option| option.eq_ignore_ascii_case(key));
-        all.set(if bare { format!("cloudFiles.{key}") } else { key.to_owned() }, value);
-    }
-    all
-}
-
-const CLOUD_FILES_OPTIONS: [&str; 12] = [
-    "schemaHints",
-    "schemaEvolutionMode",
-    "inferColumnTypes",
-    "includeExistingFiles",
-    "maxFilesPerTrigger",
-    "maxBytesPerTrigger",
-    "allowOverwrites",
-    "partitionColumns",
-    "schemaLocation",
-    "useManagedFileEvents",
-    "useStrictGlobber",
-    "maxFileAge",
-];
-
-fn is(name: &[&Ident], text: &str) -> bool {
-    matches!(name, [ident] if ident.value.eq_ignore_ascii_case(text))
 }
 
 /// The relation a table function reads; `None` if it reads nothing (`range`).
@@ -282,9 +238,10 @@ fn files(args: &[FunctionArg]) -> Result<UnresolvedRelation> {
     let (paths, mut options) = (positional(args)?, ReadOptions::new());
     let named = args.iter().filter(|arg| !matches!(arg, FunctionArg::Unnamed(_)));
     named.into_iter().try_for_each(|arg| set_option(arg, &mut options))?;
-    let format = options.get("format").map(str::to_owned);
-    let without: ReadOptions = options.iter().filter(|(key, _)| !key.eq_ignore_ascii_case("format")).collect();
-    Ok(UnresolvedRelation::Source { format, paths, schema: None, options: without })
+    // A Delta table is no set of files; everything else is the reader's to tell from the option `format`.
+    let delta = options.get("format").is_some_and(|format| format.eq_ignore_ascii_case("delta"));
+    let format = if delta { "delta" } else { "read_files" };
+    Ok(UnresolvedRelation::Source { format: Some(format.to_owned()), paths, schema: None, options })
 }
 
 fn cloud_files(args: &[FunctionArg]) -> Result<UnresolvedRelation> {
