@@ -10,6 +10,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 use datafusion::physical_plan::ExecutionPlan;
 
+use crate::dedup::DedupExec;
 use crate::map_exec::MapExec;
 use crate::state::{Expiry, NewRows};
 use crate::watermark::times_of;
@@ -33,6 +34,13 @@ impl CollectKeys {
             None => None,
         };
         let (new_rows, schema) = (self.new_rows.clone(), input.schema());
+        if let (Some(first_rows), None) = (input.downcast_ref::<DedupExec>(), expires)
+            && let Some(remembering) = first_rows.remembering(&keys, &new_rows)
+        {
+            // Without earlier state the first rows of this batch are all new: one set of their keys is enough.
+            let pass = MapExec::new("CollectKeysExec", Arc::new(remembering), schema, |batch, _| Ok(batch));
+            return Ok(Arc::new(pass.reading_to_the_end(new_rows.completion())));
+        }
         let collect = MapExec::new("CollectKeysExec", input, schema, move |batch, _| {
             let expires = match expires {
                 Some((column, plus_us)) => {

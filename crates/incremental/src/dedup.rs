@@ -1,12 +1,11 @@
 //! Keeps the first row of each key, in parallel by hash of the key.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{AsArray as _, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
@@ -20,9 +19,11 @@ use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties};
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt as _;
 
 use crate::digest::DIGEST_BYTES;
+use crate::digest_set::DigestSet;
+use crate::state::NewRows;
 
 /// Keeps the first row of each key; NULLs are equal to each other.
 ///
@@ -32,6 +33,8 @@ use crate::digest::DIGEST_BYTES;
 pub struct DedupExec {
     input: Arc<dyn ExecutionPlan>,
     keys: Vec<usize>,
+    /// Takes the keys in the end, if they are new to the state as well.
+    new_rows: Option<NewRows>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -45,7 +48,15 @@ impl DedupExec {
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        Self { input, keys, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }
+        let metrics = ExecutionPlanMetricsSet::new();
+        Self { input, keys, new_rows: None, properties: Arc::new(properties), metrics }
+    }
+
+    /// The same, handing out its keys when it has seen all rows, instead of collecting them a second time; `None` unless
+    /// the keys are those at `keys` and remembered by digest.
+    pub(crate) fn remembering(&self, keys: &[usize], new_rows: &NewRows) -> Option<Self> {
+        let same = self.keys == keys && is_digest(&self.input.schema().project(keys).ok()?);
+        same.then(|| Self { new_rows: Some(new_rows.clone()), ..Self::new(Arc::clone(&self.input), keys.to_vec()) })
     }
 
     fn key_columns(&self) -> Vec<Arc<dyn PhysicalExpr>> {
@@ -97,7 +108,9 @@ impl ExecutionPlan for DedupExec {
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         match <[_; 1]>::try_from(children) {
-            Ok([input]) => Ok(Arc::new(Self::new(input, self.keys.clone()))),
+            Ok([input]) => {
+                Ok(Arc::new(Self { new_rows: self.new_rows.clone(), ..Self::new(input, self.keys.clone()) }))
+            }
             Err(inputs) => Err(DataFusionError::Internal(format!("DedupExec has {} inputs", inputs.len()))),
         }
     }
@@ -106,21 +119,35 @@ impl ExecutionPlan for DedupExec {
         let input = self.input.execute(partition, Arc::clone(&context))?;
         let reservation = MemoryConsumer::new(format!("DedupExec[{partition}]")).register(context.memory_pool());
         let metrics = BaselineMetrics::new(&self.metrics, partition);
-        let mut keys = FirstRows::new(&self.schema(), self.keys.clone(), reservation)?;
-        let rows = input
-            .map(move |batch| {
-                let _timer = metrics.elapsed_compute().timer();
+        let keys = FirstRows::new(&self.schema(), self.keys.clone(), reservation)?;
+        let running = (input, keys, metrics, self.new_rows.clone());
+        let rows = futures::stream::try_unfold(running, async |(mut input, mut keys, metrics, new_rows)| {
+            while let Some(batch) = input.next().await {
+                let timer = metrics.elapsed_compute().timer();
                 let kept = keys.keep(&batch?)?;
+                timer.done();
                 metrics.record_output(kept.num_rows());
-                Ok(kept)
-            })
-            .try_filter(|batch| futures::future::ready(batch.num_rows() > 0));
+                if kept.num_rows() > 0 {
+                    return Ok(Some((kept, (input, keys, metrics, new_rows))));
+                }
+            }
+            if let (Some(new_rows), Seen::Digests(digests)) = (new_rows, keys.seen) {
+                new_rows.push_digests(digests, keys.reservation);
+            }
+            Ok(None)
+        });
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
         Some(self.metrics.clone_inner())
     }
+}
+
+/// Whether keys of this schema are digests.
+fn is_digest(keys: &Schema) -> bool {
+    let digest = |key: &Field| *key.data_type() == DataType::FixedSizeBinary(DIGEST_BYTES) && !key.is_nullable();
+    keys.fields.len() == 1 && keys.fields.iter().all(|key| digest(key))
 }
 
 /// Knows by row whether its key is new.
@@ -135,7 +162,7 @@ enum Seen {
     /// Without key columns all rows have the same key.
     Any(bool),
     /// Digests, and whatever else is 16 bytes long.
-    Digests(HashSet<u128, foldhash::fast::RandomState>),
+    Digests(DigestSet),
     /// Keys of any other type, numbered in the order they came.
     Values { values: Box<dyn GroupValues>, known: usize, groups: Vec<usize> },
 }
@@ -145,9 +172,7 @@ impl FirstRows {
         let key_schema: Schema = schema.project(&keys)?;
         let seen = match key_schema.fields.iter().as_slice() {
             [] => Seen::Any(false),
-            [key] if *key.data_type() == DataType::FixedSizeBinary(DIGEST_BYTES) && !key.is_nullable() => {
-                Seen::Digests(HashSet::default())
-            }
+            [_] if is_digest(&key_schema) => Seen::Digests(DigestSet::default()),
             _ => Seen::Values {
                 values: new_group_values(Arc::new(key_schema), &GroupOrdering::None)?,
                 known: 0,
@@ -173,7 +198,7 @@ impl FirstRows {
             Seen::Digests(seen) => {
                 let digests = batch.column(self.keys[0]).as_fixed_size_binary();
                 let (digests, _) = digests.value_data().as_chunks();
-                Ok(digests.iter().map(|digest| Some(seen.insert(u128::from_ne_bytes(*digest)))).collect())
+                Ok(digests.iter().map(|digest| Some(seen.insert(digest))).collect())
             }
             Seen::Values { values, known, groups } => {
                 let columns: Vec<_> = self.keys.iter().map(|index| Arc::clone(batch.column(*index))).collect();
@@ -195,8 +220,7 @@ impl Seen {
     fn bytes(&self) -> usize {
         match self {
             Self::Any(_) => 0,
-            // One byte of bookkeeping per slot.
-            Self::Digests(seen) => seen.capacity() * 8 / 7 * (size_of::<u128>() + 1),
+            Self::Digests(seen) => seen.bytes(),
             Self::Values { values, groups, .. } => values.size() + groups.capacity() * size_of::<usize>(),
         }
     }

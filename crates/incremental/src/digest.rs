@@ -10,10 +10,12 @@ use arrow::array::{
     GenericListArray, StringArray, StructArray,
 };
 use arrow::buffer::NullBuffer;
-use arrow::datatypes::{DataType, Float32Type, Float64Type};
+use arrow::datatypes::{DataType, Field, FieldRef, Float32Type, Float64Type};
 use datafusion::common::exec_err;
 use datafusion::error::Result;
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
 
 /// Bytes of a digest.
 pub(crate) const DIGEST_BYTES: i32 = 16;
@@ -66,6 +68,11 @@ impl ScalarUDFImpl for KeyDigest {
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
         Ok(DataType::FixedSizeBinary(DIGEST_BYTES))
+    }
+
+    /// NULLs have digests, too: without a field that says so, sets of digests would have to provide for NULL.
+    fn return_field_from_args(&self, _: ReturnFieldArgs) -> Result<FieldRef> {
+        Ok(Arc::new(Field::new(self.name(), DataType::FixedSizeBinary(DIGEST_BYTES), false)))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {

@@ -14,6 +14,7 @@ mod collect;
 mod completion;
 mod dedup;
 mod digest;
+mod digest_set;
 mod event_time;
 mod fingerprint;
 mod join;

@@ -9,7 +9,8 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, ExprSchema as _, NullEquality, ScalarValue};
 use datafusion::datasource::provider_as_source;
-use datafusion::error::Result as DataFusionResult;
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, Extension, Join, JoinType, LogicalPlan, LogicalPlanBuilder, cast, ident, lit,
 };
@@ -22,6 +23,7 @@ use crate::aggregate::{self, EXPIRES, Emission, GroupState, emission, expires_ty
 use crate::collect::CollectKeys;
 use crate::completion::Completion;
 use crate::digest::{has_digest, is_digested, key_digest};
+use crate::digest_set::DigestSet;
 use crate::event_time::{event_time, event_time_column};
 use crate::join;
 use crate::watermark::{InTime, LateRows, Times, Watermarks};
@@ -129,13 +131,15 @@ impl OperatorState {
 pub struct NewRows {
     schema: SchemaRef,
     batches: Arc<Mutex<Vec<RecordBatch>>>,
+    /// Keys by digest, one set per partition, with the memory they are accounted with.
+    digests: Arc<Mutex<Vec<(DigestSet, MemoryReservation)>>>,
     completion: Completion,
 }
 
 impl NewRows {
     /// An empty collector of rows of `schema`.
     pub fn new(schema: SchemaRef) -> Self {
-        Self { schema, batches: Arc::default(), completion: Completion::default() }
+        Self { schema, batches: Arc::default(), digests: Arc::default(), completion: Completion::default() }
     }
 
     pub(crate) fn completion(&self) -> Completion {
@@ -148,8 +152,22 @@ impl NewRows {
     }
 
     /// Takes out what has been collected.
-    pub fn take(&self) -> Vec<RecordBatch> {
-        std::mem::take(&mut self.batches.lock())
+    ///
+    /// # Errors
+    /// `Internal` if the state's schema is not that of digests, where digests were collected.
+    pub fn take(&self) -> Result<Vec<RecordBatch>> {
+        let mut batches = std::mem::take(&mut *self.batches.lock());
+        for (digests, _accounted) in std::mem::take(&mut *self.digests.lock()) {
+            for digests in digests.into_arrays() {
+                batches.push(self.batch(vec![digests.map_err(DataFusionError::from)?])?);
+            }
+        }
+        Ok(batches)
+    }
+
+    /// Takes keys that are all new.
+    pub(crate) fn push_digests(&self, digests: DigestSet, accounted: MemoryReservation) {
+        self.digests.lock().push((digests, accounted));
     }
 
     /// Takes the columns at `indices`, and when their rows expire if they do.
@@ -159,19 +177,25 @@ impl NewRows {
         indices: &[usize],
         expires: Option<&Times>,
     ) -> DataFusionResult<()> {
-        let mut columns = indices
-            .iter()
-            .zip(self.schema.fields())
-            .map(|(index, field)| arrow::compute::cast(&columns[*index], field.data_type()))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut taken: Vec<ArrayRef> = indices.iter().map(|index| Arc::clone(&columns[*index])).collect();
         if let Some(expires) = expires {
-            columns.push(Arc::new(expires.clone().with_timezone("UTC")));
+            taken.push(Arc::new(expires.clone().with_timezone("UTC")));
         }
-        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
+        let batch = self.batch(taken)?;
         if batch.num_rows() > 0 {
             self.batches.lock().push(batch);
         }
         Ok(())
+    }
+
+    /// Rows of the state, from columns of types that can be cast to its own.
+    fn batch(&self, columns: Vec<ArrayRef>) -> DataFusionResult<RecordBatch> {
+        let columns = columns
+            .iter()
+            .zip(self.schema.fields())
+            .map(|(column, field)| arrow::compute::cast(column, field.data_type()))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
 
     pub(crate) fn is(&self, other: &Self) -> bool {

@@ -10,8 +10,8 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::Column;
 use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::execution::SessionStateBuilder;
-use datafusion::execution::memory_pool::FairSpillPool;
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::memory_pool::{FairSpillPool, GreedyMemoryPool, MemoryPool as _};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder, col, lit};
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -51,9 +51,13 @@ fn rows_of(batches: &[RecordBatch]) -> Vec<Row> {
 }
 
 fn session(partitions: usize) -> SessionContext {
-    let config = SessionConfig::new().with_target_partitions(partitions);
+    session_in(Arc::default(), partitions)
+}
+
+fn session_in(runtime: Arc<RuntimeEnv>, partitions: usize) -> SessionContext {
     let state = SessionStateBuilder::new()
-        .with_config(config)
+        .with_config(SessionConfig::new().with_target_partitions(partitions))
+        .with_runtime_env(runtime)
         .with_default_features()
         .with_query_planner(Arc::new(IncrementalQueryPlanner))
         .build();
@@ -119,7 +123,7 @@ async fn run_batch(
     let bound = bind_state(plan.clone(), &[bound_to]).unwrap();
     let bound = replace_streams(bound, &[table(rows)]).unwrap();
     let found = run(session, bound).await;
-    state.extend(new_rows.take());
+    state.extend(new_rows.take().unwrap());
     found
 }
 
@@ -224,17 +228,27 @@ fn operators_that_need_the_whole_are_named() {
 #[tokio::test]
 async fn too_little_memory_is_an_error() {
     let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(1000))).build_arc().unwrap();
-    let state = SessionStateBuilder::new()
-        .with_config(SessionConfig::new().with_target_partitions(1))
-        .with_runtime_env(runtime)
-        .with_default_features()
-        .with_query_planner(Arc::new(IncrementalQueryPlanner))
-        .build();
     let rows: Vec<_> = (0..10_000).map(|i| row(&format!("key {i}"), i)).collect();
     let plan = deduplicated(scan("t", table(&rows)).build().unwrap());
-    let session = SessionContext::new_with_state(state);
+    let session = session_in(runtime, 1);
     let error = session.execute_logical_plan(plan).await.unwrap().collect().await.unwrap_err();
     assert!(error.to_string().contains("DedupExec[0]"), "{error}");
+}
+
+#[tokio::test]
+async fn keys_of_the_first_batch_are_accounted_until_they_are_taken() {
+    let pool = Arc::new(GreedyMemoryPool::new(100_000_000));
+    let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::clone(&pool) as _).build_arc().unwrap();
+    let session = session_in(runtime, 2);
+    let plan = deduplicated(stream("t").build().unwrap());
+    let bound_to = stateful_operators(&plan).unwrap()[0].state(None, Watermarks::default());
+    let rows: Vec<_> = (0..20_000).map(|i| row(&format!("key {}", i % 10_000), i)).collect();
+    let bound = bind_state(plan, std::slice::from_ref(&bound_to)).unwrap();
+    assert_eq!(run(&session, replace_streams(bound, &[table(&rows)]).unwrap()).await.len(), 10_000);
+    bound_to.finished().await.unwrap();
+    assert!(pool.reserved() > 10_000 * 16, "{}", pool.reserved());
+    let kept: usize = bound_to.new_rows.take().unwrap().iter().map(RecordBatch::num_rows).sum();
+    assert_eq!((kept, pool.reserved()), (10_000, 0));
 }
 
 proptest! {
