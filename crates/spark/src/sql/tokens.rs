@@ -125,7 +125,7 @@ fn tokenize(source: &Source<'_>) -> Result<Vec<TokenWithSpan>> {
         source.syntax_error(error.message, place)
     })?;
     let tokens = calls(strings(raw));
-    let tokens = versions(tokens);
+    let tokens = versions(system_versions(tokens));
     let tokens = map_types(tokens);
     Ok(streams(tokens))
 }
@@ -221,6 +221,32 @@ pub(crate) fn is_word(token: &TokenWithSpan, text: &str) -> bool {
 
 fn word(text: &str, span: Span) -> TokenWithSpan {
     TokenWithSpan { token: Token::make_word(text, None), span }
+}
+
+/// `FOR VERSION AS OF 3`, `SYSTEM_VERSION AS OF 3` as `VERSION AS OF 3`; times likewise.
+fn system_versions(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let is = |i: usize, text: &str| tokens.get(i).is_some_and(|token| is_word(token, text));
+    let mut out = Vec::with_capacity(tokens.len());
+    let mut i = 0;
+    while let Some(token) = tokens.get(i) {
+        let kind = i + usize::from(is(i, "FOR"));
+        let word_of_kind = match is(kind + 1, "AS") && is(kind + 2, "OF") {
+            true if is(kind, "VERSION") || is(kind, "SYSTEM_VERSION") => Some("VERSION"),
+            true if is(kind, "TIMESTAMP") || is(kind, "SYSTEM_TIME") => Some("TIMESTAMP"),
+            _ => None,
+        };
+        match word_of_kind {
+            Some(text) => {
+                out.push(word(text, token.span));
+                i = kind + 1;
+            }
+            None => {
+                out.push(token.clone());
+                i += 1;
+            }
+        }
+    }
+    out
 }
 
 /// `t@v3` as `t VERSION AS OF 3`, `t@20260131080000000` as `t TIMESTAMP AS OF '2026-01-31 08:00:00.000'`.
@@ -463,6 +489,14 @@ mod tests {
     fn versions_and_times_behind_an_at_sign_are_spelled_out() {
         assert_eq!(rewritten("FROM t@v3 x"), "FROM t VERSION AS OF 3 x");
         assert_eq!(rewritten("FROM t@20260131080910250"), "FROM t TIMESTAMP AS OF '2026-01-31 08:09:10.250'");
+    }
+
+    #[test]
+    fn system_versions_and_times_are_versions_and_times() {
+        assert_eq!(rewritten("FROM t FOR VERSION AS OF 3 x"), "FROM t VERSION AS OF 3 x");
+        assert_eq!(rewritten("FROM t FOR SYSTEM_VERSION AS OF 3"), "FROM t VERSION AS OF 3");
+        assert_eq!(rewritten("FROM t SYSTEM_TIME AS OF '2026-01-31'"), "FROM t TIMESTAMP AS OF '2026-01-31'");
+        assert_eq!(rewritten("FROM t FOR TIMESTAMP AS OF ts"), "FROM t TIMESTAMP AS OF ts");
     }
 
     #[test]
