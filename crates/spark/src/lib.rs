@@ -25,5 +25,6 @@ pub mod sql;
 pub mod streaming;
 pub mod types;
 pub mod windowing;
+mod windows;
 
 pub use error::{Error, Kind, Result};

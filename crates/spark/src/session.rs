@@ -24,6 +24,7 @@ use crate::conf::SparkConf;
 use crate::error::Result;
 use crate::functions;
 use crate::ordered::OrderedAggregates;
+use crate::windows::SharedWindowFunctions;
 
 /// What a session is built from.
 #[derive(Clone)]
@@ -49,6 +50,7 @@ pub fn session_context(options: SessionOptions) -> Result<SessionContext> {
         Arc::new(SparkSemantics),
         Arc::new(OrderedAggregates),
         Arc::new(TypeCoercion::new()),
+        Arc::new(SharedWindowFunctions),
     ];
     let mut extensions = options.extension_planners;
     extensions.push(Arc::new(crate::python::PythonPlanner));

@@ -5,12 +5,12 @@ use std::sync::{Arc, LazyLock};
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use chrono_tz::Tz;
-use datafusion::common::{Result as DataFusionResult, ScalarValue};
+use datafusion::common::{ExprSchema, Result as DataFusionResult, ScalarValue};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
-    Cast, ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TryCast,
-    Volatility,
+    Cast, ColumnarValue, Expr, ExprSchemable, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    TryCast, Volatility,
 };
 
 use super::{CastMode, can_cast, cannot_cast, cast_array};
@@ -45,14 +45,41 @@ pub fn spark_cast(expr: Expr, from: &DataType, to: &DataType, mode: CastMode, co
     if agrees_with_arrow(from, to) {
         return Ok(cast_expr(expr, to.clone()));
     }
-    let udf = ScalarUDF::new_from_impl(SparkCast::new(to.clone(), mode, conf.time_zone));
-    Ok(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(udf), vec![expr])))
+    Ok(SparkCast::new(to.clone(), mode, conf.time_zone).call(expr))
+}
+
+/// A cast that the user wrote. Until analysis it is our function whatever the types are: DataFusion calls its own cast
+/// by the name of what is cast, so that `sum(x)` and `sum(CAST(x AS BIGINT))` could not stand side by side.
+///
+/// # Errors
+/// As [`spark_cast`].
+pub(crate) fn written_cast(
+    expr: Expr,
+    from: &DataType,
+    to: &DataType,
+    mode: CastMode,
+    conf: &SparkConf,
+) -> Result<Expr> {
+    match spark_cast(expr, from, to, mode, conf)? {
+        Expr::Cast(cast) => Ok(SparkCast::new(to.clone(), mode, conf.time_zone).call(*cast.expr)),
+        other => Ok(other),
+    }
+}
+
+/// Our function as DataFusion's cast where that means the same, so that the optimizer can see through it.
+pub(crate) fn analyzed_cast(function: ScalarFunction, schema: &dyn ExprSchema) -> Result<Expr> {
+    if let Some(cast) = function.func.inner().downcast_ref::<SparkCast>()
+        && let [arg] = function.args.as_slice()
+        && agrees_with_arrow(&arg.get_type(schema)?, &cast.to)
+    {
+        return Ok(cast_expr(arg.clone(), cast.to.clone()));
+    }
+    Ok(Expr::ScalarFunction(function))
 }
 
 /// The cast of text to an integer that a comparison implies; remembered as such, so that one can warn of it.
 pub(crate) fn implied_text_cast(expr: Expr, to: &DataType, conf: &SparkConf) -> Expr {
-    let cast = SparkCast { cuts_text: true, ..SparkCast::new(to.clone(), CastMode::of(conf.ansi), conf.time_zone) };
-    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::new_from_impl(cast)), vec![expr]))
+    SparkCast { cuts_text: true, ..SparkCast::new(to.clone(), CastMode::of(conf.ansi), conf.time_zone) }.call(expr)
 }
 
 /// Whether the cast loses nothing, and so can neither fail nor depend on a setting.
@@ -100,6 +127,10 @@ static SIGNATURE: LazyLock<Signature> = LazyLock::new(|| Signature::any(1, Volat
 impl SparkCast {
     pub(crate) fn new(to: DataType, mode: CastMode, tz: Tz) -> Self {
         Self { to, mode, tz, cuts_text: false }
+    }
+
+    fn call(self, expr: Expr) -> Expr {
+        Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::new_from_impl(self)), vec![expr]))
     }
 
     /// The type it casts to.

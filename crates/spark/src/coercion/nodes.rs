@@ -67,7 +67,10 @@ pub fn resolve(expr: Expr, schema: &DFSchema, conf: &SparkConf) -> Result<Expr> 
             let from = cast.expr.get_type(schema)?;
             spark_cast(*cast.expr, &from, cast.field.data_type(), CastMode::Try, conf)
         }
-        Expr::ScalarFunction(function) => crate::functions::expand(function, schema, conf),
+        Expr::ScalarFunction(function) => match crate::cast::analyzed_cast(function, schema)? {
+            Expr::ScalarFunction(function) => crate::functions::expand(function, schema, conf),
+            cast => Ok(cast),
+        },
         Expr::AggregateFunction(function) => {
             crate::functions::resolve_aggregate(function, schema, conf).map(Expr::AggregateFunction)
         }

@@ -23,7 +23,7 @@ use sqlparser::ast::BinaryOperator;
 
 use super::super::data_types::SparkTypes;
 use super::interval::planned as planned_interval;
-use crate::cast::{CastMode, spark_cast};
+use crate::cast::{CastMode, spark_cast, written_cast};
 use crate::coercion::binary_op;
 use crate::conf::SparkConf;
 use crate::error::Error;
@@ -35,6 +35,10 @@ pub(super) const LITERAL: &str = "spark literal ";
 pub(super) const INTERVAL: &str = "spark interval ";
 /// Marks `expr <op> NULL` as cast without a word in the text; the type follows.
 pub(super) const IMPLIED_CAST: &str = "spark implied cast ";
+/// Marks `expr <op> NULL` as cast by a word in the text; the type follows.
+pub(super) const CAST: &str = "spark cast ";
+/// The same for `TRY_CAST`.
+pub(super) const TRY_CAST: &str = "spark try cast ";
 /// Marks `RLIKE`.
 pub(super) const RLIKE: &str = "spark rlike";
 
@@ -148,6 +152,13 @@ struct SparkExprPlanner {
     conf: SparkConf,
 }
 
+impl SparkExprPlanner {
+    fn cast(&self, expr: Expr, to: &str, mode: CastMode, schema: &DFSchema) -> DataFusionResult<Expr> {
+        let from = expr.get_type(schema)?;
+        Ok(written_cast(expr, &from, &crate::types::parse_data_type(to)?, mode, &self.conf)?)
+    }
+}
+
 impl ExprPlanner for SparkExprPlanner {
     fn plan_binary_op(&self, raw: RawBinaryExpr, schema: &DFSchema) -> DataFusionResult<PlannerResult<RawBinaryExpr>> {
         let planned = match &raw.op {
@@ -169,6 +180,14 @@ impl ExprPlanner for SparkExprPlanner {
                 let to = crate::types::parse_data_type(&name[IMPLIED_CAST.len()..])?;
                 let cast = spark_cast(raw.left, &from, &to, CastMode::of(self.conf.ansi), &self.conf)?;
                 return Ok(PlannerResult::Planned(cast));
+            }
+            BinaryOperator::Custom(name) if name.starts_with(CAST) => {
+                let mode = CastMode::of(self.conf.ansi);
+                return self.cast(raw.left, &name[CAST.len()..], mode, schema).map(PlannerResult::Planned);
+            }
+            BinaryOperator::Custom(name) if name.starts_with(TRY_CAST) => {
+                let mode = CastMode::Try;
+                return self.cast(raw.left, &name[TRY_CAST.len()..], mode, schema).map(PlannerResult::Planned);
             }
             BinaryOperator::Custom(name) if name == RLIKE => Operator::RegexMatch,
             BinaryOperator::Plus => Operator::Plus,

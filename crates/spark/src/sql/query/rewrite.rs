@@ -14,10 +14,11 @@ use sqlparser::ast::{
 use super::interval::AnsiInterval;
 use super::names::column_name;
 use super::plan::{Ctes, Planner};
-use super::provider::{IMPLIED_CAST, INTERVAL, LITERAL, RLIKE};
+use super::provider::{CAST, IMPLIED_CAST, INTERVAL, LITERAL, RLIKE, TRY_CAST};
 use super::scope::{Scope, ident, text, unresolved};
 use crate::error::{Error, Result};
 use crate::functions::schema_of;
+use crate::sql::data_types::arrow_type;
 
 /// What an expression may refer to.
 #[derive(Clone, Copy)]
@@ -115,8 +116,10 @@ pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
     })
 }
 
-fn cast(expr: Expr, data_type: DataType) -> Expr {
-    Expr::Cast { kind: CastKind::Cast, expr: Box::new(expr), data_type, array: false, format: None }
+/// `CAST(expr AS data_type)`, or with [`TRY_CAST`] the forgiving one.
+fn cast(mark: &str, expr: Expr, data_type: &DataType) -> Result<Expr> {
+    let op = BinaryOperator::Custom(format!("{mark}{}", crate::types::type_name(&arrow_type(data_type)?)));
+    Ok(Expr::BinaryOp { left: Box::new(expr), op, right: null() })
 }
 
 impl Rewriter<'_, '_> {
@@ -216,6 +219,11 @@ impl Rewriter<'_, '_> {
                 let below = Expr::BinaryOp { left: value, op: BinaryOperator::LtEq, right: high };
                 let both = Expr::BinaryOp { left: Box::new(above), op: BinaryOperator::And, right: Box::new(below) };
                 Some(not(*negated, Expr::Nested(Box::new(both))))
+            }
+            Expr::Cast { kind, expr: value, data_type, array: false, format: None } => {
+                let mark = if matches!(kind, CastKind::TryCast | CastKind::SafeCast) { TRY_CAST } else { CAST };
+                let value = std::mem::replace(value.as_mut(), *null());
+                Some(cast(mark, value, data_type).map_err(|error| error.at(place))?)
             }
             Expr::Extract { field, expr: value, .. } => {
                 let source = std::mem::replace(value.as_mut(), *null());
@@ -329,7 +337,7 @@ impl Rewriter<'_, '_> {
             && let FunctionArguments::List(list) = &mut function.args
             && let [FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))] = list.args.as_mut_slice()
         {
-            return Ok(Some(cast(std::mem::replace(arg, *null()), data_type)));
+            return cast(CAST, std::mem::replace(arg, *null()), &data_type).map(Some);
         }
         Err(self.planner.unknown_function(&name))
     }
