@@ -151,6 +151,32 @@ fn failures_are_found_with_their_cause_and_place() {
     assert_eq!(ended, "level,state\nINFO,COMPLETED\nERROR,FAILED\n");
 }
 
+/// The query that the guide shows for failures.
+const FAILURES: &str = "SELECT message, error.exceptions[0].message AS why,
+       error.exceptions[0].stack[0].file_name AS file, error.exceptions[0].stack[0].line_number AS line
+FROM event_log_raw WHERE level = 'ERROR' ORDER BY timestamp DESC";
+
+#[test]
+fn problems_of_definitions_have_their_place_in_the_log() {
+    let pipeline = Pipeline::new(&[
+        (
+            "pipeline.sql",
+            "CREATE MATERIALIZED VIEW a AS SELECT 1 AS x, '1' > 0 AS y;\nCREATE MATERIALIZED VIEW b AS\nSELECT z FROM a;\nCREATE MATERIALIZED VIEW c AS SELECT * FROM d;\n",
+        ),
+        ("deltaworks.yml", &format!("name: shop\nid: {ID}\n")),
+    ]);
+    assert_eq!(pipeline.run(&["run"]).code, Some(3));
+    let failures = pipeline.monitor(FAILURES);
+    assert!(failures.starts_with("message,why,file,line\n"), "{failures}");
+    assert!(failures.contains("column `z` cannot be resolved"), "{failures}");
+    assert!(failures.trim_end().ends_with(",pipeline.sql,3"), "{failures}");
+    let all = pipeline.monitor(
+        "SELECT e.class_name AS class, e.stack[0].line_number AS line
+         FROM (SELECT explode(error.exceptions) AS e FROM event_log_raw WHERE level = 'ERROR') ORDER BY line",
+    );
+    assert_eq!(all, "class,line\nUNRESOLVED_COLUMN.WITH_SUGGESTION,3\nTABLE_OR_VIEW_NOT_FOUND,4\n");
+}
+
 #[test]
 fn rows_read_are_those_of_the_sources() {
     let pipeline = Pipeline::new(&[
