@@ -6,7 +6,10 @@ import json
 import os
 import re
 from dataclasses import dataclass
-from typing import Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,9 @@ class SecretMetadata:
 class Secrets:
     """Secrets from ``DELTAWORKS_SECRET_<SCOPE>_<KEY>`` or the file that ``DELTAWORKS_SECRETS`` names."""
 
+    # Told every value that is handed out, so that the engine keeps it out of what it writes down.
+    listeners: ClassVar[list[Callable[[str], None]]] = []
+
     def get(self, scope: str, key: str) -> str:
         """The value of a secret."""
         variable = "DELTAWORKS_SECRET_" + re.sub(r"\W", "_", f"{scope}_{key}").upper()
@@ -48,6 +54,8 @@ class Secrets:
                 f"secret `{key}` of scope `{scope}` does not exist: set {variable}, or name a TOML or JSON file "
                 "with it in DELTAWORKS_SECRETS"
             )
+        for tell in self.listeners:
+            tell(str(value))
         return str(value)
 
     def getBytes(self, scope: str, key: str) -> bytes:

@@ -17,6 +17,7 @@ Standard output, one JSON object per line: ``{"type": "error", "message", "condi
 "deferred": [{"flow", "waits_for"}], "snapshots": [flow], "hooks": [name]}``, then one
 ``{"type": "answer", "ok": bool, ...}`` per command. Events are not answered: whenever all hooks have seen one there is
 ``{"type": "told"}``, and for each that raised ``{"type": "hook", "hook", "disabled": bool, "message", ...}`` before it.
+``{"type": "secret", "value"}`` comes whenever the user's code gets a secret, before anything that could contain it.
 What the user's code prints goes to standard error.
 """
 

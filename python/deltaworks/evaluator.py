@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from deltaworks import graph as graphs
 from deltaworks import notebook, origin, source
-from deltaworks.dbutils import DBUtils
+from deltaworks.dbutils import DBUtils, Secrets
 from deltaworks.hooks import Hooks
 from deltaworks.registry import Registry
 from deltaworks.session import (
@@ -41,6 +41,7 @@ class Evaluator:
         self.deferred: dict[str, Flow] = {}
         self.failed = False
         DBUtils.mappings = dict(job.get("path_mappings", {}))
+        Secrets.listeners.append(lambda value: reports.send("secret", value=value))
         self.dbutils = DBUtils(spark)
 
     def evaluate(self) -> None:
@@ -245,6 +246,8 @@ class Evaluator:
         message = str(error)
         if condition is None:
             message = f"{type(error).__name__}: {message}" if message else type(error).__name__
+        else:
+            message = message.removeprefix(f"[{condition}] ")
         return {
             "message": message,
             "condition": condition,

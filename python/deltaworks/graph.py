@@ -32,6 +32,7 @@ class Expectation:
     name: str
     condition: str | Column
     action: Action
+    location: Location
 
 
 @dataclass
@@ -94,6 +95,10 @@ class Graph:
             output.expectations.extend(self.expectations_of(function))
             self._outputs_of[id(function)] = (function, output)
         self.outputs.append(output)
+
+    def remove_output(self, output: Output) -> None:
+        """Takes back an output that turned out not to be one."""
+        self.outputs = [other for other in self.outputs if other is not output]
 
     def expectations_of(self, function: object) -> list[Expectation]:
         """The expectations that stand below the dataset decorator."""

@@ -4,8 +4,9 @@ What the protocol has no field for goes as a ``google.protobuf.Struct``, packed 
 ``source_code_location.extension`` list of the command (the protocol's own place for additions):
 
 ``DefineOutput``: ``{"output": {"expectations": [{"name", "condition": {"sql": text} | {"expression":
-base64 of a spark.connect.Expression}, "action": "warn" | "drop" | "fail"}], "private": bool, "path",
-"cluster_by_auto": bool, "row_filter", "refresh_policy", "kind_by_query": bool, "foreach_batch": bool}}``
+base64 of a spark.connect.Expression}, "action": "warn" | "drop" | "fail", "place": "file:line"}],
+"private": bool, "path", "cluster_by_auto": bool, "row_filter", "refresh_policy", "kind_by_query": bool,
+"foreach_batch": bool}}``
 
 ``DefineFlow``: ``{"flow": {"comment", "mode": "append" | "update" | "replace", "replace_using": [name],
 "import_checkpoint", "waits_for": dataset, "auto_cdc": {"condition", "ignore_null_updates",
@@ -134,6 +135,7 @@ class Registry:
             "name": expectation.name,
             "condition": self._condition(expectation.condition),
             "action": expectation.action,
+            "place": f"{self._paths.show(expectation.location.file)}:{expectation.location.line}",
         }
 
     def _condition(self, condition: str | Column) -> dict[str, str]:

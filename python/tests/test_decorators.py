@@ -120,6 +120,55 @@ def test_old_names_warn(declared: Graph) -> None:
     assert declared.outputs[0].name == "t"
 
 
+def test_create_table_called_as_a_function_makes_a_target(declared: Graph) -> None:
+    dlt.create_table(name="first", comment="for flows")
+    dlt.create_table("second")
+    dlt.create_table(name="third", expect_all={"positive": "x > 0"})
+
+    @dlt.append_flow(target="first")
+    def flow() -> None: ...
+
+    assert [(output.name, output.kind, output.comment) for output in declared.outputs] == [
+        ("first", "table", "for flows"),
+        ("second", "table", None),
+        ("third", "table", None),
+    ]
+    assert [expectation.name for expectation in declared.outputs[2].expectations] == ["positive"]
+    assert not any(output.extension.get("kind_by_query") for output in declared.outputs)
+    assert [(flow.name, flow.target) for flow in declared.flows] == [("flow", "first")]
+
+
+def test_create_table_as_a_decorator_is_table(declared: Graph) -> None:
+    with pytest.warns(DeprecationWarning, match="create_table has been deprecated. Please use table"):
+
+        @dlt.create_table(name="t", comment="by query")
+        @dlt.expect("positive", "x > 0")
+        def query() -> None: ...
+
+        @dlt.create_table
+        def bare() -> None: ...
+
+        @dlt.create_table(comment="no name")
+        def nameless() -> None: ...
+
+    assert [output.name for output in declared.outputs] == ["t", "bare", "nameless"]
+    assert all(output.extension["kind_by_query"] for output in declared.outputs)
+    assert [expectation.name for expectation in declared.outputs[0].expectations] == ["positive"]
+    assert [flow.name for flow in declared.flows] == ["t", "bare", "nameless"]
+
+
+def test_expectations_know_their_line(declared: Graph) -> None:
+    @dlt.table
+    @dlt.expect("first", "x > 0")
+    @dlt.expect_or_drop("second", "x > 0")
+    def t() -> None: ...
+
+    first, second = sorted(declared.outputs[0].expectations, key=lambda expectation: expectation.location.line)
+    assert (first.name, second.name) == ("first", "second")
+    assert second.location.line == first.location.line + 1
+    assert first.location.file == __file__
+
+
 def test_nothing_can_be_declared_outside_a_pipeline() -> None:
     with pytest.raises(Exception, match="GRAPH_ELEMENT_DEFINED_OUTSIDE_OF_DECLARATIVE_PIPELINE"):
         dlt.create_streaming_table("t")

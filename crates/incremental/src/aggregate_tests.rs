@@ -347,7 +347,7 @@ async fn a_watermark_that_no_key_has_is_a_problem() {
     let session = session(1, 1 << 30);
     let problems = async |sql: &str| -> Vec<String> {
         let problems = unsupported_streaming(&planned(&session, sql).await).unwrap();
-        problems.into_iter().map(|problem| problem.message).collect()
+        problems.into_iter().map(|problem| problem.diagnostic.message).collect()
     };
     let read = "FROM STREAM(events) WATERMARK ts DELAY OF INTERVAL 10 MINUTES";
     assert_eq!(

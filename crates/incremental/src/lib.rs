@@ -28,7 +28,7 @@ pub use aggregate::{EXPIRES, GroupState};
 pub use dedup::DedupExec;
 pub use planner::{IncrementalPlanner, IncrementalQueryPlanner};
 pub use state::{NewRows, OperatorKind, OperatorState, StatefulOperator, bind_state, stateful_operators};
-pub use support::{OutputMode, output_mode, unsupported_streaming};
+pub use support::{OutputMode, StreamOperator, StreamProblem, output_mode, unsupported_streaming};
 pub use watermark::{LateRows, LatestEventTime, Watermarks, bind_watermarks, watermark_delays};
 
 #[cfg(test)]

@@ -16,11 +16,43 @@ use crate::state::as_deduplicate;
 const CONDITION: &str = "UNSUPPORTED_STREAMING_OPERATOR";
 const MATERIALIZED_VIEW: &str = "Compute it in a materialized view that reads the stream's table without STREAM.";
 
+/// Kinds of operators that a stream cannot have everywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamOperator {
+    /// `GROUP BY` and aggregates without it.
+    Aggregate,
+    /// `DISTINCT`, `dropDuplicates`
+    Distinct,
+    /// `JOIN`
+    Join,
+    /// `LIMIT`, `OFFSET`
+    Limit,
+    /// `WITH RECURSIVE`
+    Recursion,
+    /// `ORDER BY`, `SORT BY`
+    Sort,
+    /// A subquery in an expression.
+    Subquery,
+    /// `UNION`
+    Union,
+    /// Functions `OVER` rows.
+    Window,
+}
+
+/// An operator that cannot run on a stream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamProblem {
+    /// Its kind.
+    pub operator: StreamOperator,
+    /// Why, as a whole sentence, and what to do. It has no place: plans do not know theirs.
+    pub diagnostic: Diagnostic,
+}
+
 /// Names each operator over a stream that would give other rows batch by batch than over the whole.
 ///
 /// # Errors
 /// `Internal` if the plan cannot be walked.
-pub fn unsupported_streaming(plan: &LogicalPlan) -> Result<Vec<Diagnostic>> {
+pub fn unsupported_streaming(plan: &LogicalPlan) -> Result<Vec<StreamProblem>> {
     let mut problems = Vec::new();
     plan.apply_with_subqueries(|node| {
         if is_streaming(node) {
@@ -31,47 +63,61 @@ pub fn unsupported_streaming(plan: &LogicalPlan) -> Result<Vec<Diagnostic>> {
     Ok(problems)
 }
 
-fn problem_of(node: &LogicalPlan) -> Option<Diagnostic> {
+fn problem_of(node: &LogicalPlan) -> Option<StreamProblem> {
     let over_stream = node.inputs().iter().any(|input| is_streaming(input));
     match node {
         LogicalPlan::TableScan(_) => None,
         LogicalPlan::Join(join) => join_problem(join),
         LogicalPlan::Union(union) if union.inputs.iter().any(|input| is_complete(input)) => Some(problem(
+            StreamOperator::Union,
             "UNION with an aggregation without a watermark is not possible on a stream: each batch replaces all rows",
             "Give the aggregation a watermark and a window, or a table of its own.",
         )),
         LogicalPlan::Union(union) if !union.inputs.iter().all(|input| is_streaming(input)) => Some(problem(
+            StreamOperator::Union,
             "UNION of a stream and a table is not possible: the table would be added again by every batch",
             "Use one append flow per input, or read all inputs as streams.",
         )),
         _ if !over_stream && !node.inputs().is_empty() => Some(problem(
+            StreamOperator::Subquery,
             "a stream cannot be read in a subquery of an expression",
             "Join with the stream, or read the table without STREAM.",
         )),
         _ if keeps_state(node) && node.inputs().iter().any(|input| is_complete(input)) => Some(problem(
+            StreamOperator::Aggregate,
             "a stateful operator over an aggregation without a watermark is not possible: that gives out all groups by each batch",
             "Group by a window over a column with a watermark, or do the rest in a materialized view.",
         )),
         LogicalPlan::Aggregate(aggregate) => aggregate_problem(aggregate),
         LogicalPlan::Window(_) => Some(problem(
+            StreamOperator::Window,
             "window functions over rows are not possible on a stream",
             "To keep one row per key use dropDuplicates or AUTO CDC; otherwise use a materialized view.",
         )),
-        LogicalPlan::Sort(_) => {
-            Some(problem("ORDER BY is not possible on a stream", "Sort where the streaming table is read."))
+        LogicalPlan::Sort(_) => Some(problem(
+            StreamOperator::Sort,
+            "ORDER BY is not possible on a stream",
+            "Sort where the streaming table is read.",
+        )),
+        LogicalPlan::Limit(_) => Some(problem(
+            StreamOperator::Limit,
+            "LIMIT is not possible on a stream",
+            "Limit where the streaming table is read.",
+        )),
+        LogicalPlan::Distinct(Distinct::On(_)) => Some(problem(
+            StreamOperator::Distinct,
+            "DISTINCT ON is not possible on a stream",
+            "Use dropDuplicates with the key columns.",
+        )),
+        LogicalPlan::RecursiveQuery(_) => {
+            Some(problem(StreamOperator::Recursion, "a recursive query cannot read a stream", MATERIALIZED_VIEW))
         }
-        LogicalPlan::Limit(_) => {
-            Some(problem("LIMIT is not possible on a stream", "Limit where the streaming table is read."))
-        }
-        LogicalPlan::Distinct(Distinct::On(_)) => {
-            Some(problem("DISTINCT ON is not possible on a stream", "Use dropDuplicates with the key columns."))
-        }
-        LogicalPlan::RecursiveQuery(_) => Some(problem("a recursive query cannot read a stream", MATERIALIZED_VIEW)),
         _ if as_deduplicate(node).is_some_and(|deduplicate| {
             deduplicate.within_watermark && event_time_column(&deduplicate.input).is_none()
         }) =>
         {
             Some(problem(
+                StreamOperator::Distinct,
                 "dropDuplicatesWithinWatermark needs a watermark on the stream",
                 "Declare it: withWatermark(\"column\", \"10 minutes\"). Or use dropDuplicates, which remembers keys for ever.",
             ))
@@ -91,26 +137,30 @@ fn joins_streams(plan: &LogicalPlan) -> bool {
     plan.exists(|node| Ok(matches!(node, LogicalPlan::Join(join) if is_of_streams(join)))).unwrap_or_default()
 }
 
-fn aggregate_problem(aggregate: &Aggregate) -> Option<Diagnostic> {
+fn aggregate_problem(aggregate: &Aggregate) -> Option<StreamProblem> {
     if aggregate.group_expr.iter().any(|key| matches!(key, Expr::GroupingSet(_))) {
-        return Some(problem("ROLLUP, CUBE and GROUPING SETS are not possible on a stream", MATERIALIZED_VIEW));
+        return Some(problem(
+            StreamOperator::Aggregate,
+            "ROLLUP, CUBE and GROUPING SETS are not possible on a stream",
+            MATERIALIZED_VIEW,
+        ));
     }
     match emission(aggregate) {
         Some(Emission::WhenFinal { .. }) if joins_streams(&aggregate.input) => Some(problem(
-            "an aggregation by event time over a join of two streams is not supported yet: what the join gives out may be late",
+            StreamOperator::Aggregate, "an aggregation by event time over a join of two streams is not supported yet: what the join gives out may be late",
             "Write the join to a streaming table and aggregate that, with a watermark of its own.",
         )),
         Some(Emission::WhenFinal { .. }) => None,
         Some(Emission::Complete) => {
             aggregate.group_expr.iter().any(|key| session_of(key, &aggregate.input).is_some()).then(|| {
                 problem(
-                    "session_window on a stream needs a watermark on its time",
+                    StreamOperator::Aggregate, "session_window on a stream needs a watermark on its time",
                     "Declare it: withWatermark(\"column\", \"10 minutes\"), or WATERMARK column DELAY OF INTERVAL 10 MINUTES.",
                 )
             })
         }
         None => Some(problem(
-            "an aggregation of a stream with a watermark must group by the watermark's column or a window over it",
+            StreamOperator::Aggregate, "an aggregation of a stream with a watermark must group by the watermark's column or a window over it",
             "Group by window(column, …) too, or leave the watermark out: then each batch rewrites the whole table.",
         )),
     }
@@ -139,12 +189,13 @@ fn is_complete(plan: &LogicalPlan) -> bool {
     .unwrap_or_default()
 }
 
-fn join_problem(join: &Join) -> Option<Diagnostic> {
+fn join_problem(join: &Join) -> Option<StreamProblem> {
     use JoinType::{Inner, Left, LeftAnti, LeftMark, LeftSemi, Right, RightAnti, RightMark, RightSemi};
     let (left, right) = (is_streaming(&join.left), is_streaming(&join.right));
     if left && right {
         return (join.join_type != Inner).then(|| {
             problem(
+                StreamOperator::Join,
                 &format!("a {} join of two streams is not supported yet", join.join_type),
                 "Use an inner join, read one of the two without STREAM, or join in a materialized view.",
             )
@@ -158,12 +209,13 @@ fn join_problem(join: &Join) -> Option<Diagnostic> {
     };
     (!possible && (left || right)).then(|| {
         problem(
+            StreamOperator::Join,
             &format!("a {} join that keeps rows of the static side is not possible on a stream", join.join_type),
             "Put the stream on the side whose rows are kept, or use an inner join.",
         )
     })
 }
 
-fn problem(message: &str, help: &str) -> Diagnostic {
-    Diagnostic::error(message).with_condition(CONDITION).with_help(help)
+fn problem(operator: StreamOperator, message: &str, help: &str) -> StreamProblem {
+    StreamProblem { operator, diagnostic: Diagnostic::error(message).with_condition(CONDITION).with_help(help) }
 }

@@ -187,7 +187,7 @@ fn changed_keys_are_refused() {
 fn operators_that_need_the_whole_are_named() {
     let messages = |plan: LogicalPlanBuilder| -> Vec<String> {
         let problems = unsupported_streaming(&plan.build().unwrap()).unwrap();
-        problems.into_iter().map(|problem| problem.message).collect()
+        problems.into_iter().map(|problem| problem.diagnostic.message).collect()
     };
     let on = |join_type, left: LogicalPlanBuilder, right: LogicalPlanBuilder| {
         left.join(right.build().unwrap(), join_type, (vec!["l.key"], vec!["r.key"]), None).unwrap()

@@ -14,7 +14,7 @@ pub struct DataFile {
     pub path: String,
     /// Its size.
     pub size_bytes: u64,
-    /// Its rows, if its statistics say so.
+    /// Its rows, if its statistics say so: those of a file with a deletion vector do not.
     pub rows: Option<u64>,
     /// When it was written, in milliseconds since the epoch.
     pub modified_ms: i64,
@@ -97,7 +97,10 @@ impl Table {
             .map(|file| DataFile {
                 path: file.path().into_owned(),
                 size_bytes: file.size().unsigned_abs(),
-                rows: file.num_records().map(|rows| rows as u64),
+                rows: match file.deletion_vector_descriptor() {
+                    Some(_) => None,
+                    None => file.num_records().map(|rows| rows as u64),
+                },
                 modified_ms: file.modification_time(),
                 data_change: true,
                 version: self.version(),
@@ -124,7 +127,10 @@ fn changes_of(version: u64, actions: Vec<Action>) -> CommitChanges {
     for action in actions {
         match action {
             Action::Add(add) => changes.added.push(DataFile {
-                rows: add.stats.as_deref().and_then(rows_of_stats),
+                rows: match add.deletion_vector {
+                    Some(_) => None,
+                    None => add.stats.as_deref().and_then(rows_of_stats),
+                },
                 path: add.path,
                 size_bytes: add.size.unsigned_abs(),
                 modified_ms: add.modification_time,

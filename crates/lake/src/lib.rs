@@ -9,6 +9,7 @@
 //! 3. A commit with an application transaction that the table already has is refused.
 
 mod align;
+mod blank;
 pub mod changes;
 mod check;
 pub mod commit;

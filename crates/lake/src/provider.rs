@@ -20,6 +20,7 @@ use deltalake::delta_datafusion::{DeltaScanConfig, DeltaScanNext};
 use deltalake::kernel::{Add, EagerSnapshot, Snapshot};
 use deltaworks_spark::error::{Error, Result};
 
+use crate::blank::nulled;
 use crate::changes::DataFile;
 use crate::error::from_delta;
 use crate::limit_guard::guarded;
@@ -33,8 +34,8 @@ impl Table {
     /// The table's rows at this version. Filters prune files by their statistics.
     pub fn provider(&self) -> Result<Arc<dyn TableProvider>> {
         let scan = eager_scan(self.state()?.snapshot())?;
-        let schema = Arc::clone(self.schema());
-        Ok(Arc::new(TableScan { table: self.inner().clone(), scan, schema, whole: true }))
+        let (schema, blank) = (Arc::clone(self.schema()), self.blank_partitions()?);
+        Ok(Arc::new(TableScan { table: self.inner().clone(), scan, schema, blank, whole: true }))
     }
 
     /// The rows of `files`, in the table's schema at this version; columns a file is too old for are NULL.
@@ -59,7 +60,9 @@ impl Table {
             };
             let schema = scan.schema();
             let scan = scan.with_file_paths(paths);
-            parts.push(Arc::new(TableScan { table: self.inner().clone(), scan, schema, whole: false }));
+            let blank = if version == self.version() { self.blank_partitions()? } else { self.text_partitions()? };
+            let table = self.inner().clone();
+            parts.push(Arc::new(TableScan { table, scan, schema, blank, whole: false }));
         }
         match <[_; 1]>::try_from(parts) {
             Ok([part]) if part.schema() == *self.schema() => Ok(part),
@@ -76,7 +79,8 @@ impl Table {
         let scan = DeltaScanNext::new(self.state()?.snapshot().clone(), config)?;
         let schema = scan.schema();
         let scan = scan.with_file_paths(paths);
-        Ok(Arc::new(TableScan { table: self.inner().clone(), scan, schema, whole: false }))
+        let blank = self.blank_partitions()?;
+        Ok(Arc::new(TableScan { table: self.inner().clone(), scan, schema, blank, whole: false }))
     }
 
     /// The file of `files` that a value of [`FILE_COLUMN`] names.
@@ -163,6 +167,8 @@ struct TableScan {
     table: DeltaTable,
     scan: DeltaScanNext,
     schema: SchemaRef,
+    /// Partition columns in which an empty text, which stands for NULL, may occur.
+    blank: Vec<String>,
     /// All files of the table's version, not some of them.
     whole: bool,
 }
@@ -187,11 +193,18 @@ impl TableProvider for TableScan {
         self.table
             .update_datafusion_session(session)
             .map_err(|error| datafusion::error::DataFusionError::from(from_delta(error)))?;
-        Ok(guarded(self.scan.scan(session, projection, filters, limit).await?))
+        nulled(guarded(self.scan.scan(session, projection, filters, limit).await?), &self.blank)
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {
-        self.scan.supports_filters_pushdown(filters)
+        let mut supported = self.scan.supports_filters_pushdown(filters)?;
+        for (filter, supported) in filters.iter().zip(&mut supported) {
+            // Files are chosen by what the log says, which is not what the column has.
+            if filter.column_refs().iter().any(|column| self.blank.contains(&column.name)) {
+                *supported = TableProviderFilterPushDown::Unsupported;
+            }
+        }
+        Ok(supported)
     }
 }
 

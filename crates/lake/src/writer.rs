@@ -16,6 +16,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPrope
 use parquet::schema::types::ColumnPath;
 
 use crate::align::Alignment;
+use crate::blank::text_partitions;
 use crate::check::Checks;
 pub use crate::check::ParseExpression;
 use crate::error::from_delta;
@@ -125,6 +126,8 @@ pub struct Writer {
     schema: SchemaRef,
     file_schema: SchemaRef,
     checks: Checks,
+    /// The partition columns that hold text.
+    text_partitions: Vec<usize>,
     alignment: Option<(Alignment, Vec<usize>)>,
     inner: DeltaWriter,
     rows: u64,
@@ -153,7 +156,8 @@ impl Writer {
             stats_columns,
         );
         let inner = DeltaWriter::new(table.inner().object_store(), config);
-        Ok(Self { schema, file_schema, checks, alignment: None, inner, rows: 0 })
+        let text_partitions = text_partitions(&schema, &options.partition_columns);
+        Ok(Self { schema, file_schema, checks, text_partitions, alignment: None, inner, rows: 0 })
     }
 
     /// Writes the rows of `batch`, whose columns are matched by name in any case.
@@ -201,7 +205,11 @@ impl Writer {
         let Some((alignment, missing)) = &self.alignment else {
             return Err(Error::internal("the writer has no alignment"));
         };
-        let columns = self.checks.complete(alignment.apply(batch)?, batch.num_rows(), missing)?;
+        let mut columns = alignment.apply(batch)?;
+        for index in &self.text_partitions {
+            columns[*index] = crate::blank::as_null(&columns[*index])?;
+        }
+        let columns = self.checks.complete(columns, batch.num_rows(), missing)?;
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         Ok(RecordBatch::try_new_with_options(Arc::clone(&self.file_schema), columns, &options)?)
     }

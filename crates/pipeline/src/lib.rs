@@ -18,6 +18,7 @@ pub mod spec;
 pub mod storage;
 pub mod update;
 mod validate;
+mod views;
 
 pub use pipeline::{Pipeline, QueryResult, UpdateOutcome, Validation};
 pub use session::EngineOptions;

@@ -19,8 +19,8 @@ use crate::definitions::python::EventHooks;
 use crate::definitions::{Definitions, load, python};
 use crate::event::log::{EventFilter, EventLogWriter, read_events};
 use crate::event::{
-    BusContext, CreateUpdate, Details, Event, EventBus, EventEmitter, EventSink, Origin, RuntimeDetails, UpdateCause,
-    UpdateProgress, UpdateState, UserAction,
+    BusContext, CreateUpdate, Details, Event, EventBus, EventEmitter, EventSink, Origin, Redactor, RuntimeDetails,
+    UpdateCause, UpdateProgress, UpdateState, UserAction,
 };
 use crate::graph::{Environment, Graph, Resets, resolve};
 use crate::name::{DatasetName, Namespace};
@@ -30,6 +30,7 @@ use crate::spec::PipelineSpec;
 use crate::storage::Storage;
 use crate::update::{Retries, Rounds, RoundsOutcome, UpdateLock, UpdateRequest};
 use crate::validate::analyse;
+use crate::views;
 
 /// A pipeline whose settings are loaded.
 #[derive(Debug, Clone)]
@@ -122,6 +123,7 @@ impl Pipeline {
             path_mappings: Arc::new(spec.path_mappings.clone()),
             parameters: Arc::new(parameters(&spec)),
             event_log,
+            redactor: Redactor::default(),
             resets: Arc::default(),
         };
         Ok(Self { spec, environment: Arc::new(environment) })
@@ -153,7 +155,9 @@ impl Pipeline {
     /// If the source files cannot be listed or Python cannot be started.
     pub async fn validate(&self) -> Result<Validation> {
         let (definitions, python) = load::load(&self.spec, &self.environment).await?;
-        Ok(analyse(definitions, python, &self.environment).await)
+        let mut validation = analyse(definitions, python, &self.environment).await;
+        self.environment.redactor.redact_problems(&mut validation.diagnostics);
+        Ok(validation)
     }
 
     /// Runs one update. Its events go to `sinks` and to the event log.
@@ -203,7 +207,10 @@ impl Pipeline {
             finished(&emitter, UpdateState::Failed, Some(error));
         }
         bus.close().await?;
-        outcome
+        outcome.map(|mut outcome| {
+            self.environment.redactor.redact_problems(&mut outcome.diagnostics);
+            outcome
+        })
     }
 
     /// Runs a query on the pipeline's tables, as they are stored now, and on its event log; or a command, as a
@@ -239,6 +246,7 @@ impl Pipeline {
         BusContext {
             clock: Arc::clone(&self.environment.clock),
             ids: Arc::clone(&self.environment.ids),
+            redactor: self.environment.redactor.clone(),
             ..BusContext::new(self.origin(update_id))
         }
     }
@@ -261,6 +269,7 @@ impl Pipeline {
             environment.resets = Arc::new(Resets::of(request, &environment.namespace));
         }
         let environment = Arc::new(environment);
+        let from_files = matches!(source, Source::Files);
         let load = async {
             match source {
                 Source::Files => load::load(&self.spec, &environment).await,
@@ -292,6 +301,8 @@ impl Pipeline {
             return Ok(invalid(update_id, validation.diagnostics, emitter));
         }
         warn(&validation.diagnostics, emitter);
+        // A client's pipeline is one of several over this storage: what it does not define may be another's.
+        views::publish(&definitions, &environment, from_files)?;
         let rounds = Rounds {
             environment,
             definitions,

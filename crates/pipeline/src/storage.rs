@@ -74,12 +74,17 @@ impl Storage {
         Ok(self.catalog(catalog)?.join(component(schema)?))
     }
 
-    /// The folder of the views that clients have created in a schema.
-    pub fn views(&self, catalog: &str, schema: &str) -> Result<PathBuf> {
-        Ok(self.root.join("views").join(component(catalog)?).join(component(schema)?))
+    /// The folder below which all views lie.
+    pub fn all_views(&self) -> PathBuf {
+        self.root.join("views")
     }
 
-    /// The file of such a view.
+    /// The folder of the views in a schema.
+    pub fn views(&self, catalog: &str, schema: &str) -> Result<PathBuf> {
+        Ok(self.all_views().join(component(catalog)?).join(component(schema)?))
+    }
+
+    /// The file of a view.
     pub fn view(&self, name: &DatasetName) -> Result<PathBuf> {
         Ok(self.views(&name.catalog, &name.schema)?.join(format!("{}.json", component(&name.name)?)))
     }

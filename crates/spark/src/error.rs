@@ -230,8 +230,11 @@ impl fmt::Display for Error {
             write!(f, "[{condition}] ")?;
         }
         f.write_str(&self.full_message())?;
-        if let Some(location) = &self.0.location {
-            write!(f, " ({location})")?;
+        match &self.0.location {
+            // The text came with the request: as in Spark, lines count from 1 and positions from 0.
+            Some(at) if at.is_in_made_text() => write!(f, " (line {}, pos {})", at.line, at.column.saturating_sub(1))?,
+            Some(location) => write!(f, " ({location})")?,
+            None => {}
         }
         if let Some(help) = &self.0.help {
             write!(f, "; {help}")?;

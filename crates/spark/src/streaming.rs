@@ -65,6 +65,8 @@ pub struct Slice {
     pub end: Offset,
     /// Its rows, in the schema of the source.
     pub input: Arc<dyn TableProvider>,
+    /// How many rows that are, if the source knows it without reading them.
+    pub rows: Option<u64>,
     /// What the source wants to remember of this slice, atomically with the batch; `None` for nothing.
     ///
     /// Every batch of one source has the same schema.

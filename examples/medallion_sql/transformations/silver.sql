@@ -1,4 +1,6 @@
--- SQL has no dropDuplicates; DISTINCT keeps one of several equal rows, over all batches.
+-- The Python twin of this pipeline says dropDuplicates(["order_id"]): the first row of a key stays. SQL has no such
+-- operator on streams. DISTINCT keeps one of several rows that are equal in every column, over all batches, which is the
+-- same as long as an order is only ever repeated, not corrected. Where the latest correction must win: AUTO CDC INTO.
 CREATE OR REFRESH STREAMING TABLE silver_orders (
   CONSTRAINT valid_order_id EXPECT (order_id IS NOT NULL) ON VIOLATION DROP ROW,
   CONSTRAINT positive_amount EXPECT (total_amount > 0) ON VIOLATION DROP ROW

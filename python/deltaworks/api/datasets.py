@@ -122,9 +122,45 @@ def create_streaming_table(
     format: str | None = None,
 ) -> None:
     """Defines an empty streaming table, for flows and AUTO CDC to write to."""
+    output = _target(
+        name,
+        comment=comment,
+        spark_conf=spark_conf,
+        table_properties=table_properties,
+        partition_cols=partition_cols,
+        cluster_by=cluster_by,
+        cluster_by_auto=cluster_by_auto,
+        path=path,
+        schema=schema,
+        row_filter=row_filter,
+        private=temporary or private,
+        format=format,
+    )
+    output.expectations += from_constraints("expect_all", expect_all, "warn")
+    output.expectations += from_constraints("expect_all_or_drop", expect_all_or_drop, "drop")
+    output.expectations += from_constraints("expect_all_or_fail", expect_all_or_fail, "fail")
+    graph.active().add_output(output)
+
+
+def _target(
+    name: str,
+    *,
+    comment: str | None = None,
+    spark_conf: dict[str, str] | None = None,
+    table_properties: dict[str, str] | None = None,
+    partition_cols: list[str] | None = None,
+    cluster_by: list[str] | None = None,
+    cluster_by_auto: bool = False,
+    path: str | None = None,
+    schema: StructType | str | None = None,
+    row_filter: str | None = None,
+    temporary: bool = False,
+    private: bool = False,
+    format: str | None = None,
+) -> Output:
     # The settings of a table without a query of its own apply to nothing, but must be well-formed.
     arguments.settings("spark_conf", spark_conf)
-    output = Output(
+    return Output(
         name=arguments.string("name", name),
         kind="table",
         location=source.caller(),
@@ -132,10 +168,6 @@ def create_streaming_table(
         extension=_extension(cluster_by_auto, path, temporary or private, row_filter),
         **_stored(table_properties, partition_cols, cluster_by, schema, format),
     )
-    output.expectations += from_constraints("expect_all", expect_all, "warn")
-    output.expectations += from_constraints("expect_all_or_drop", expect_all_or_drop, "drop")
-    output.expectations += from_constraints("expect_all_or_fail", expect_all_or_fail, "fail")
-    graph.active().add_output(output)
 
 
 def create_target_table(name: str, **options: Any) -> None:
@@ -151,11 +183,37 @@ def create_streaming_live_table(name: str, **options: Any) -> None:
 
 
 def create_table(query_function: Any = None, *, name: str | None = None, **options: Any) -> Any:
-    """Deprecated name of `table`; `create_table("name")`, not applied to a function, defines an empty table."""
+    """Deprecated name of `table`; `create_table(name="t")`, not applied to a function, defines an empty table."""
     if isinstance(query_function, str):
         return create_streaming_table(query_function, **options)
+    if query_function is None and name is not None:
+        if _OF_TARGETS & options.keys():
+            return create_streaming_table(name, **options)
+        if not _OF_QUERIES & options.keys():
+            return _table_or_target(name, options)
     arguments.deprecated("create_table", "table")
     return table(query_function, name=name, **options)
+
+
+# What only a table without a query of its own can be given, and only one with a query.
+_OF_TARGETS = {"expect_all", "expect_all_or_drop", "expect_all_or_fail"}
+_OF_QUERIES = {"replace_using", "sequence_by"}
+
+
+def _table_or_target(name: str, options: dict[str, Any]) -> Callable[[Function], Function]:
+    """An empty table, until the result is applied to a function, which then is the table's query."""
+    target = _target(name, **options)
+    decorate = table(name=name, **options)
+    active = graph.active()
+    active.add_output(target)
+
+    def apply(function: Function) -> Function:
+        active.remove_output(target)
+        arguments.deprecated("create_table", "table")
+        decorated: Function = decorate(function)
+        return decorated
+
+    return apply
 
 
 def create_view(query_function: Function | None = None, **options: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from deltaworks import graph
+from deltaworks import graph, source
 from deltaworks.api import arguments
 from deltaworks.graph import Action, Expectation
 
@@ -52,14 +52,15 @@ def from_constraints(argument: str, constraints: object, action: Action) -> list
         return []
     if not isinstance(constraints, Mapping):
         raise arguments.type_error(argument, "dict", constraints)
-    return [
-        Expectation(arguments.string("name", name), arguments.column("inv", inv), action)
-        for name, inv in constraints.items()
-    ]
+    return [_expectation(name, inv, action) for name, inv in constraints.items()]
+
+
+def _expectation(name: str, inv: str | Column, action: Action) -> Expectation:
+    return Expectation(arguments.string("name", name), arguments.column("inv", inv), action, source.caller())
 
 
 def _one(name: str, inv: str | Column, action: Action) -> Callable[[F], F]:
-    return _decorator([Expectation(arguments.string("name", name), arguments.column("inv", inv), action)])
+    return _decorator([_expectation(name, inv, action)])
 
 
 def _decorator(expectations: list[Expectation]) -> Callable[[F], F]:

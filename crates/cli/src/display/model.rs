@@ -3,6 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use deltaworks_pipeline::event::{
     DataQuality, DatasetType, Details, Event, FlowMetrics, FlowProgress, FlowStatus, MaintenanceType, UpdateState,
+    Warning,
 };
 use indexmap::IndexMap;
 
@@ -91,7 +92,7 @@ impl UpdateView {
                     flow.apply(event, progress);
                 }
             }
-            Details::Warning(warning) => self.warnings.push(warning.message.clone()),
+            Details::Warning(warning) => self.warnings.push(shown(warning)),
             Details::Deprecation(_) => self.warnings.push(event.message.clone()),
             _ => {}
         }
@@ -186,4 +187,11 @@ fn learn(known: &mut Option<String>, new: Option<&String>) {
     if known.is_none() {
         *known = new.cloned();
     }
+}
+
+/// A warning in a line: place, message, and what to do.
+pub(crate) fn shown(warning: &Warning) -> String {
+    let place = warning.location.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
+    let help = warning.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+    format!("{place}{}{help}", warning.message)
 }

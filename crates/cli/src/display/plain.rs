@@ -7,12 +7,16 @@ use deltaworks_pipeline::event::{Details, Event, EventSink, Level};
 use deltaworks_spark::Result;
 
 use super::SharedView;
+use super::model::shown;
 use crate::output::{Output, Verbosity};
 
 /// The lines of an event: its message as Spark's client prints it, numbers where there are some, errors below.
 pub(super) fn event_lines(event: &Event) -> String {
-    let warning = if matches!(event.details, Details::Warning(_)) { "warning: " } else { "" };
-    let mut line = format!("{}: {warning}{}", event.timestamp.format("%Y-%m-%d %H:%M:%S"), event.message);
+    let text = match &event.details {
+        Details::Warning(warning) => format!("warning: {}", shown(warning)),
+        _ => event.message.clone(),
+    };
+    let mut line = format!("{}: {text}", event.timestamp.format("%Y-%m-%d %H:%M:%S"));
     if let Details::FlowProgress(progress) = &event.details
         && let Some(metrics) = &progress.metrics
     {

@@ -61,6 +61,35 @@ assert [r.n for r in a.table("away").collect()] == [7]
 }
 
 #[test]
+fn views_that_the_pipeline_publishes_are_read_and_not_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = "CREATE MATERIALIZED VIEW t AS SELECT 7 AS n, 'x' AS s;
+                    CREATE VIEW v (number) AS SELECT CAST(s AS INT) IS NULL AND n = 7 FROM t;
+                    CREATE TEMPORARY VIEW hidden AS SELECT 1 AS one;";
+    std::fs::write(folder.path().join("pipeline.sql"), pipeline).unwrap();
+    let run = Command::new(env!("CARGO_BIN_EXE_deltaworks")).arg("run").current_dir(folder.path()).output().unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    Server::start_in(folder, &[], &[]).check(
+        r#"
+a = connect()
+# A session has ANSI mode, the pipeline had not.
+assert [r.number for r in a.table("v").collect()] == [True]
+assert [r.viewName for r in a.sql("SHOW VIEWS").collect()] == ["v"]
+assert not a.catalog.tableExists("hidden")
+assert [r.col_name for r in a.sql("DESCRIBE v").collect()] == ["number"]
+a.sql("CREATE VIEW w AS SELECT NOT number AS n FROM v").collect()
+assert [r.n for r in a.table("w").collect()] == [False]
+for statement in ["DROP VIEW v", "CREATE OR REPLACE VIEW v AS SELECT 1 AS one"]:
+    try:
+        a.sql(statement).collect()
+        raise SystemExit("a client has changed a view of the pipeline")
+    except Exception as error:
+        assert "is published by the pipeline" in str(error), error
+"#,
+    );
+}
+
+#[test]
 fn errors_have_sparks_classes_and_details() {
     let server = Server::start(&[], &[]);
     server.check(
@@ -77,6 +106,8 @@ def fails(kind, condition, sql):
 fails(ArithmeticException, "DIVIDE_BY_ZERO", "SELECT 1 / 0")
 fails(NumberFormatException, "CAST_INVALID_INPUT", "SELECT CAST('a' AS INT)")
 fails(ParseException, "PARSE_SYNTAX_ERROR", "SELECT FROM WHERE")
+misspelt = fails(ParseException, "PARSE_SYNTAX_ERROR", "\n  SELEC 1")
+assert "syntax error at or near `SELEC` (line 2, pos 2)" in str(misspelt), misspelt
 missing = fails(AnalysisException, "TABLE_OR_VIEW_NOT_FOUND", "DROP TABLE nothing")
 assert missing.getSqlState() == "42P01", missing.getSqlState()
 assert missing.getMessageParameters() == {"relationName": "nothing"}, missing.getMessageParameters()

@@ -151,6 +151,86 @@ fn failures_are_found_with_their_cause_and_place() {
     assert_eq!(ended, "level,state\nINFO,COMPLETED\nERROR,FAILED\n");
 }
 
+/// The query that the guide shows for failures.
+const FAILURES: &str = "SELECT message, error.exceptions[0].message AS why,
+       error.exceptions[0].stack[0].file_name AS file, error.exceptions[0].stack[0].line_number AS line
+FROM event_log_raw WHERE level = 'ERROR' ORDER BY timestamp DESC";
+
+#[test]
+fn problems_of_definitions_have_their_place_in_the_log() {
+    let pipeline = Pipeline::new(&[
+        (
+            "pipeline.sql",
+            "CREATE MATERIALIZED VIEW a AS SELECT 1 AS x, '1' > 0 AS y;\nCREATE MATERIALIZED VIEW b AS\nSELECT z FROM a;\nCREATE MATERIALIZED VIEW c AS SELECT * FROM d;\n",
+        ),
+        ("deltaworks.yml", &format!("name: shop\nid: {ID}\n")),
+    ]);
+    assert_eq!(pipeline.run(&["run"]).code, Some(3));
+    let failures = pipeline.monitor(FAILURES);
+    assert!(failures.starts_with("message,why,file,line\n"), "{failures}");
+    assert!(failures.contains("column `z` cannot be resolved"), "{failures}");
+    assert!(failures.trim_end().ends_with(",pipeline.sql,3"), "{failures}");
+    let all = pipeline.monitor(
+        "SELECT e.class_name AS class, e.stack[0].line_number AS line
+         FROM (SELECT explode(error.exceptions) AS e FROM event_log_raw WHERE level = 'ERROR') ORDER BY line",
+    );
+    assert_eq!(all, "class,line\nUNRESOLVED_COLUMN.WITH_SUGGESTION,3\nTABLE_OR_VIEW_NOT_FOUND,4\n");
+}
+
+#[test]
+fn rows_read_are_those_of_the_sources() {
+    let pipeline = Pipeline::new(&[
+        (
+            "pipeline.sql",
+            "CREATE STREAMING TABLE raw AS
+               SELECT * FROM STREAM read_files('in', format => 'json', schema => 'id INT, amount INT');
+             CREATE MATERIALIZED VIEW names AS SELECT * FROM VALUES (1, 'a'), (2, 'b'), (3, 'c') AS t(id, name);
+             CREATE STREAMING TABLE distinct_rows AS SELECT DISTINCT id, amount FROM STREAM raw;
+             CREATE STREAMING TABLE large (CONSTRAINT below EXPECT (amount < 30) ON VIOLATION DROP ROW) AS
+               SELECT * FROM STREAM raw WHERE amount > 5;
+             CREATE STREAMING TABLE checked (CONSTRAINT below EXPECT (amount < 30) ON VIOLATION DROP ROW) AS
+               SELECT id, amount FROM STREAM raw;
+             CREATE STREAMING TABLE named AS SELECT name FROM STREAM raw JOIN names USING (id);
+             CREATE STREAMING TABLE few AS
+               SELECT id FROM STREAM read_files('in', format => 'json', schema => 'id INT, amount INT') WHERE id = 1;
+             CREATE STREAMING TABLE latest;
+             CREATE FLOW changes AS AUTO CDC INTO latest FROM STREAM raw KEYS (id) SEQUENCE BY amount;
+             CREATE MATERIALIZED VIEW total AS SELECT sum(amount) AS amount FROM large;",
+        ),
+        ("deltaworks.yml", &format!("name: shop\nid: {ID}\n")),
+        ("in/1.json", "{\"id\": 1, \"amount\": 1}\n{\"id\": 2, \"amount\": 2}\n{\"id\": 2, \"amount\": 2}\n"),
+    ]);
+    let read = |written: &str| {
+        assert_eq!(pipeline.run(&["run"]).code, Some(0));
+        pipeline.monitor(&format!(
+            "SELECT origin.flow_name AS flow, details:flow_progress.metrics.num_input_rows AS read,
+                    details:flow_progress.metrics.num_output_rows AS written,
+                    details:flow_progress.data_quality.expectations[0].passed_records AS passed,
+                    details:flow_progress.data_quality.expectations[0].failed_records AS failed
+             FROM event_log_raw, latest_update
+             WHERE event_type = 'flow_progress' AND details:flow_progress.metrics IS NOT NULL
+               AND origin.update_id = latest_update.id AND origin.flow_name {written} ORDER BY 1"
+        ))
+    };
+    // A filter leaves rows out, an expectation drops some: they have been read all the same.
+    let header = "flow,read,written,passed,failed\n";
+    assert_eq!(
+        read("NOT IN ('names', 'total')"),
+        format!(
+            "{header}changes,3,,,\nchecked,3,3,3,0\ndistinct_rows,3,2,,\nfew,3,1,,\nlarge,3,0,0,0\nnamed,3,3,,\nraw,3,3,,\n"
+        )
+    );
+    // What the flows remember of earlier rows, the other side of a join, and rows that change are nothing new.
+    pipeline
+        .write("in/2.json", "{\"id\": 3, \"amount\": 10}\n{\"id\": 2, \"amount\": 2}\n{\"id\": 1, \"amount\": 40}\n");
+    assert_eq!(
+        read("<> ''"),
+        format!(
+            "{header}changes,3,,,\nchecked,3,2,2,1\ndistinct_rows,3,2,,\nfew,3,1,,\nlarge,3,1,1,1\nnamed,3,3,,\nraw,3,3,,\ntotal,1,1,,\n"
+        )
+    );
+}
+
 #[test]
 fn every_event_says_where_it_belongs() {
     let pipeline = updated_twice();

@@ -12,11 +12,12 @@ use deltaworks_spark::{Error, Result};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::{files, views};
+use super::files;
 use crate::graph::Environment;
 use crate::name::{DatasetName, Namespace};
 use crate::update::target::{PIPELINE_ID, is_private, writer_options};
 use crate::update::write::write_plan;
+use crate::views;
 
 /// The catalog of one session.
 pub(super) struct StoredCatalog {
@@ -90,6 +91,18 @@ fn refuse_datasets(name: &TableName, table: &Table) -> Result<()> {
             .with_help("Change the dataset's definition, or write to a table of another name."));
     }
     Ok(())
+}
+
+/// So is what it publishes.
+fn refuse_published(name: &TableName, environment: &Environment) -> Result<()> {
+    match views::read(&environment.storage, &dataset(name))? {
+        Some(view) if view.pipeline_id.is_some() => {
+            Err(Error::user(format!("view {name} is published by the pipeline: only its definition changes it"))
+                .with_condition("OPERATION_NOT_SUPPORTED_ON_PIPELINE_DATASET")
+                .with_help("Change the definition, or create a view of another name."))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn dataset(name: &TableName) -> DatasetName {
@@ -241,12 +254,14 @@ impl Catalog for StoredCatalog {
 
     async fn create_view(&self, name: &TableName, query: &str, comment: Option<&str>) -> Result<()> {
         let environment = self.environment();
+        refuse_published(name, &environment)?;
         let view = views::StoredView::new(&name.table, query, comment, &environment.namespace);
         views::write(&environment.storage, &dataset(name), &view)
     }
 
     async fn drop_table(&self, name: &TableName) -> Result<()> {
         let environment = self.environment();
+        refuse_published(name, &environment)?;
         if views::remove(&environment.storage, &dataset(name))? {
             return Ok(());
         }

@@ -9,7 +9,6 @@ mod files;
 mod graphs;
 mod lines;
 mod session;
-mod views;
 
 use std::sync::Arc;
 

@@ -5,19 +5,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
+use deltaworks_spark::Result;
 use deltaworks_spark::catalog::Catalog;
 use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::connect::host::{AnalysisContext, ConnectSession, PipelineReply, Purpose};
 use deltaworks_spark::connect::proto;
-use deltaworks_spark::diagnostic::SourceLocation;
 use deltaworks_spark::python::{NamedFunction, PythonWorkers};
-use deltaworks_spark::relation::{RelationRequest, RelationResolver, UnresolvedRelation};
-use deltaworks_spark::{Error, Result, sql};
+use deltaworks_spark::relation::{RelationRequest, RelationResolver};
 use parking_lot::Mutex;
 
 use super::catalog::StoredCatalog;
 use super::graphs::Graphs;
-use super::views::{self, StoredView};
 use crate::Pipeline;
 use crate::definitions::Definitions;
 use crate::graph::{Environment, plan_partial};
@@ -68,7 +66,8 @@ impl ConnectSession for CatalogSession {
         if let Some(resolver) = self.graphs.resolver(purpose, analysis) {
             return resolver;
         }
-        Arc::new(StoredRelations { environment: self.catalog.environment(), context: self.context(), depth: 0 })
+        let environment = Environment { conf: self.conf(), ..self.catalog.environment().as_ref().clone() };
+        Arc::new(StoredRelations { environment: Arc::new(environment) })
     }
 
     fn python(&self) -> Option<Arc<PythonWorkers>> {
@@ -104,39 +103,14 @@ impl ConnectSession for CatalogSession {
     }
 }
 
-/// How deep views may stand on views.
-const MAX_VIEW_DEPTH: usize = 100;
-
 /// What is stored in the pipeline's catalog now, and files.
 struct StoredRelations {
     environment: Arc<Environment>,
-    context: SessionContext,
-    depth: usize,
-}
-
-impl StoredRelations {
-    /// The plan of a stored view's query, which means what it meant where the view was created.
-    async fn view(&self, view: &StoredView) -> Result<LogicalPlan> {
-        if self.depth == MAX_VIEW_DEPTH {
-            return Err(Error::user(format!("view `{}` stands on more than {MAX_VIEW_DEPTH} others", view.name))
-                .with_condition("VIEW_EXCEED_MAX_NESTED_DEPTH"));
-        }
-        let environment = Environment { namespace: view.namespace(), ..self.environment.as_ref().clone() };
-        let inner = Self { environment: Arc::new(environment), context: self.context.clone(), depth: self.depth + 1 };
-        let query = sql::parse_query(&view.query, &SourceLocation::new(view.name.as_str(), 1, 1))?;
-        sql::plan_query(&self.context, &query, &inner).await
-    }
 }
 
 #[async_trait]
 impl RelationResolver for StoredRelations {
     async fn resolve(&self, request: &RelationRequest) -> Result<LogicalPlan> {
-        if let UnresolvedRelation::Table { name, .. } = &request.relation
-            && let Some(name) = views::complete(name, &self.environment.namespace)
-            && let Some(view) = views::read(&self.environment.storage, &name)?
-        {
-            return self.view(&view).await;
-        }
         plan_partial(request, &Definitions::default(), &self.environment).await
     }
 }

@@ -7,6 +7,7 @@ use deltaworks_spark::connect::proto;
 use deltaworks_spark::diagnostic::{Diagnostic, SourceLocation};
 use deltaworks_spark::python::NamedFunction;
 use deltaworks_spark::sql::SqlQuery;
+use deltaworks_spark::{Error, Result};
 
 use crate::name::{DatasetName, Namespace};
 
@@ -14,6 +15,7 @@ pub mod cdc;
 pub mod load;
 mod notebook;
 pub mod python;
+mod salvage;
 pub mod sql;
 
 pub use cdc::AutoCdc;
@@ -29,8 +31,11 @@ pub struct Definitions {
     pub functions: Vec<NamedFunction>,
     /// Problems of single statements or files; the rest is still usable for finding more.
     pub diagnostics: Vec<Diagnostic>,
-    /// Datasets whose function raised: why they have no query is among the diagnostics.
+    /// Datasets whose function raised, or whose flow could not be read: why they have no query is among the
+    /// diagnostics.
     pub failed: Vec<DatasetName>,
+    /// Datasets whose definition could not be read: what is wrong with it is among the diagnostics.
+    pub broken: Vec<DatasetName>,
 }
 
 /// The language a definition is written in.
@@ -95,6 +100,10 @@ pub struct Output {
     pub labels: Vec<String>,
     /// Comments of columns declared without a type, by column.
     pub column_comments: BTreeMap<String, String>,
+    /// Where columns are declared, as far as that is known.
+    pub column_locations: BTreeMap<String, SourceLocation>,
+    /// The columns of primary and foreign keys.
+    pub key_columns: Vec<String>,
     /// Hive-style partition columns.
     pub partition_columns: Vec<String>,
     /// Clustering columns.
@@ -134,6 +143,8 @@ impl Output {
             schema: None,
             labels: Vec::new(),
             column_comments: BTreeMap::new(),
+            column_locations: BTreeMap::new(),
+            key_columns: Vec::new(),
             partition_columns: Vec::new(),
             clustering_columns: Vec::new(),
             properties: BTreeMap::new(),
@@ -144,6 +155,24 @@ impl Output {
             location,
         }
     }
+
+    /// Where a column is declared, if the declaration has a place of its own.
+    pub fn column_location(&self, column: &str) -> Option<&SourceLocation> {
+        let named = |(name, _): &(&String, &SourceLocation)| name.eq_ignore_ascii_case(column);
+        self.column_locations.iter().find(named).map(|(_, location)| location)
+    }
+}
+
+/// Tables are Delta tables; Parquet, which Spark takes if nothing is said, means the same.
+///
+/// # Errors
+/// `Unsupported` for other formats, named by `construct`.
+fn check_format(format: &str, construct: &str) -> Result<()> {
+    if ["delta", "parquet"].iter().any(|known| known.eq_ignore_ascii_case(format)) {
+        return Ok(());
+    }
+    Err(Error::unsupported(format!("{construct} {}", format.to_uppercase()))
+        .with_help(format!("Tables of a pipeline are Delta tables: leave {construct} out.")))
 }
 
 /// Where a sink writes.

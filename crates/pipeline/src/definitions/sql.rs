@@ -16,7 +16,7 @@ use deltaworks_spark::{Error, Result};
 
 use super::{
     AutoCdc, Condition, Definitions, Expectation, ExpectationAction, Flow, FlowQuery, Language, Output, OutputKind,
-    notebook,
+    check_format, notebook,
 };
 use crate::name::{DatasetName, Namespace};
 
@@ -32,6 +32,7 @@ pub fn define(
     let statements = match script::split(text, file) {
         Ok(statements) => statements,
         Err(error) => {
+            definitions.note_broken_sql(text, namespace);
             definitions.diagnostics.push(error.to_diagnostic());
             return;
         }
@@ -46,6 +47,7 @@ pub fn define(
     for mut statement in statements {
         statement.text = substitute::substitute(&statement.text, |key| reader.configuration.get(key).cloned());
         if let Err(error) = statement::parse(&statement).and_then(|parsed| reader.add(parsed)) {
+            reader.definitions.note_broken_sql(&statement.text, &reader.namespace);
             reader.definitions.diagnostics.push(error.at(statement.location).to_diagnostic());
         }
     }
@@ -105,6 +107,9 @@ impl FileReader<'_> {
             // Left out, it would show rows that must not be seen.
             return Err(Error::unsupported("ROW FILTER").at(dataset.location));
         }
+        if let Some(provider) = &dataset.provider {
+            check_format(provider, "USING").map_err(|error| error.at(dataset.location.clone()))?;
+        }
         let kind = match dataset.kind {
             DatasetKind::StreamingTable => OutputKind::StreamingTable,
             DatasetKind::MaterializedView => OutputKind::MaterializedView,
@@ -116,6 +121,9 @@ impl FileReader<'_> {
         output.private = dataset.private;
         output.schema = declared_schema(&dataset.columns)?;
         output.column_comments = column_comments(&dataset.columns);
+        output.column_locations =
+            dataset.columns.iter().map(|column| (column.name.clone(), column.location.clone())).collect();
+        output.key_columns = dataset.keys.into_iter().flat_map(|key| key.columns).collect();
         if output.schema.is_none() {
             output.labels = dataset.columns.iter().map(|column| column.name.clone()).collect();
         }

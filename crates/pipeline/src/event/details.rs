@@ -309,7 +309,8 @@ pub struct FlowMetrics {
     /// addition to Databricks' fields.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub num_rows_dropped_by_watermark: Option<u64>,
-    /// Rows read. An addition to Databricks' fields.
+    /// Rows read: of a stream all that arrived in the batch, whatever the query makes of them. An addition to
+    /// Databricks' fields.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub num_input_rows: Option<u64>,
     /// Files read. An addition to Databricks' fields.

@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::sync::LazyLock;
 
-use deltaworks_spark::diagnostic::{Diagnostic, SourceLocation};
+use deltaworks_spark::diagnostic::{Diagnostic, Severity, SourceLocation};
 use deltaworks_spark::{Error, Kind};
 use regex::Regex;
 use serde::{Deserialize, Serialize};
@@ -51,8 +51,12 @@ pub struct StackFrame {
 impl From<&Error> for ErrorDetails {
     fn from(error: &Error) -> Self {
         let fatal = !matches!(error.kind(), Kind::Conflict | Kind::Unavailable | Kind::Cancelled);
-        let mut exceptions = vec![Exception::from_parts(error.kind(), &error.to_diagnostic())];
-        exceptions.extend(error.diagnostics().iter().map(|each| Exception::from_parts(error.kind(), each)));
+        let problems = error.diagnostics().iter().filter(|each| each.severity == Severity::Error);
+        let mut exceptions: Vec<_> = problems.map(|each| Exception::from_parts(error.kind(), each)).collect();
+        // How many problems there are is no problem of its own, and has no place.
+        if exceptions.is_empty() {
+            exceptions.push(Exception::from_parts(error.kind(), &error.to_diagnostic()));
+        }
         let mut cause = error.source();
         while let Some(current) = cause {
             let message = without_backtrace(&current.to_string()).to_owned();

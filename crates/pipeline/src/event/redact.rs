@@ -1,9 +1,11 @@
 //! Keeps secrets out of events: known secret values everywhere, and options whose names say that they are secret.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
+use deltaworks_spark::diagnostic::Diagnostic;
 use deltaworks_spark::{Error, Result};
+use parking_lot::RwLock;
 use regex::Regex;
 use serde_json::Value;
 
@@ -16,27 +18,46 @@ const REDACTED: &str = "[REDACTED]";
 /// Values shorter than this are not searched for: they would blot out ordinary text.
 const SHORTEST_SECRET: usize = 4;
 
-/// Replaces known secret values.
+/// Replaces known secret values. Clones share what they know.
 #[derive(Clone, Default)]
 pub struct Redactor {
     /// Longest first, so that a secret containing another one goes as a whole.
-    secrets: Vec<String>,
+    secrets: Arc<RwLock<Vec<String>>>,
 }
 
 impl std::fmt::Debug for Redactor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Redactor").field("secrets", &self.secrets.len()).finish()
+        f.debug_struct("Redactor").field("secrets", &self.secrets.read().len()).finish()
     }
 }
 
 impl Redactor {
     /// Replaces these values wherever they occur. Values of fewer than four characters are ignored.
     pub fn new(secrets: impl IntoIterator<Item = String>) -> Self {
-        let mut secrets: Vec<String> =
-            secrets.into_iter().filter(|secret| secret.chars().count() >= SHORTEST_SECRET).collect();
+        let redactor = Self::default();
+        secrets.into_iter().for_each(|secret| redactor.learn(secret));
+        redactor
+    }
+
+    /// From now on replaces this value, too; it is kept in memory only. The lines of a text are secrets of their
+    /// own: a message may show one of them.
+    pub fn learn(&self, secret: String) {
+        let mut secrets = self.secrets.write();
+        let lines = secret.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>();
+        let long = |secret: &String| secret.chars().count() >= SHORTEST_SECRET;
+        secrets.extend(lines.into_iter().chain([secret]).filter(long));
         secrets.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         secrets.dedup();
-        Self { secrets }
+    }
+
+    /// Replaces secrets in every text of problems.
+    pub fn redact_problems(&self, problems: &mut [Diagnostic]) {
+        for problem in problems {
+            self.redact_text(&mut problem.message);
+            for text in problem.help.iter_mut().chain(&mut problem.traceback) {
+                self.redact_text(text);
+            }
+        }
     }
 
     /// Options as they may be shown: values under names like `password` or `sas.token` are replaced.
@@ -59,7 +80,7 @@ impl Redactor {
     /// # Errors
     /// `Internal` if the details cannot be rewritten. The event must then not be emitted.
     pub(crate) fn redact_event(&self, event: &mut Event) -> Result<()> {
-        if self.secrets.is_empty() {
+        if self.secrets.read().is_empty() {
             return Ok(());
         }
         self.redact_text(&mut event.message);
@@ -90,7 +111,7 @@ impl Redactor {
     }
 
     fn redact_text(&self, text: &mut String) {
-        for secret in &self.secrets {
+        for secret in self.secrets.read().iter() {
             if text.contains(secret.as_str()) {
                 *text = text.replace(secret.as_str(), REDACTED);
             }

@@ -10,7 +10,7 @@ use deltaworks_spark::sql::Parameters;
 use url::Url;
 
 use super::schema_store::Resets;
-use crate::event::{Clock, IdGenerator};
+use crate::event::{Clock, IdGenerator, Redactor};
 use crate::name::{DatasetName, Namespace};
 use crate::session::Sessions;
 use crate::spec::PathMappings;
@@ -43,6 +43,8 @@ pub struct Environment {
     pub parameters: Arc<Parameters>,
     /// The name under which the event log can be read as a table, if the settings publish it.
     pub event_log: Option<DatasetName>,
+    /// Keeps the secrets that source files were given out of events and problems.
+    pub redactor: Redactor,
     /// What the update clears; nothing outside an update.
     pub resets: Arc<Resets>,
 }

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 use datafusion::prelude::SessionContext;
+use deltaworks_spark::diagnostic::SourceLocation;
 use deltaworks_spark::naming::column_name;
 use deltaworks_spark::python::is_python;
 use deltaworks_spark::relation::{RelationRequest, RelationResolver};
@@ -94,6 +95,11 @@ fn bind(expectation: &Expectation, plan: &LogicalPlan, dataset: &str, ctx: &Sess
 fn predicate(expectation: &Expectation, plan: &LogicalPlan, ctx: &SessionContext) -> Result<Expr> {
     let schema = plan.schema();
     let predicate = match &expectation.condition {
+        Condition::Sql(text) if expectation.location.column == 0 => {
+            // Of a text in Python only the line is known where it is handed over.
+            let place = SourceLocation::new("<expectation>", 1, 1);
+            sql::plan_expression(ctx, text, schema, &place).map_err(|error| error.at_origin(&expectation.location))?
+        }
         Condition::Sql(text) => sql::plan_expression(ctx, text, schema, &expectation.location)?,
         Condition::Column(column) => connect::plan::plan_expression(ctx, column, plan, &NoRelations)?,
     };

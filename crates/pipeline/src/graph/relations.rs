@@ -23,6 +23,7 @@ use super::suggest::nearest;
 use crate::definitions::{Flow, OutputKind};
 use crate::name::{DatasetName, Namespace};
 use crate::update::target::is_private;
+use crate::views;
 
 /// Resolves the reads of one flow.
 pub struct FlowRelations<'a> {
@@ -36,6 +37,8 @@ pub struct FlowRelations<'a> {
     pub(super) references: Mutex<Vec<DatasetName>>,
     /// The first dataset named whose query is not known yet.
     pub(super) pending: Mutex<Option<DatasetName>>,
+    /// How many stored views this is the query of, one standing on the other.
+    pub(super) depth: usize,
 }
 
 impl<'a> FlowRelations<'a> {
@@ -48,6 +51,7 @@ impl<'a> FlowRelations<'a> {
             trail,
             references: Mutex::new(Vec::new()),
             pending: Mutex::default(),
+            depth: 0,
         }
     }
 
@@ -86,6 +90,7 @@ impl<'a> FlowRelations<'a> {
         streaming: bool,
     ) -> Result<LogicalPlan> {
         let name = &dataset.name;
+        self.check_reader(dataset)?;
         match dataset.kind {
             OutputKind::Sink => Err(Error::user(format!("sink `{}` cannot be read", name.name))
                 .with_help("A sink is only written; read the dataset that feeds it.")),
@@ -116,7 +121,28 @@ impl<'a> FlowRelations<'a> {
         }
     }
 
-    /// A table that lies in the storage but is not defined by the pipeline (any more).
+    /// A view that is published can be read by others only if they can see what it reads.
+    fn check_reader(&self, read: &ResolvedDataset) -> Result<()> {
+        let Some(reader) = self.flow.and_then(|flow| self.resolver.published_view(&flow.target)) else { return Ok(()) };
+        let (view, name) = (&reader.name.name, &read.name.name);
+        if read.kind == OutputKind::TemporaryView {
+            return Err(Error::user(format!("view `{view}` is published, but reads the temporary view `{name}`"))
+                .with_condition("INVALID_TEMP_OBJ_REFERENCE")
+                .with_help(format!("Declare `{view}` as a TEMPORARY VIEW, or `{name}` without TEMPORARY.")));
+        }
+        if read.is_private() {
+            self.resolver.warn(
+                Diagnostic::warning(format!(
+                    "view `{view}` is published, but can be read by this pipeline only: `{name}` is private"
+                ))
+                .with_help(format!("Leave PRIVATE out of `{name}`, or declare `{view}` as a TEMPORARY VIEW."))
+                .at(reader.location.clone()),
+            );
+        }
+        Ok(())
+    }
+
+    /// A view or a table that is stored but not defined by the pipeline (any more).
     async fn stored_table(
         &self,
         written: &ObjectName,
@@ -126,6 +152,17 @@ impl<'a> FlowRelations<'a> {
         streaming: bool,
     ) -> Result<LogicalPlan> {
         let environment = &self.resolver.environment;
+        if let Some(view) = views::read(&environment.storage, &name)?
+            && !self.resolver.has_retired(&view)
+        {
+            return match (streaming, time_travel) {
+                (true, _) => Err(not_a_stream(&name.name, "is a view over a batch query")),
+                (_, Some(_)) => Err(Error::user(format!("view `{written}` has no versions to read"))
+                    .with_condition("UNSUPPORTED_FEATURE.TIME_TRAVEL")
+                    .with_help("Read a version of the table that the view reads.")),
+                _ => self.stored_view(&view).await,
+            };
+        }
         let is_event_log = environment.event_log.as_ref() == Some(&name);
         let location =
             if is_event_log { environment.storage.event_log()? } else { environment.storage.find_table(&name)? };

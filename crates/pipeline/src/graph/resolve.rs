@@ -25,12 +25,16 @@ use super::environment::Environment;
 use super::pending::{self, is_pending, waiting_on};
 use super::relations::FlowRelations;
 use super::schema_store::schema_store;
-use super::{Graph, PendingFlow, PendingOutput, ResolvedFlow, ResolvedOutput, changes, dataset, guard, order, schema};
+use super::{
+    Graph, PendingFlow, PendingOutput, ResolvedFlow, ResolvedOutput, changes, dataset, grouping, guard, lints, order,
+    rules, schema, streams,
+};
 use crate::definitions::{Definitions, Flow, FlowQuery, Output, OutputKind};
 use crate::expectation::aggregate::Scope;
 use crate::locations::own_location;
 use crate::name::DatasetName;
 use crate::update::selection::is_protected;
+use crate::views::StoredView;
 
 /// Resolves everything that `definitions` declare.
 ///
@@ -94,6 +98,11 @@ pub(super) struct ResolvedDataset {
 }
 
 impl ResolvedDataset {
+    /// Whether only its pipeline can read it.
+    pub(super) fn is_private(&self) -> bool {
+        self.output.private
+    }
+
     /// The plan of a view for one reader, with expectation counters of its own.
     pub(super) fn instance(&self) -> Result<LogicalPlan> {
         let [flow] = self.flows.as_slice() else {
@@ -123,6 +132,8 @@ pub(super) struct Resolver<'a> {
     functions: &'a [NamedFunction],
     /// Outputs without a flow because of a problem that has been reported.
     failed: &'a [DatasetName],
+    /// Datasets whose definition could not be read, which has been reported.
+    broken: &'a [DatasetName],
     resolved: Mutex<HashMap<DatasetName, Outcome>>,
     pending: Mutex<IndexMap<DatasetName, PendingOutput>>,
     diagnostics: Mutex<Vec<Diagnostic>>,
@@ -154,6 +165,9 @@ impl<'a> Resolver<'a> {
                 continue;
             }
             if !outputs.contains_key(&flow.target) {
+                if definitions.broken.contains(&flow.target) {
+                    continue;
+                }
                 diagnostics.push(unknown_target(flow, outputs.keys()));
                 continue;
             }
@@ -165,6 +179,7 @@ impl<'a> Resolver<'a> {
             flows,
             functions: &definitions.functions,
             failed: &definitions.failed,
+            broken: &definitions.broken,
             resolved: Mutex::default(),
             pending: Mutex::default(),
             diagnostics: Mutex::default(),
@@ -182,6 +197,16 @@ impl<'a> Resolver<'a> {
         self.outputs.keys().map(|name| name.display_in(&self.environment.namespace)).collect()
     }
 
+    /// The view of that name, if it is one that others can read.
+    pub(super) fn published_view(&self, name: &DatasetName) -> Option<&'a Output> {
+        self.outputs.get(name).copied().filter(|output| output.kind == OutputKind::PersistedView)
+    }
+
+    /// Whether the pipeline has published `view` and does not define it any more: the next update removes it.
+    pub(super) fn has_retired(&self, view: &StoredView) -> bool {
+        !self.outputs.is_empty() && view.pipeline_id.as_ref() == Some(&self.environment.pipeline_id)
+    }
+
     /// The dataset of that name; `None` if the pipeline defines none.
     ///
     /// # Errors
@@ -192,7 +217,9 @@ impl<'a> Resolver<'a> {
         trail: &'b Trail,
     ) -> BoxFuture<'b, Result<Option<Arc<ResolvedDataset>>>> {
         async move {
-            let Some(output) = self.outputs.get(name) else { return Ok(None) };
+            let Some(output) = self.outputs.get(name) else {
+                return if self.broken.contains(name) { Err(upstream_failed(name)) } else { Ok(None) };
+            };
             if let Some(cycle) = trail.cycle(name) {
                 return Err(Error::user(format!("the pipeline has a cycle: {cycle}"))
                     .with_condition("PIPELINE_GRAPH_CYCLE")
@@ -270,13 +297,14 @@ impl<'a> Resolver<'a> {
             }
             FlowQuery::Deferred { waits_for } => return Err(waiting_on(waits_for)),
         };
+        grouping::check(&plan, &flow.query)?;
         let mut plan = schema::selected(plan)?;
         if let Some(output) = self.outputs.get(&flow.target).filter(|output| output.name == flow.name) {
             plan = schema::labelled(plan, output)?;
         }
         let streaming = is_streaming(&plan);
-        if streaming && let Some(problem) = deltaworks_incremental::unsupported_streaming(&plan)?.into_iter().next() {
-            return Err(from_diagnostic(problem));
+        if streaming {
+            streams::check(&plan, &flow.query)?;
         }
         let mut references = std::mem::take(&mut *relations.references.lock());
         references.dedup();
@@ -310,7 +338,10 @@ impl<'a> Resolver<'a> {
         let schema = if kind.is_view() {
             queries.first().cloned().unwrap_or_else(|| Arc::new(Schema::empty()))
         } else {
-            schema::of_output(output, &queries)?
+            let places: Vec<&SourceLocation> = flows.iter().map(|flow| &flow.flow.location).collect();
+            let schema = schema::of_output(output, &queries, &places)?;
+            rules::check_table(output, &schema, &ctx)?;
+            schema
         };
         if kind.is_view() {
             // Expectations of a view are put around its query for each reader; here they are only checked.
@@ -321,16 +352,18 @@ impl<'a> Resolver<'a> {
             let dataset = output.name.display_in(&self.environment.namespace);
             for flow in &mut flows {
                 if let Some(changes) = &changes {
-                    flow.plan = changes::events(flow, output, changes, &schema, &dataset, &ctx)?;
+                    flow.plan = changes::events(flow, output, changes, &schema, &dataset, &ctx)
+                        .map_err(|error| error.at(flow.flow.location.clone()))?;
                     continue;
                 }
                 let (guarded, on_all_rows) = guard::guard_rows(flow.plan.clone(), output, &dataset, &ctx, None)?;
-                let rows = schema::conform(guarded, &schema, &ctx)?;
+                let rows =
+                    schema::conform(guarded, &schema, &ctx).map_err(|error| error.at(flow.flow.location.clone()))?;
                 flow.plan = guard::guard_dataset(rows, &on_all_rows, &dataset, Scope::Stored, &ctx)?;
             }
         }
         for flow in &flows {
-            analyse(&flow.plan, &ctx)?;
+            analyse(&flow.plan, &ctx).map_err(|error| error.at(flow.flow.location.clone()))?;
         }
         self.lint(&flows);
         let schema = schema::stored(&schema);
@@ -373,19 +406,7 @@ impl<'a> Resolver<'a> {
             });
             self.diagnostics.lock().extend(changed.map(|read| changes::streamed(flow, &read.name)));
         }
-        for flow in flows.iter().filter(|flow| !flow.conf.ansi) {
-            for cast in deltaworks_spark::coercion::lenient_casts(&flow.plan) {
-                let cast = match &flow.flow.query {
-                    FlowQuery::Sql(query) => cast.located_in(query.location.clone()),
-                    _ => cast,
-                };
-                self.diagnostics.lock().push(
-                    Diagnostic::warning(cast.to_string())
-                        .at(cast.location().unwrap_or_else(|| flow.flow.location.clone()))
-                        .with_help(cast.help()),
-                );
-            }
-        }
+        self.diagnostics.lock().extend(flows.iter().flat_map(lints::lenient_casts));
     }
 
     pub(super) fn warn(&self, warning: Diagnostic) {
@@ -465,20 +486,6 @@ fn guard_view(plan: LogicalPlan, output: &Output, ctx: &datafusion::prelude::Ses
 
 fn query_schema(plan: &LogicalPlan) -> SchemaRef {
     Arc::new(plan.schema().as_arrow().clone())
-}
-
-fn from_diagnostic(diagnostic: Diagnostic) -> Error {
-    let mut error = Error::unsupported(diagnostic.message.trim_end_matches(" is not supported yet"));
-    if let Some(condition) = diagnostic.condition {
-        error = error.with_condition(condition);
-    }
-    if let Some(help) = diagnostic.help {
-        error = error.with_help(help);
-    }
-    match diagnostic.location {
-        Some(location) => error.at(location),
-        None => error,
-    }
 }
 
 /// Finds what only the analysis of a whole plan tells, such as a UNION of types that do not meet.

@@ -56,45 +56,26 @@ pub fn selected(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(LogicalPlanBuilder::from(plan).project(columns)?.build()?)
 }
 
-/// The columns of a stored output whose flows give `queries`.
+/// The columns of a stored output whose flows, which stand at `places`, give `queries`.
 ///
 /// # Errors
 /// `USER_SPECIFIED_AND_INFERRED_SCHEMA_NOT_COMPATIBLE` if a query has a column that is not declared;
 /// `COLUMN_ALREADY_EXISTS` for columns of the same name; a column without a type.
-pub fn of_output(output: &Output, queries: &[SchemaRef]) -> Result<SchemaRef> {
-    for query in queries {
-        check_columns(output, query)?;
+pub fn of_output(output: &Output, queries: &[SchemaRef], places: &[&SourceLocation]) -> Result<SchemaRef> {
+    let located = || queries.iter().zip(places.iter().copied());
+    for (query, place) in located() {
+        check_columns(output, query).map_err(|error| error.at(place.clone()))?;
     }
     let schema = match &output.schema {
         Some(declared) => {
-            for query in queries {
-                check_declared(output, declared, query)?;
+            for (query, place) in located() {
+                check_declared(output, declared, query).map_err(|error| error.at(place.clone()))?;
             }
             Arc::clone(declared)
         }
-        None => union(output, queries)?,
+        None => union(output, located())?,
     };
-    check_layout(output, &schema)?;
     Ok(with_comments(schema, &output.column_comments))
-}
-
-/// Partition and clustering columns are columns of the table.
-fn check_layout(output: &Output, schema: &SchemaRef) -> Result<()> {
-    let columns = output.partition_columns.iter().map(|column| ("partition", column));
-    let columns = columns.chain(output.clustering_columns.iter().map(|column| ("clustering", column)));
-    for (role, column) in columns {
-        // A clustering column may be a field of a structure.
-        let top = if role == "clustering" { column.split('.').next().unwrap_or(column) } else { column };
-        if find(schema, top).is_none() {
-            let error = Error::user(format!("{role} column `{column}` is not a column of `{}`", output.name.name))
-                .with_condition("DELTA_COLUMN_NOT_FOUND_IN_SCHEMA");
-            return Err(match nearest(top, schema.fields().iter().map(|field| field.name().as_str())) {
-                Some(near) => error.with_help(format!("Did you mean `{near}`?")),
-                None => error.with_help("Select the column in the query, or name another one."),
-            });
-        }
-    }
-    Ok(())
 }
 
 /// Refuses what the columns of `output` declare but cannot have.
@@ -135,17 +116,28 @@ pub fn labelled(plan: LogicalPlan, output: &Output) -> Result<LogicalPlan> {
     if output.labels.is_empty() || (by_name && output.labels.iter().all(known)) {
         return Ok(plan);
     }
-    if columns.len() != output.labels.len() {
+    renamed(plan, &output.labels, &output.name.name)
+}
+
+/// The columns of a query under the names of a list, in its order; those of the query if the list is empty.
+///
+/// # Errors
+/// `CREATE_VIEW_COLUMN_ARITY_MISMATCH` (`User`) if there are more or fewer names than columns.
+pub fn renamed(plan: LogicalPlan, names: &[String], dataset: &str) -> Result<LogicalPlan> {
+    let columns = plan.schema().columns();
+    if names.is_empty() {
+        return Ok(plan);
+    }
+    if columns.len() != names.len() {
         return Err(Error::user(format!(
-            "`{}` names {} columns, but its query has {}",
-            output.name.name,
-            output.labels.len(),
+            "`{dataset}` names {} columns, but its query has {}",
+            names.len(),
             columns.len()
         ))
         .with_condition("CREATE_VIEW_COLUMN_ARITY_MISMATCH")
         .with_help("Name every column of the query, in its order."));
     }
-    let named = columns.into_iter().zip(&output.labels).map(|(column, label)| Expr::Column(column).alias(label));
+    let named = columns.into_iter().zip(names).map(|(column, name)| Expr::Column(column).alias(name));
     Ok(LogicalPlanBuilder::from(plan).project(named)?.build()?)
 }
 
@@ -190,9 +182,9 @@ fn check_declared(output: &Output, declared: &SchemaRef, query: &SchemaRef) -> R
 }
 
 /// The columns of all flows: those of the first, then what later ones add.
-fn union(output: &Output, queries: &[SchemaRef]) -> Result<SchemaRef> {
+fn union<'a>(output: &Output, queries: impl Iterator<Item = (&'a SchemaRef, &'a SourceLocation)>) -> Result<SchemaRef> {
     let mut fields: Vec<Field> = Vec::new();
-    for query in queries {
+    for (query, place) in queries {
         for field in query.fields() {
             match fields.iter().find(|known| known.name().eq_ignore_ascii_case(field.name())) {
                 None => {
@@ -208,7 +200,8 @@ fn union(output: &Output, queries: &[SchemaRef]) -> Result<SchemaRef> {
                         type_name(field.data_type())
                     ))
                     .with_condition("DELTA_FAILED_TO_MERGE_FIELDS")
-                    .with_help("Cast the column to one type in every flow."));
+                    .with_help("Cast the column to one type in every flow.")
+                    .at(place.clone()));
                 }
             }
         }

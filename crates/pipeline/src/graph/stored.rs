@@ -32,6 +32,7 @@ pub async fn plan_stored(
         trail: Trail::default(),
         references: Mutex::default(),
         pending: Mutex::default(),
+        depth: 0,
     };
     schema::selected(sql::plan_query(ctx, query, &relations).await?)
 }
@@ -54,6 +55,7 @@ pub async fn plan_partial(
         trail: Trail::default(),
         references: Mutex::default(),
         pending: Mutex::default(),
+        depth: 0,
     };
     let resolved = relations.resolve(request).await;
     resolved.map_err(|error| resolver.cause(error))

@@ -55,7 +55,7 @@ pub struct Batch<'a> {
 /// The numbers of a committed batch.
 #[derive(Debug, Clone)]
 pub struct BatchReport {
-    /// Rows read from sources and tables.
+    /// Rows of the slices of a stream; of any other query, those that its scans read.
     pub input_rows: u64,
     /// Rows written.
     pub output_rows: u64,

@@ -17,6 +17,7 @@ use super::batch::{Batch, Remembered};
 use super::checkpoint::{Checkpoint, Progress, SourceProgress};
 use super::conform::to_schema;
 use super::flow::{FlowRun, bind};
+use super::input::InputRows;
 use super::report;
 use super::stateful::{OperatorTable, StreamWatermarks, WatermarkPolicy};
 
@@ -135,7 +136,8 @@ impl FlowStream {
     ) -> Result<(super::batch::BatchReport, Backlog)> {
         let batch = self.number;
         let backlog = total_backlog(&slices);
-        let inputs = self.sources.iter().zip(&slices).map(|(source, slice)| input(source, slice.as_ref()));
+        let input_rows = InputRows::default();
+        let inputs = self.sources.iter().zip(&slices).map(|(source, slice)| input(source, slice.as_ref(), &input_rows));
         let inputs = inputs.collect::<Result<Vec<_>>>()?;
         let mut states = Vec::with_capacity(self.operators.len());
         for operator in &self.operators {
@@ -167,6 +169,7 @@ impl FlowStream {
             Ok(progress)
         };
         let mut report = ready.run(table, remember).await?;
+        report.input_rows = input_rows.count();
         report.late_rows = states.iter().map(|state| state.late_rows.count()).sum();
         self.number += 1;
         Ok((report, backlog))
@@ -187,11 +190,11 @@ async fn open_source(
     Ok(SourceState { source, reader, offset, ledger })
 }
 
-/// The slice in the schema of its source; no rows if the source has nothing in this batch.
-fn input(source: &SourceState, slice: Option<&Slice>) -> Result<Arc<dyn TableProvider>> {
+/// The slice in the schema of its source, counted in `rows`; none if the source has nothing in this batch.
+fn input(source: &SourceState, slice: Option<&Slice>, rows: &InputRows) -> Result<Arc<dyn TableProvider>> {
     let schema = source.source.schema();
     match slice {
-        Some(slice) => to_schema(Arc::clone(&slice.input), &schema),
+        Some(slice) => to_schema(rows.counted(slice), &schema),
         None => Ok(Arc::new(EmptyTable::new(schema))),
     }
 }

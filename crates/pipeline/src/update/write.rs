@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 pub struct Written {
     /// The files, not yet part of any version.
     pub files: WrittenFiles,
-    /// Rows that the plan's leaves produced.
+    /// Rows that the plan's leaves produced, those of state and ledgers included.
     pub input_rows: u64,
 }
 

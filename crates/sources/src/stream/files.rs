@@ -124,7 +124,7 @@ impl StreamReader for FileStreamReader {
         let files = if read { files } else { Vec::new() };
         let evolution = self.relation.evolution(&files);
         let input = Arc::new(FileTable::new(Arc::clone(&self.relation.spec), files, evolution));
-        Ok(Some(Slice { end, input, ledger: Some(ledger), backlog }))
+        Ok(Some(Slice { end, input, rows: None, ledger: Some(ledger), backlog }))
     }
 }
 

@@ -10,7 +10,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use crate::cast::SparkCast;
 use crate::diagnostic::SourceLocation;
 use crate::naming::column_name;
-use crate::types::sql_type_name;
+use crate::types::{quote, sql_type_name};
 
 /// Text that is compared with an integer and cut at its point by that.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,11 +101,28 @@ fn lenient_cast(expr: &Expr) -> Option<LenientCast> {
     Some(LenientCast {
         from: sql_type_name(&DataType::Utf8),
         to: sql_type_name(cast.to()),
-        suggestion: format!("CAST({expression} AS DOUBLE)"),
+        suggestion: suggestion(argument),
         expression,
         position: first_span(argument),
         origin: None,
     })
+}
+
+/// SQL that compares the number in a text: the number itself, where the text is one that is written out.
+fn suggestion(argument: &Expr) -> String {
+    match argument {
+        Expr::Literal(value, _) => match value.try_as_str().flatten() {
+            Some(text) if text.trim().parse::<f64>().is_ok() => text.trim().to_owned(),
+            Some(text) => format!("CAST('{}' AS DOUBLE)", text.replace('\'', "\\'")),
+            None => "CAST(… AS DOUBLE)".to_owned(),
+        },
+        Expr::Column(column) => format!("CAST({} AS DOUBLE)", quote(&column.name)),
+        // Names of expressions show texts without their quotes.
+        other if other.exists(|part| Ok(matches!(part, Expr::Literal(..)))).unwrap_or(true) => {
+            "CAST(… AS DOUBLE)".to_owned()
+        }
+        other => format!("CAST({} AS DOUBLE)", column_name(other)),
+    }
 }
 
 /// The position of the first column that has one.
@@ -124,6 +141,15 @@ fn first_span(expr: &Expr) -> Option<Span> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn advice_is_sql() {
+        use datafusion::prelude::{col, lit};
+        assert_eq!(suggestion(&lit("0.5")), "0.5");
+        assert_eq!(suggestion(&lit("it's")), "CAST('it\\'s' AS DOUBLE)");
+        assert_eq!(suggestion(&col("amount")), "CAST(amount AS DOUBLE)");
+        assert_eq!(suggestion(&col("`my amount`")), "CAST(`my amount` AS DOUBLE)");
+    }
 
     #[test]
     fn a_cast_says_what_it_does_and_what_to_write() {

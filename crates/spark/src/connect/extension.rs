@@ -105,6 +105,9 @@ pub struct Expectation {
     pub condition: Condition,
     /// What happens otherwise.
     pub action: Action,
+    /// Where it is declared, as `file:line`.
+    #[serde(default)]
+    pub place: Option<String>,
 }
 
 /// What happens to a row that violates an expectation.
@@ -244,7 +247,8 @@ mod tests {
             [Expectation {
                 name: "valid id".to_owned(),
                 condition: Condition::Sql("id IS NOT NULL".to_owned()),
-                action: Action::Drop
+                action: Action::Drop,
+                place: None
             }]
         );
         assert!(!extension.private);

@@ -2,6 +2,7 @@
 //! over Spark Connect with the stock client.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use deltaworks_spark::connect::service;
@@ -65,7 +66,7 @@ pub async fn define(
     let stopped = stop.clone().cancelled_owned();
     let _stop = stop.drop_guard();
     tokio::spawn(service::serve(Arc::clone(&host) as _, listener, token.clone(), stopped));
-    let process = Arc::new(DefinitionProcess::start(spec, port, &token).await?);
+    let process = Arc::new(DefinitionProcess::start(spec, port, &token, &environment.redactor).await?);
     let Evaluation { problems, has_hooks } = process.evaluate(&Job::new(files, spec, environment)).await?;
     *definitions = host.definitions().as_ref().clone();
     for flow in definitions.flows.iter_mut().filter(|flow| flow.language == Language::Python) {
@@ -73,7 +74,15 @@ pub async fn define(
         flow.asked = [flow.name.name.clone(), flow.name.to_string()].iter().flat_map(|name| host.asked(name)).collect();
     }
     for problem in &problems {
-        let Some(name) = &problem.dataset else { continue };
+        let Some(name) = &problem.dataset else {
+            let file = files
+                .iter()
+                .find(|file| problem.file.as_deref().is_some_and(|shown| file.display_path == Path::new(shown)));
+            if let Some(text) = file.and_then(|file| std::fs::read_to_string(&file.path).ok()) {
+                definitions.note_broken_python(&text, &environment.namespace);
+            }
+            continue;
+        };
         definitions.failed.push(DatasetName::resolve(&sql::parse_name(name)?, &environment.namespace)?);
     }
     definitions.diagnostics.extend(problems.into_iter().map(diagnostic));

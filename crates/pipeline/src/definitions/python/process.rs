@@ -14,6 +14,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
 
 use super::{interpreter, process_error};
+use crate::event::Redactor;
 use crate::graph::Environment;
 use crate::spec::{PipelineSpec, SourceFile, SourceFormat};
 
@@ -102,6 +103,7 @@ enum Report {
     Answer(Answer),
     Told {},
     Hook(HookFailure),
+    Secret { value: String },
 }
 
 /// What the files of a pipeline came to.
@@ -160,11 +162,11 @@ pub struct DefinitionProcess {
 }
 
 impl DefinitionProcess {
-    /// Starts the interpreter, which connects to the service on `port`.
+    /// Starts the interpreter, which connects to the service on `port`. `redactor` learns the secrets it hands out.
     ///
     /// # Errors
     /// `User` if there is no such interpreter.
-    pub async fn start(spec: &PipelineSpec, port: u16, token: &str) -> Result<Self> {
+    pub async fn start(spec: &PipelineSpec, port: u16, token: &str, redactor: &Redactor) -> Result<Self> {
         let interpreter = interpreter::find(spec);
         let package = tempfile::Builder::new().prefix("deltaworks-python-").tempdir()?;
         interpreter::unpack_package(package.path())?;
@@ -194,7 +196,7 @@ impl DefinitionProcess {
         let stdin = child.stdin.take().ok_or_else(missing)?;
         let stdout = child.stdout.take().ok_or_else(missing)?;
         let stderr = child.stderr.take().ok_or_else(missing)?;
-        let (reports, hook_reports) = receive(BufReader::new(stdout).lines());
+        let (reports, hook_reports) = receive(BufReader::new(stdout).lines(), redactor.clone());
         Ok(Self {
             child: Mutex::new(child),
             stdin: Mutex::new(stdin),
@@ -283,9 +285,10 @@ impl DefinitionProcess {
     }
 }
 
-/// Sorts what the process says: answers to commands, and reports of hooks, which come whenever they like.
+/// Sorts what the process says: answers to commands, reports of hooks, which come whenever they like, and secrets.
 fn receive(
     mut lines: Lines<BufReader<ChildStdout>>,
+    redactor: Redactor,
 ) -> (UnboundedReceiver<Result<Report>>, UnboundedReceiver<HookReport>) {
     let (answers, received_answers) = mpsc::unbounded_channel();
     let (hooks, received_hooks) = mpsc::unbounded_channel();
@@ -296,6 +299,10 @@ fn receive(
                 Ok(Some(line)) => match serde_json::from_str(&line) {
                     Ok(Report::Told {}) => hooks.send(HookReport::Told).is_ok(),
                     Ok(Report::Hook(failure)) => hooks.send(HookReport::Failed(failure)).is_ok(),
+                    Ok(Report::Secret { value }) => {
+                        redactor.learn(value);
+                        true
+                    }
                     Ok(report) => answers.send(Ok(report)).is_ok(),
                     Err(error) => {
                         answers.send(Err(process_error(format!("the Python process said `{line}`: {error}")))).is_ok()

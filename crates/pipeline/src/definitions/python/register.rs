@@ -14,6 +14,7 @@ use proto::pipeline_command::{DefineFlow, DefineOutput};
 
 use crate::definitions::{
     AutoCdc, Condition, Expectation, ExpectationAction, Flow, FlowQuery, Language, Output, OutputKind, SinkDefinition,
+    check_format,
 };
 use crate::name::{DatasetName, Namespace};
 
@@ -43,6 +44,9 @@ pub fn output(command: &DefineOutput, namespace: &Namespace) -> Result<Output> {
     output.path = additions.path;
     match &command.details {
         Some(OutputDetails::TableDetails(table)) => {
+            if let Some(format) = &table.format {
+                check_format(format, "format").map_err(|error| error.at(location.clone()))?;
+            }
             output.properties = table.table_properties.clone().into_iter().collect();
             output.partition_columns = table.partition_cols.clone();
             output.clustering_columns = table.clustering_columns.clone();
@@ -79,7 +83,9 @@ fn expectation(declared: extension::Expectation, location: &SourceLocation) -> R
         Action::Drop => ExpectationAction::Drop,
         Action::Fail => ExpectationAction::Fail,
     };
-    Ok(Expectation { name: declared.name, condition, action, location: location.clone() })
+    let place = declared.place.as_deref().and_then(|place| place.rsplit_once(':'));
+    let place = place.and_then(|(file, line)| Some(SourceLocation::new(file, line.parse().ok()?, 0)));
+    Ok(Expectation { name: declared.name, condition, action, location: place.unwrap_or_else(|| location.clone()) })
 }
 
 /// The flow that a command declares.

@@ -215,6 +215,7 @@ impl StreamReader for DeltaStreamReader {
             records: None,
         };
         let input = self.table.provider_for_files(&files).await?;
-        Ok(Some(Slice { end: to_offset(&self.table_id, end)?, input, ledger: None, backlog }))
+        let rows = files.iter().map(|file| file.rows).sum();
+        Ok(Some(Slice { end: to_offset(&self.table_id, end)?, input, rows, ledger: None, backlog }))
     }
 }

@@ -166,6 +166,6 @@ impl StreamReader for KafkaReader {
         };
         let backlog = Backlog { records: Some(distance(&end, &self.end)), ..Backlog::default() };
         self.position = end;
-        Ok(Some(Slice { end: to_json(&self.position), input, ledger: None, backlog }))
+        Ok(Some(Slice { end: to_json(&self.position), input, rows: None, ledger: None, backlog }))
     }
 }

@@ -244,9 +244,20 @@ fn command(cursor: &mut Cursor<'_>) -> Result<Command> {
     touch(cursor)
 }
 
+/// The words that Spark's statements begin with, queries aside. A text that begins with another is none.
+const STATEMENTS: [&str; 43] = [
+    "ADD", "ALTER", "ANALYZE", "BEGIN", "CACHE", "CALL", "CLEAR", "COMMENT", "CONVERT", "COPY", "CREATE", "DECLARE",
+    "DELETE", "DESC", "DESCRIBE", "DROP", "EXECUTE", "EXPLAIN", "EXPORT", "FSCK", "GRANT", "IMPORT", "INSERT", "LIST",
+    "LOAD", "LOCK", "MERGE", "MSCK", "OPEN", "OPTIMIZE", "REFRESH", "REPAIR", "REPLACE", "RESET", "RESTORE", "REVOKE",
+    "SET", "SHOW", "TRUNCATE", "UNCACHE", "UPDATE", "USE", "VACUUM",
+];
+
 fn touch(cursor: &mut Cursor<'_>) -> Result<Command> {
     const PREFIXES: [&str; 5] = ["CACHE LAZY TABLE", "CACHE TABLE", "UNCACHE TABLE", "REFRESH TABLE", "ANALYZE TABLE"];
     let Some(prefix) = PREFIXES.into_iter().find(|prefix| cursor.eat(prefix)) else {
+        if !STATEMENTS.iter().any(|word| cursor.at_words(word)) {
+            return Err(cursor.unexpected());
+        }
         let words = cursor.rest().split_whitespace().take(2).collect::<Vec<_>>().join(" ");
         return Err(Error::unsupported(format!("the SQL statement `{words} ...` through spark.sql"))
             .with_condition("UNSUPPORTED_FEATURE.SQL_COMMAND")

@@ -94,6 +94,14 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// The error that nothing begins with what stands here.
+    pub(super) fn unexpected(&self) -> Error {
+        match &self.parser.peek_token_ref().token {
+            Token::EOF => self.source.syntax_error("syntax error at or near the end of the text", self.here()),
+            token => self.source.syntax_error(format!("syntax error at or near `{token}`"), self.here()),
+        }
+    }
+
     /// The error that what stands here, though it can be read, is not allowed.
     pub(super) fn illegal(&self, message: impl Into<String>, place: SourceLocation) -> Error {
         self.source.syntax_error(message, place)
