@@ -11,13 +11,15 @@ use sqlparser::ast::{
     VisitorMut, WindowFrame, WindowType,
 };
 
-use super::interval::AnsiInterval;
+use super::forms::{ONLY_OURS, count_rows, grouping_bits, is_all, ordered_within, quantified, typed_literal};
+use super::interval::{AnsiInterval, units_of};
 use super::names::column_name;
 use super::plan::{Ctes, Planner};
 use super::provider::{IMPLIED_CAST, INTERVAL, LITERAL, RLIKE};
 use super::scope::{Scope, ident, text, unresolved};
 use crate::error::{Error, Result};
 use crate::functions::schema_of;
+use crate::sql::dialect::SHIFT_RIGHT_UNSIGNED;
 
 /// What an expression may refer to.
 #[derive(Clone, Copy)]
@@ -83,9 +85,27 @@ fn null() -> Box<Expr> {
     Box::new(Expr::value(Value::Null))
 }
 
-fn number(digits: &str, suffix: &str) -> Expr {
+pub(super) fn number(digits: &str, suffix: &str) -> Expr {
     let op = BinaryOperator::Custom(format!("{LITERAL}{suffix}"));
     Expr::BinaryOp { left: Box::new(text(digits)), op, right: null() }
+}
+
+/// A constant interval, or NULL, cast to the units of a type of intervals.
+fn interval_in(value: &Expr, data_type: &DataType) -> Option<Expr> {
+    let (type_kind, units) = units_of(data_type)?;
+    let (kind, text) = match value {
+        Expr::Value(ast::ValueWithSpan { value: Value::Null, .. }) => (type_kind, "NULL"),
+        Expr::BinaryOp { left, op: BinaryOperator::Custom(op), .. } => match left.as_ref() {
+            Expr::Value(ast::ValueWithSpan { value: Value::SingleQuotedString(text), .. }) => {
+                (op.strip_prefix(INTERVAL)?, text.split(' ').next()?)
+            }
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let op = BinaryOperator::Custom(format!("{INTERVAL}{kind}"));
+    let digits = super::scope::text(&format!("{text} {} {}", units.first, units.last));
+    (kind == type_kind).then(|| Expr::BinaryOp { left: Box::new(digits), op, right: null() })
 }
 
 fn length(interval: AnsiInterval) -> Expr {
@@ -115,7 +135,7 @@ pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
     })
 }
 
-fn cast(expr: Expr, data_type: DataType) -> Expr {
+pub(super) fn cast(expr: Expr, data_type: DataType) -> Expr {
     Expr::Cast { kind: CastKind::Cast, expr: Box::new(expr), data_type, array: false, format: None }
 }
 
@@ -149,6 +169,14 @@ impl Rewriter<'_, '_> {
                 None
             }
             Expr::Struct { values, fields } if fields.is_empty() => Some(structure(std::mem::take(values))),
+            Expr::Like { negated, any: true, expr, pattern, .. } => quantified(*negated, false, false, expr, pattern),
+            Expr::ILike { negated, any: true, expr, pattern, .. } => quantified(*negated, true, false, expr, pattern),
+            Expr::Like { negated, expr, pattern, .. } if is_all(pattern) => {
+                quantified(*negated, false, true, expr, pattern)
+            }
+            Expr::ILike { negated, expr, pattern, .. } if is_all(pattern) => {
+                quantified(*negated, true, true, expr, pattern)
+            }
             Expr::Lambda(lambda) => {
                 self.lambdas.push(lambda.params.iter().map(|param| param.name.value.clone()).collect());
                 None
@@ -221,6 +249,21 @@ impl Rewriter<'_, '_> {
                 let source = std::mem::replace(value.as_mut(), *null());
                 Some(call("date_part", vec![text(&field.to_string()), source]))
             }
+            // DataFusion's planner knows no minus of a duration.
+            Expr::UnaryOp { op: UnaryOperator::Minus, expr: value } => {
+                Some(call("negative", vec![std::mem::replace(value.as_mut(), *null())]))
+            }
+            Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr: value, data_type, .. } => {
+                interval_in(value, data_type)
+            }
+            Expr::UnaryOp { op: UnaryOperator::BitwiseNot, expr: value } => {
+                Some(call("bitwise_not", vec![std::mem::replace(value.as_mut(), *null())]))
+            }
+            Expr::BinaryOp { left, op: BinaryOperator::Custom(op), right } if op == SHIFT_RIGHT_UNSIGNED => {
+                let (left, right) =
+                    (std::mem::replace(left.as_mut(), *null()), std::mem::replace(right.as_mut(), *null()));
+                Some(call("shiftrightunsigned", vec![left, right]))
+            }
             Expr::UnaryOp { op: op @ UnaryOperator::BangNot, .. } => {
                 *op = UnaryOperator::Not;
                 None
@@ -236,6 +279,10 @@ impl Rewriter<'_, '_> {
                     spec.window_frame = Some(frame);
                 }
                 self.function_after(function).map_err(|error| error.at(place))?
+            }
+            Expr::TypedString(typed) => {
+                typed_literal(typed, self.planner.time_zone()).map_err(|error| error.at(place))?;
+                None
             }
             Expr::Prior(_) | Expr::MatchAgainst { .. } | Expr::Collate { .. } => {
                 return Err(Error::unsupported(format!("`{expr}`")).at(place));
@@ -315,6 +362,20 @@ impl Rewriter<'_, '_> {
             // The schema must be known when the call is planned.
             *schema = text(&schema_of(&function, sample, self.planner.time_zone())?);
         }
+        if name == "count" {
+            count_rows(function);
+        }
+        if name == "grouping_id"
+            && let Some(bits) = grouping_bits(function)
+        {
+            return Ok(Some(bits));
+        }
+        if let Some(ordered) = ordered_within(function, &name) {
+            return Ok(Some(ordered));
+        }
+        if ONLY_OURS.contains(&name.as_str()) {
+            return Err(self.planner.unknown_function(&name));
+        }
         let name = match name.as_str() {
             // DataFusion takes two arrays for keys and values, and refuses an empty map.
             "map" => "make_map".to_owned(),
@@ -362,7 +423,7 @@ fn not(negated: bool, expr: Expr) -> Expr {
 }
 
 /// `1S`, `2Y`, `1.5D`, `3BD` are read as names; as numbers they are digits and a suffix.
-fn suffixed(name: &Ident) -> Option<(&str, &str)> {
+pub(super) fn suffixed(name: &Ident) -> Option<(&str, &str)> {
     let text = name.value.as_str();
     if name.quote_style.is_some() || !text.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
         return None;
@@ -395,7 +456,7 @@ fn json_path(path: &ast::JsonPath) -> String {
 }
 
 /// `struct(a, b AS c, 1)` as `named_struct('a', a, 'c', b, 'col3', 1)`.
-fn structure(values: Vec<Expr>) -> Expr {
+pub(super) fn structure(values: Vec<Expr>) -> Expr {
     let args = values.into_iter().enumerate().flat_map(|(i, value)| match value {
         Expr::Named { expr, name } => [text(&name.value), *expr],
         Expr::Identifier(_) | Expr::CompoundIdentifier(_) => [text(&column_name(&value)), value],
@@ -405,7 +466,7 @@ fn structure(values: Vec<Expr>) -> Expr {
 }
 
 /// The functions that are casts: `bigint(x)`.
-fn cast_function(name: &str) -> Option<DataType> {
+pub(super) fn cast_function(name: &str) -> Option<DataType> {
     Some(match name {
         "boolean" => DataType::Boolean,
         "tinyint" => DataType::TinyInt(None),
