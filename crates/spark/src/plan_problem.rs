@@ -8,6 +8,8 @@ pub(crate) fn plan_problem(message: &str) -> Option<Error> {
         .or_else(|| set_operation(message))
         .or_else(|| not_a_condition(message))
         .or_else(|| function_arguments(message))
+        .or_else(|| nested_aggregate(message))
+        .or_else(|| uneven_values(message))
 }
 
 fn not_grouped(message: &str) -> Option<Error> {
@@ -40,6 +42,27 @@ fn not_a_condition(message: &str) -> Option<Error> {
         Error::user(format!("`{expression}` is a value, not a condition"))
             .with_condition("DATATYPE_MISMATCH.FILTER_NOT_BOOLEAN")
             .with_help("Write a comparison, such as `amount > 0`."),
+    )
+}
+
+fn nested_aggregate(message: &str) -> Option<Error> {
+    let (_, found) = message.split_once("Aggregate function calls cannot be nested: '")?;
+    let inner = found.split_once("' is nested inside ")?.0;
+    Some(
+        Error::user(format!("the aggregate `{inner}` stands within another aggregate"))
+            .with_condition("NESTED_AGGREGATE_FUNCTION")
+            .with_help("Aggregate in a subquery first."),
+    )
+}
+
+fn uneven_values(message: &str) -> Option<Error> {
+    let (_, found) = message.split_once("Inconsistent data length across values list: got ")?;
+    let (got, rest) = found.split_once(" values in row ")?;
+    let (row, expected) = rest.split_once(" but expected ")?;
+    let row = row.parse::<usize>().ok()? + 1;
+    Some(
+        Error::user(format!("row {row} of VALUES has {got} values, but the first has {expected}"))
+            .with_condition("INVALID_INLINE_TABLE.NUM_COLUMNS_MISMATCH"),
     )
 }
 
@@ -82,7 +105,19 @@ mod tests {
                 "`upper` takes 1 argument",
             ),
         ];
-        for (message, condition, expected) in cases {
+        let more = [
+            (
+                "Error during planning: Aggregate function calls cannot be nested: 'sum(t.a)' is nested inside 'sum(sum(t.a))'",
+                "NESTED_AGGREGATE_FUNCTION",
+                "the aggregate `sum(t.a)` stands within another aggregate",
+            ),
+            (
+                "Error during planning: Inconsistent data length across values list: got 2 values in row 1 but expected 1",
+                "INVALID_INLINE_TABLE.NUM_COLUMNS_MISMATCH",
+                "row 2 of VALUES has 2 values, but the first has 1",
+            ),
+        ];
+        for (message, condition, expected) in cases.into_iter().chain(more) {
             let problem = plan_problem(message).unwrap();
             assert_eq!((problem.condition(), problem.message()), (Some(condition), expected));
         }

@@ -1,7 +1,7 @@
 //! Days, fields and time zones: the proleptic Gregorian calendar in plain integers.
 
 use chrono::{NaiveDateTime, Offset, TimeDelta, TimeZone};
-use chrono_tz::Tz;
+use chrono_tz::{OffsetName, Tz};
 
 pub(crate) const SECOND: i64 = 1_000_000;
 pub(crate) const MINUTE: i64 = 60 * SECOND;
@@ -77,12 +77,40 @@ fn naive(micros: i64) -> Option<NaiveDateTime> {
     chrono::DateTime::from_timestamp_micros(micros).map(|t| t.naive_utc())
 }
 
+/// By how much to move a time into the years whose clock changes the database knows; those of the years after them
+/// follow the last rule. A year has the changes of another that begins on the same day of the week and is as long.
+fn beyond_known(micros: i64) -> i64 {
+    const LAST_KNOWN: i64 = 2099;
+    // From 2100-01-01 on.
+    if micros < 4_102_444_800 * SECOND {
+        return 0;
+    }
+    let (year, ..) = civil_from_days(micros.div_euclid(DAY));
+    let kind = |year: i64| (weekday(days_from_civil(year, 1, 1)), days_in_month(year, 2));
+    let alike = (LAST_KNOWN - 28..LAST_KNOWN).find(|known| kind(*known) == kind(year)).unwrap_or(LAST_KNOWN);
+    (days_from_civil(alike, 1, 1) - days_from_civil(year, 1, 1)) * DAY
+}
+
+/// What the zone is called at an instant: `PST`, `CEST`.
+pub(crate) fn abbreviation(micros: i64, tz: Tz) -> String {
+    let name = |micros: i64| {
+        let at = naive(micros.saturating_add(beyond_known(micros)))?;
+        tz.offset_from_utc_datetime(&at).abbreviation().map(str::to_owned)
+    };
+    // Java calls the time of the sun, which was before there were zones, as the zone is called now.
+    let name = match name(micros) {
+        Some(local) if local == "LMT" => name(0),
+        name => name,
+    };
+    name.unwrap_or_else(|| tz.name().to_owned())
+}
+
 /// What a clock in `tz` shows at an instant, in microseconds as if it were UTC.
 pub(crate) fn to_local(micros: i64, tz: Tz) -> i64 {
     if tz == Tz::UTC {
         return micros;
     }
-    match naive(micros) {
+    match naive(micros.saturating_add(beyond_known(micros))) {
         Some(utc) => micros + i64::from(tz.offset_from_utc_datetime(&utc).fix().local_minus_utc()) * SECOND,
         None => micros,
     }
@@ -93,9 +121,10 @@ pub(crate) fn from_local(local: i64, tz: Tz) -> i64 {
     if tz == Tz::UTC {
         return local;
     }
-    let Some(time) = naive(local) else { return local };
+    let moved = beyond_known(local);
+    let Some(time) = naive(local.saturating_add(moved)) else { return local };
     if let Some(found) = tz.from_local_datetime(&time).earliest() {
-        return found.timestamp_micros();
+        return found.timestamp_micros() - moved;
     }
     let before = time - TimeDelta::days(1);
     match tz.from_local_datetime(&before).earliest() {
@@ -125,5 +154,13 @@ mod tests {
         let at = |d, h: i64, m: i64| days_from_civil(2024, 3, d) * DAY + h * HOUR + m * MINUTE;
         assert_eq!(from_local(at(31, 2, 30), berlin), at(31, 1, 30));
         assert_eq!(to_local(at(31, 1, 30), berlin), at(31, 3, 30));
+        let far = |month| days_from_civil(9999, month, 1) * DAY;
+        assert_eq!(far(10) - from_local(far(10), berlin), 2 * HOUR);
+        assert_eq!(far(12) - from_local(far(12), berlin), HOUR);
+        assert_eq!(to_local(far(7), berlin), far(7) + 2 * HOUR);
+        assert_eq!(
+            (abbreviation(far(7), berlin), abbreviation(-3_000_000_000 * SECOND, berlin)),
+            ("CEST".to_owned(), "CET".to_owned())
+        );
     }
 }

@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
 
 use super::{CastMode, can_cast, cannot_cast, cast_array};
 use crate::conf::SparkConf;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::types::{canonical, sql_type_name};
 
 /// `CAST(expr AS to)`; the session's analyzer gives it the meaning its settings ask for.
@@ -41,6 +41,11 @@ pub fn spark_cast(expr: Expr, from: &DataType, to: &DataType, mode: CastMode, co
     }
     if !can_cast(from, to) {
         return Err(cannot_cast(from, to));
+    }
+    if mode == CastMode::Ansi && from.is_integer() && canonical(to) == DataType::Binary {
+        return Err(Error::user(format!("cannot cast {} to BINARY in ANSI mode", sql_type_name(from)))
+            .with_condition("DATATYPE_MISMATCH.CAST_WITH_CONF_SUGGESTION")
+            .with_help("Write the bytes of the number with `hex`, or set spark.sql.ansi.enabled to false."));
     }
     if agrees_with_arrow(from, to) {
         return Ok(cast_expr(expr, to.clone()));

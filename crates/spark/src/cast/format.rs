@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
 use arrow::datatypes::{
-    DataType, DurationMicrosecondType, Float32Type, Float64Type, Int32Type, Int64Type, IntervalMonthDayNano,
-    IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType, Time64NanosecondType, TimeUnit,
+    DataType, Decimal128Type, DurationMicrosecondType, Float32Type, Float64Type, Int32Type, Int64Type,
+    IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType, Time64NanosecondType,
+    TimeUnit,
 };
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono_tz::Tz;
@@ -19,6 +20,8 @@ use crate::types::IntervalUnits;
 pub(crate) enum Style {
     /// A cast to `STRING`.
     Cast,
+    /// A cast to `STRING` outside of ANSI mode: small decimals as Java's `BigDecimal` has them.
+    Lenient,
     /// A table of rows for people: bytes in hexadecimal digits, `NULL` in capitals inside values too.
     Shown,
 }
@@ -105,6 +108,8 @@ enum Writer<'a> {
     List(&'a arrow::array::ListArray, Box<Writer<'a>>),
     Struct(Vec<(&'a ArrayRef, Writer<'a>)>),
     Map(&'a arrow::array::MapArray, Box<Writer<'a>>, Box<Writer<'a>>),
+    /// Unscaled values and their scale.
+    Decimal(&'a [i128], i8),
     Other(ArrayFormatter<'a>),
 }
 
@@ -127,6 +132,7 @@ impl<'a> Writer<'a> {
             DataType::Interval(IntervalUnit::MonthDayNano) => {
                 Self::Calendar(array.as_primitive::<IntervalMonthDayNanoType>().values())
             }
+            DataType::Decimal128(_, scale) => Self::Decimal(array.as_primitive::<Decimal128Type>().values(), *scale),
             DataType::Utf8 => Self::Text(array.as_string()),
             DataType::Binary => Self::Binary(array.as_binary()),
             DataType::List(_) => {
@@ -167,6 +173,7 @@ impl<'a> Writer<'a> {
             }
             Self::Struct(columns) => write_struct(out, columns, row, style),
             Self::Map(map, keys, values) => write_map(out, map, (keys, values), row, style),
+            Self::Decimal(values, scale) => write_decimal(out, values[row], *scale, style == Style::Lenient),
             Self::Other(formatter) => write!(out, "{}", formatter.value(row)),
         };
     }
@@ -338,6 +345,24 @@ pub(crate) fn java_float(out: &mut impl Write, value: f32) -> std::fmt::Result {
     scientific(out, &format!("{value:e}"))
 }
 
+/// A decimal with all its digits; if `exponents` are used, those below 0.000001 with one.
+fn write_decimal(out: &mut impl Write, value: i128, scale: i8, exponents: bool) -> std::fmt::Result {
+    let sign = if value < 0 { "-" } else { "" };
+    let digits = value.unsigned_abs().to_string();
+    let decimals = usize::try_from(scale).unwrap_or(0);
+    let exponent = digits.len() as i32 - 1 - i32::from(scale);
+    if exponents && exponent < -6 {
+        let (first, rest) = digits.split_at(1);
+        let point = if rest.is_empty() { "" } else { "." };
+        return write!(out, "{sign}{first}{point}{rest}E{exponent}");
+    }
+    let padded = format!("{digits:0>width$}", width = decimals + 1);
+    let (whole, fraction) = padded.split_at(padded.len() - decimals);
+    let zeros = "0".repeat(usize::try_from(-i32::from(scale)).unwrap_or(0));
+    let point = if fraction.is_empty() { "" } else { "." };
+    write!(out, "{sign}{whole}{zeros}{point}{fraction}")
+}
+
 fn special(value: f64) -> &'static str {
     if value.is_nan() {
         "NaN"
@@ -423,6 +448,26 @@ mod tests {
         assert_eq!(shown(micros(26 * HOUR), 1, 2), "INTERVAL '26:00' HOUR TO MINUTE");
         assert_eq!(shown(micros(1_500_000), 3, 3), "INTERVAL '1.5' SECOND");
         assert_eq!(shown(micros(-3 * DAY), 0, 0), "INTERVAL '-3' DAY");
+    }
+
+    #[test]
+    fn decimals_have_all_digits_or_an_exponent() {
+        let text = |value, scale, exponents| {
+            let mut text = String::new();
+            write_decimal(&mut text, value, scale, exponents).unwrap();
+            text
+        };
+        for (value, scale, plain, java) in [
+            (1, 10, "0.0000000001", "1E-10"),
+            (-123, 10, "-0.0000000123", "-1.23E-8"),
+            (1, 6, "0.000001", "0.000001"),
+            (0, 10, "0.0000000000", "0E-10"),
+            (0, 2, "0.00", "0.00"),
+            (12_345, 2, "123.45", "123.45"),
+            (-5, 0, "-5", "-5"),
+        ] {
+            assert_eq!((text(value, scale, false).as_str(), text(value, scale, true).as_str()), (plain, java));
+        }
     }
 
     #[test]

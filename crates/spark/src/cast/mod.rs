@@ -71,7 +71,7 @@ fn convert(array: &ArrayRef, from: &DataType, to: &DataType, mode: CastMode, tz:
     match (from, to) {
         (T::Utf8, _) => text::from_text(array.as_string(), to, mode, tz),
         (T::Binary, T::Utf8) => Ok(Arc::new(format::to_text(array, tz, format::Style::Cast)?)),
-        (_, T::Utf8) => to_text(array, tz),
+        (_, T::Utf8) => to_text(array, mode, tz),
         (T::List(_), T::List(element)) => cast_list(array.as_list(), element, mode, tz),
         (T::Struct(a), T::Struct(b)) if a.len() == b.len() => cast_struct(array.as_struct(), b, mode, tz),
         (T::Map(..), T::Map(entries, _)) => cast_map(array.as_map(), entries, mode, tz),
@@ -81,10 +81,11 @@ fn convert(array: &ArrayRef, from: &DataType, to: &DataType, mode: CastMode, tz:
     }
 }
 
-fn to_text(array: &ArrayRef, tz: Tz) -> Result<ArrayRef> {
+fn to_text(array: &ArrayRef, mode: CastMode, tz: Tz) -> Result<ArrayRef> {
+    let style = if mode == CastMode::Lenient { format::Style::Lenient } else { format::Style::Cast };
     match format::integers_to_text(array) {
         Some(text) => Ok(Arc::new(text)),
-        None => Ok(Arc::new(format::to_text(array, tz, format::Style::Cast)?)),
+        None => Ok(Arc::new(format::to_text(array, tz, style)?)),
     }
 }
 
@@ -179,6 +180,11 @@ pub(crate) fn invalid_input(value: &str, from: &DataType, to: &DataType) -> Erro
 
 /// The value is too large for the type.
 pub(crate) fn overflow(value: &str, from: &DataType, to: &DataType) -> Error {
+    if matches!(to, DataType::Decimal128(..)) {
+        return Error::data(format!("the value {value} cannot be represented as {}", sql_type_name(to)))
+            .with_condition("NUMERIC_VALUE_OUT_OF_RANGE.WITH_SUGGESTION")
+            .with_help("Use `try_cast` to get NULL instead, or set spark.sql.ansi.enabled to false.");
+    }
     Error::data(format!(
         "the value {value} of the type {} cannot be cast to {} due to an overflow",
         sql_type_name(from),

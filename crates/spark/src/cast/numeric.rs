@@ -148,6 +148,13 @@ fn narrow<F: ArrowPrimitiveType, T: ArrowPrimitiveType>(
     Ok(Arc::new(builder.finish()))
 }
 
+fn is_finite(array: &ArrayRef, row: usize) -> bool {
+    match array.data_type() {
+        DataType::Float32 => array.as_primitive::<Float32Type>().value(row).is_finite(),
+        _ => array.as_primitive::<Float64Type>().value(row).is_finite(),
+    }
+}
+
 /// By way of the shortest text, so that 1.005 is rounded as it is written and not as it is stored.
 fn float_to_decimal(array: &ArrayRef, precision: u8, scale: i8, mode: CastMode, tz: Tz) -> Result<ArrayRef> {
     use std::fmt::Write;
@@ -165,7 +172,8 @@ fn float_to_decimal(array: &ArrayRef, precision: u8, scale: i8, mode: CastMode, 
         };
         match parse::decimal(&text, precision, scale) {
             Some(value) => builder.append_value(value),
-            None if mode == CastMode::Ansi => {
+            // What is no number is NULL in ANSI mode too.
+            None if mode == CastMode::Ansi && is_finite(array, row) => {
                 let to = DataType::Decimal128(precision, scale);
                 return Err(overflow(&format::display(array, row, tz), array.data_type(), &to));
             }

@@ -100,7 +100,7 @@ fn number_to_timestamp(array: &ArrayRef, zone: Option<&Arc<str>>, mode: CastMode
                 .as_primitive::<Float64Type>()
                 .unary_opt(|s| s.is_finite().then_some((s * SECOND as f64) as i64));
             if mode == CastMode::Ansi && micros.null_count() > array.null_count() {
-                return Err(super::overflow("NaN or Infinity", array.data_type(), &MICROS));
+                return Err(super::invalid_input("NaN or Infinity", array.data_type(), &MICROS));
             }
             Ok(stamped(micros, zone))
         }

@@ -64,7 +64,7 @@ fn numbers() {
     check(double(1e10), "int", Some("2147483647"), overflow);
     check(double(f64::NAN), "bigint", Some("0"), overflow);
     check(double(1.005), "decimal(10,2)", Some("1.01"), Ok("1.01"));
-    check(double(1e9), "decimal(5,2)", None, overflow);
+    check(double(1e9), "decimal(5,2)", None, Err("NUMERIC_VALUE_OUT_OF_RANGE.WITH_SUGGESTION"));
     check(long(0), "boolean", Some("false"), Ok("false"));
     check(long(60), "timestamp", Some("1970-01-01 00:01:00"), Ok("1970-01-01 00:01:00"));
 }

@@ -137,7 +137,16 @@ impl Arithmetic {
                 Some(op(a, b))
             })
             .collect();
-        if by_zero && self.ansi { Err(division_by_zero()) } else { Ok(Arc::new(divided)) }
+        if by_zero && self.ansi { Err(self.by_zero()) } else { Ok(Arc::new(divided)) }
+    }
+
+    fn by_zero(&self) -> Error {
+        if self.op != Operator::Modulo {
+            return division_by_zero();
+        }
+        Error::data("remainder by zero")
+            .with_condition("REMAINDER_BY_ZERO")
+            .with_help("Use `try_mod` to get NULL instead, or set spark.sql.ansi.enabled to false.")
     }
 
     fn check_quotients(&self, left: &Int64Array, right: &Int64Array) -> Result<()> {
@@ -180,7 +189,7 @@ impl Arithmetic {
         both.map(|(a, b)| match (a, b) {
             (Some(_), Some(0)) if divides => {
                 if self.ansi {
-                    Err(division_by_zero())
+                    Err(self.by_zero())
                 } else {
                     Ok(None)
                 }
@@ -273,7 +282,7 @@ pub(crate) fn overflow(message: &str) -> Error {
 
 fn out_of_range(result: &DataType) -> Error {
     Error::data(format!("the result does not fit in {}", crate::types::sql_type_name(result)))
-        .with_condition("NUMERIC_VALUE_OUT_OF_RANGE")
+        .with_condition("NUMERIC_VALUE_OUT_OF_RANGE.WITH_SUGGESTION")
         .with_help("Cast the operands to a smaller precision, or set spark.sql.ansi.enabled to false.")
 }
 

@@ -19,7 +19,7 @@ use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, ScalarUDF, ScalarUDFImpl};
 
-pub(crate) use arithmetic::Arithmetic;
+pub(crate) use arithmetic::{Arithmetic, overflow};
 pub use lenient::{LenientCast, lenient_casts, lenient_casts_of};
 pub use nodes::{cast_to_common, common_type, resolve};
 pub use rule::SparkSemantics;
@@ -153,8 +153,15 @@ fn calculation(left: Expr, op: Operator, right: Expr, types: (DataType, DataType
         _ => types::numeric(&a, &b, conf.ansi),
     };
     let common = common.ok_or_else(|| mismatch(&left, op, &right, &types))?;
-    let left = spark_cast(left, &types.0, &common, mode, conf)?;
-    let right = spark_cast(right, &types.1, &common, mode, conf)?;
+    // Text beside an integer must be an integer, even where the result is a double.
+    let side = |expr: Expr, from: &DataType, number: &DataType| match from {
+        DataType::Utf8 if number != &common => {
+            let read = spark_cast(expr, from, number, mode, conf)?;
+            spark_cast(read, number, &common, mode, conf)
+        }
+        _ => spark_cast(expr, from, &common, mode, conf),
+    };
+    let (left, right) = (side(left, &types.0, &a)?, side(right, &types.1, &b)?);
     if arithmetic::native(op, &common, conf.ansi) {
         return Ok(plain(left, op, right));
     }

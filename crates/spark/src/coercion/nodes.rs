@@ -1,7 +1,7 @@
 //! Implicit casts of expressions that are not operators: CASE, IN, BETWEEN, NOT, minus, CAST.
 
-use arrow::datatypes::DataType;
-use datafusion::common::DFSchema;
+use arrow::datatypes::{DataType, IntervalUnit};
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::{Between, Case, InList, Like};
 use datafusion::logical_expr::{Expr, ExprSchemable, Operator};
 
@@ -85,10 +85,14 @@ fn negative(inner: Expr, schema: &DFSchema, conf: &SparkConf) -> Result<Expr> {
     let data_type = canonical(&inner.get_type(schema)?);
     match data_type {
         DataType::Utf8 | DataType::Null => Ok(Expr::Negative(Box::new(cast(inner, &DataType::Float64, schema, conf)?))),
-        integer if integer.is_integer() && conf.ansi && !matches!(inner, Expr::Literal(..)) => {
-            let zero = datafusion::common::ScalarValue::new_zero(&integer)?;
+        integer if integer.is_integer() && conf.ansi => {
+            let zero = ScalarValue::new_zero(&integer)?;
             let udf = Arithmetic { op: Operator::Minus, ansi: true, attempt: false, result: integer };
             Ok(call(udf, vec![Expr::Literal(zero, None), inner]))
+        }
+        span @ (DataType::Duration(_) | DataType::Interval(IntervalUnit::YearMonth)) => {
+            let nothing = Expr::Literal(ScalarValue::new_zero(&span)?, None);
+            binary_op(nothing, Operator::Minus, inner, schema, conf)
         }
         _ => Ok(Expr::Negative(Box::new(inner))),
     }

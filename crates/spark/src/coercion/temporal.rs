@@ -17,7 +17,7 @@ use datafusion::logical_expr::{
 use crate::cast::calendar::{self, DAY};
 use crate::cast::{CastMode, cast_array};
 use crate::error::{Error, Result};
-use crate::types::{IntervalUnits, timestamp};
+use crate::types::{IntervalUnits, timestamp, timestamp_ntz};
 
 /// `left ± right` where the left is a date or a time stamp (the planner has put an interval to the right).
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -83,6 +83,10 @@ impl ScalarUDFImpl for TemporalArithmetic {
     /// A sum of intervals counts the units of both.
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> DataFusionResult<FieldRef> {
         let field = Field::new(self.name(), self.result.clone(), args.arg_fields.iter().any(|f| f.is_nullable()));
+        let dates = args.arg_fields.iter().all(|operand| operand.data_type() == &DataType::Date32);
+        if dates {
+            return Ok(Arc::new(IntervalUnits { first: 0, last: 0 }.on(field)));
+        }
         let units: Vec<_> = args
             .arg_fields
             .iter()
@@ -126,9 +130,10 @@ impl TemporalArithmetic {
                     });
                 Ok(Arc::new(sums))
             }
+            // What lies between the clocks, which is not what has passed if they changed meanwhile.
             (DataType::Date32 | DataType::Timestamp(..), DataType::Date32 | DataType::Timestamp(..)) => {
-                let left = cast_array(left, &timestamp(), CastMode::Ansi, self.zone_of(left))?;
-                let right = cast_array(right, &timestamp(), CastMode::Ansi, self.zone_of(right))?;
+                let left = cast_array(left, &timestamp_ntz(), CastMode::Ansi, self.tz)?;
+                let right = cast_array(right, &timestamp_ntz(), CastMode::Ansi, self.tz)?;
                 let (a, b) = (left.as_primitive::<TimestampMicrosecondType>(), right.as_primitive());
                 let spans: DurationMicrosecondArray =
                     zip::<_, TimestampMicrosecondType, _>(a, b, |a, b| a.wrapping_sub(b));
@@ -151,11 +156,6 @@ impl TemporalArithmetic {
                 cast_array(&(Arc::new(sums) as ArrayRef), &self.result, CastMode::Ansi, self.tz)
             }
         }
-    }
-
-    /// Two dates are subtracted as days, whatever the zone.
-    fn zone_of(&self, operand: &ArrayRef) -> Tz {
-        if operand.data_type() == &DataType::Date32 { Tz::UTC } else { self.tz }
     }
 
     fn add_interval(&self, left: &ArrayRef, right: &ArrayRef, sign: i32) -> Result<ArrayRef> {
@@ -204,6 +204,12 @@ where
     left.iter().zip(right).map(|(a, b)| Some(op(a?, b?))).collect()
 }
 
+fn interval_by_zero() -> Error {
+    Error::data("an interval divided by zero")
+        .with_condition("INTERVAL_DIVIDED_BY_ZERO")
+        .with_help("Use `try_divide` to get NULL instead.")
+}
+
 /// An interval times or divided by a number.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct IntervalMultiple {
@@ -241,16 +247,16 @@ impl ScalarUDFImpl for IntervalMultiple {
             .iter()
             .zip(factor.as_primitive::<arrow::datatypes::Float64Type>())
             .map(|(span, factor)| {
-                let (span, factor) = (span?, factor?);
+                let (Some(span), Some(factor)) = (span, factor) else { return Ok(None) };
                 if self.divide && factor == 0.0 {
-                    return None;
+                    return Err(interval_by_zero());
                 }
-                let by = if self.divide { 1.0 / factor } else { factor };
-                let nanos = (f64::from(span.days) * 86_400e9 + span.nanoseconds as f64) * by;
-                let months = (f64::from(span.months) * by).round() as i32;
-                Some(IntervalMonthDayNano::new(months, (nanos / 86_400e9) as i32, (nanos % 86_400e9) as i64))
+                let times = |value: f64| if self.divide { value / factor } else { value * factor };
+                let micros = times(f64::from(span.days) * DAY as f64 + (span.nanoseconds / 1000) as f64).round() as i64;
+                let months = times(f64::from(span.months)).round() as i32;
+                Ok(Some(IntervalMonthDayNano::new(months, (micros / DAY) as i32, micros % DAY * 1000)))
             })
-            .collect();
+            .collect::<Result<_>>()?;
         let result = cast_array(&(Arc::new(multiples) as ArrayRef), &self.result, CastMode::Ansi, Tz::UTC)?;
         Ok(ColumnarValue::Array(result))
     }

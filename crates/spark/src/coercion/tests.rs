@@ -13,7 +13,7 @@ async fn arithmetic() {
         ("1 / 2", "0.5", Ok("0.5")),
         ("1 / 0", "NULL", ZERO),
         ("7 % 3", "1", Ok("1")),
-        ("7 % 0", "NULL", ZERO),
+        ("7 % 0", "NULL", Err("REMAINDER_BY_ZERO")),
         ("-7 % 3", "-1", Ok("-1")),
         ("CAST(2147483647 AS INT) + CAST(1 AS INT)", "-2147483648", OVERFLOW),
         ("9223372036854775807 + 1", "-9223372036854775808", OVERFLOW),

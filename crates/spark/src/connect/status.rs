@@ -135,13 +135,12 @@ fn classes(error: &Error) -> Vec<&'static str> {
         Kind::User if condition == "SQL_CONF_NOT_FOUND" => vec!["org.apache.spark.SparkNoSuchElementException"],
         Kind::User => vec![ANALYSIS],
         Kind::Unsupported => vec![UNSUPPORTED],
-        Kind::Data => match condition {
-            "DIVIDE_BY_ZERO" | "ARITHMETIC_OVERFLOW" | "CAST_OVERFLOW" | "NUMERIC_VALUE_OUT_OF_RANGE" => {
-                vec![ARITHMETIC]
-            }
+        Kind::Data => match condition.split('.').next().unwrap_or_default() {
+            "DIVIDE_BY_ZERO" | "REMAINDER_BY_ZERO" | "INTERVAL_DIVIDED_BY_ZERO" => vec![ARITHMETIC],
+            "ARITHMETIC_OVERFLOW" | "CAST_OVERFLOW" | "NUMERIC_VALUE_OUT_OF_RANGE" => vec![ARITHMETIC],
             "CAST_INVALID_INPUT" => vec![NUMBER, ARGUMENT],
-            "CANNOT_PARSE_TIMESTAMP" | "DATETIME_OVERFLOW" => vec![DATE_TIME],
-            "INVALID_ARRAY_INDEX" => vec![INDEX],
+            "CANNOT_PARSE_TIMESTAMP" | "DATETIME_OVERFLOW" | "DATETIME_FIELD_OUT_OF_BOUNDS" => vec![DATE_TIME],
+            "INVALID_ARRAY_INDEX" | "INVALID_ARRAY_INDEX_IN_ELEMENT_AT" => vec![INDEX],
             _ => vec![RUNTIME, SPARK],
         },
         Kind::Conflict | Kind::Unavailable | Kind::Cancelled | Kind::Internal => vec![SPARK],
@@ -160,8 +159,8 @@ fn sql_state(condition: &str) -> &'static str {
         "MISSING_AGGREGATION" => "42803",
         "NUM_COLUMNS_MISMATCH" => "42826",
         "COLUMN_ALREADY_EXISTS" => "42711",
-        "DIVIDE_BY_ZERO" => "22012",
-        "ARITHMETIC_OVERFLOW" | "CAST_OVERFLOW" => "22003",
+        "DIVIDE_BY_ZERO" | "REMAINDER_BY_ZERO" | "INTERVAL_DIVIDED_BY_ZERO" => "22012",
+        "ARITHMETIC_OVERFLOW" | "CAST_OVERFLOW" | "NUMERIC_VALUE_OUT_OF_RANGE" => "22003",
         "CAST_INVALID_INPUT" => "22018",
         "FIELD_NOT_FOUND" => "42704",
         "INVALID_HANDLE" => "HY000",

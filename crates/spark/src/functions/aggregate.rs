@@ -18,7 +18,7 @@ use datafusion::logical_expr::{
 
 use super::form::Env;
 use super::udf::check_arity;
-use super::{average, bitmap, gather, grouping};
+use super::{average, bitmap, gather, grouping, sum};
 use crate::conf::SparkConf;
 use crate::error::{Error, Result};
 
@@ -118,6 +118,14 @@ const REWRITTEN: &[Rewritten] = &[
 ];
 
 impl Rewritten {
+    /// The other aggregate as a session with these settings runs it.
+    fn aggregate(&self, conf: &SparkConf) -> Arc<AggregateUDF> {
+        match self.names[0] {
+            "sum" => sum::sum_udaf(conf.ansi),
+            _ => (self.other)(),
+        }
+    }
+
     /// The arguments of the other aggregate, and whether it passes over NULLs.
     fn arguments(&self, mut args: Vec<Expr>, env: Env<'_>) -> Result<(Vec<Expr>, bool)> {
         check_arity(self.names[0], self.arity, args.len())?;
@@ -268,7 +276,7 @@ pub(crate) fn resolve_aggregate(
     function.params.args = args;
     function.params.null_treatment = treatment(function.params.null_treatment, ignore);
     function.params.distinct |= rewritten.rule == Rule::CountDistinct;
-    function.func = (rewritten.other)();
+    function.func = rewritten.aggregate(conf);
     Ok(function)
 }
 
@@ -292,7 +300,7 @@ pub(crate) fn resolve_window(
     function.fun = match rewritten.names[0] {
         "first" => WindowFunctionDefinition::WindowUDF(first_value_udwf()),
         "last" => WindowFunctionDefinition::WindowUDF(last_value_udwf()),
-        _ => WindowFunctionDefinition::AggregateUDF((rewritten.other)()),
+        _ => WindowFunctionDefinition::AggregateUDF(rewritten.aggregate(conf)),
     };
     Ok(function)
 }

@@ -11,7 +11,7 @@ use datafusion::logical_expr::{Expr, lit};
 
 use super::form::{Env, Form, form};
 use super::options::{self, Options, is_on};
-use super::pattern::Pattern;
+use super::pattern::{Pattern, ZoneNames};
 use super::udf::{Call, Function, Returns, TEXT, function};
 use crate::cast::calendar::{self, DAY};
 use crate::cast::{CastMode, cast_array, parse};
@@ -272,7 +272,7 @@ fn texts_of(column: &ArrayRef, format: &Format, tz: Tz) -> Result<StringArray> {
     let write = |micros: i64| {
         let local = if zoned { calendar::to_local(micros, tz) } else { micros };
         let mut text = String::new();
-        pattern.format(local, local - micros, tz.name(), &mut text);
+        pattern.format(local, local - micros, ZoneNames { tz, micros }, &mut text);
         text
     };
     Ok(micros.into_iter().map(|micros| micros.map(write)).collect())

@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Date32Array, Int32Array, Int64Array, PrimitiveArray, StringBuilder};
-use arrow::datatypes::{DataType, Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Date32Array, Int32Array, Int64Array, PrimitiveArray, StringArray, StringBuilder,
+};
+use arrow::datatypes::{
+    DataType, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType,
+};
 
-use super::pattern::Pattern;
+use super::pattern::{Pattern, ZoneNames};
 use super::udf::{Call, DATE, DOUBLE, Function, INT, LONG, Returns, TEXT, TIMESTAMP, function};
 use crate::cast::calendar::{self, DAY, HOUR, MINUTE, SECOND};
 use crate::cast::{CastMode, cast_array, parse};
@@ -45,7 +49,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function(&["trunc"], (2, 2), DATE, trunc),
     function(&["date_trunc"], (2, 2), TIMESTAMP, date_trunc),
     function(&["make_date"], (3, 3), DATE, make_date),
-    function(&["timestamp_seconds"], (1, 1), TIMESTAMP, |c| since_epoch(c, SECOND)),
+    function(&["timestamp_seconds"], (1, 1), TIMESTAMP, since_epoch_seconds),
     function(&["timestamp_millis"], (1, 1), TIMESTAMP, |c| since_epoch(c, 1000)),
     function(&["timestamp_micros"], (1, 1), TIMESTAMP, |c| since_epoch(c, 1)),
     function(&["unix_seconds"], (1, 1), LONG, |c| to_epoch(c, SECOND)),
@@ -55,10 +59,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function(&["to_utc_timestamp"], (2, 2), TIMESTAMP, |c| shift(c, |micros, zone| zone.to_utc(micros))),
     function(&["date"], (1, 1), DATE, |c| c.cast(0, c.result())),
     function(&["timestamp"], (1, 1), TIMESTAMP, |c| c.cast(0, c.result())),
-    function(&["to_timestamp_ntz"], (1, 2), Returns::Type(crate::types::timestamp_ntz), |c| {
-        cast_array(&to_timestamp(c, c.mode())?, c.result(), c.mode(), c.tz())
-    })
-    .compiles(1),
+    function(&["to_timestamp_ntz"], (1, 2), Returns::Type(crate::types::timestamp_ntz), to_timestamp_ntz).compiles(1),
 ];
 
 /// The days and the microseconds of the day of argument 0; a date needs no time zone.
@@ -104,16 +105,36 @@ fn pattern(call: &Call<'_>, i: usize) -> Result<Option<Pattern>> {
 
 /// Times read by the pattern in argument 1, in microseconds UTC.
 fn read_times(call: &Call<'_>, mode: CastMode) -> Result<PrimitiveArray<TimestampMicrosecondType>> {
+    let tz = call.tz();
+    read_times_as(call, mode, |local, zone| match zone {
+        Some(zone) => zone.to_utc(local),
+        None => calendar::from_local(local, tz),
+    })
+}
+
+/// What `value` makes of local times and zones read by the pattern in argument 1.
+fn read_times_as(
+    call: &Call<'_>,
+    mode: CastMode,
+    value_of: impl Fn(i64, Option<parse::Zone>) -> i64,
+) -> Result<PrimitiveArray<TimestampMicrosecondType>> {
     let text = call.text(0)?;
     let Some(pattern) = pattern(call, 1)? else {
         return Ok(PrimitiveArray::new_null(text.len()));
     };
-    let tz = call.tz();
+    read_text(&text, &pattern, mode, value_of)
+}
+
+fn read_text(
+    text: &StringArray,
+    pattern: &Pattern,
+    mode: CastMode,
+    value_of: impl Fn(i64, Option<parse::Zone>) -> i64,
+) -> Result<PrimitiveArray<TimestampMicrosecondType>> {
     let read = |value: Option<&str>| -> Result<Option<i64>> {
         let Some(value) = value else { return Ok(None) };
         match pattern.parse(value) {
-            Some((local, Some(zone))) => Ok(Some(zone.to_utc(local))),
-            Some((local, None)) => Ok(Some(calendar::from_local(local, tz))),
+            Some((local, zone)) => Ok(Some(value_of(local, zone))),
             None if mode == CastMode::Ansi => Err(cannot_parse(value)),
             None => Ok(None),
         }
@@ -138,26 +159,49 @@ fn to_timestamp(call: &Call<'_>, mode: CastMode) -> Result<ArrayRef> {
     cast_array(&call.array(0)?, &timestamp(), mode, call.tz())
 }
 
+/// What the clock shows in the text, whatever zone it names.
+fn to_timestamp_ntz(call: &Call<'_>) -> Result<ArrayRef> {
+    if call.len() == 2 && is_text(call)? {
+        return Ok(Arc::new(read_times_as(call, call.mode(), |local, _| local)?));
+    }
+    cast_array(&call.array(0)?, call.result(), call.mode(), call.tz())
+}
+
 fn to_date(call: &Call<'_>, mode: CastMode) -> Result<ArrayRef> {
     let times = if call.len() == 2 && is_text(call)? { to_timestamp(call, mode)? } else { call.array(0)? };
     cast_array(&times, &DataType::Date32, mode, call.tz())
 }
 
+/// The pattern of `unix_timestamp` and `from_unixtime` where none is given.
+const SECONDS: &str = "yyyy-MM-dd HH:mm:ss";
+
+/// Seconds since the epoch, cut off towards it.
 fn unix_timestamp(call: &Call<'_>) -> Result<ArrayRef> {
+    let tz = call.tz();
     let times = match (is_text(call)?, call.len()) {
         (true, 2) => to_timestamp(call, call.mode())?,
+        (true, _) => {
+            let instant = |local: i64, zone: Option<parse::Zone>| match zone {
+                Some(zone) => zone.to_utc(local),
+                None => calendar::from_local(local, tz),
+            };
+            Arc::new(read_text(&call.text(0)?, &Pattern::new(SECONDS)?, call.mode(), instant)?)
+        }
         _ => call.cast(0, &timestamp())?,
     };
-    cast_array(&times, &DataType::Int64, call.mode(), call.tz())
+    let seconds: Int64Array = times.as_primitive::<TimestampMicrosecondType>().unary(|micros| micros / SECOND);
+    Ok(Arc::new(seconds))
 }
 
+/// Seconds that are no time stamp wrap around, as in Java.
 fn from_unixtime(call: &Call<'_>) -> Result<ArrayRef> {
     let seconds = call.cast(0, &DataType::Int64)?;
-    let times = cast_array(&seconds, &timestamp(), CastMode::Lenient, call.tz())?;
+    let micros = seconds.as_primitive::<Int64Type>().unary::<_, TimestampMicrosecondType>(|s| s.wrapping_mul(SECOND));
+    let times: ArrayRef = Arc::new(micros);
     if call.len() == 2 {
         return format_times(call, &times);
     }
-    format_with(call, &times, &Pattern::new("yyyy-MM-dd HH:mm:ss")?)
+    format_with(call, &times, &Pattern::new(SECONDS)?)
 }
 
 fn format_times(call: &Call<'_>, times: &ArrayRef) -> Result<ArrayRef> {
@@ -177,7 +221,7 @@ fn format_with(call: &Call<'_>, times: &ArrayRef, pattern: &Pattern) -> Result<A
             Some(micros) => {
                 text.clear();
                 let local = calendar::to_local(micros, tz);
-                pattern.format(local, local - micros, tz.name(), &mut text);
+                pattern.format(local, local - micros, ZoneNames { tz, micros }, &mut text);
                 builder.append_value(&text);
             }
         }
@@ -198,8 +242,11 @@ fn months_between(call: &Call<'_>) -> Result<ArrayRef> {
     let exact = call.len() < 3 || call.array(2)?.as_boolean().iter().flatten().all(|round_off| round_off);
     let tz = call.tz();
     let between = |a: i64, b: i64| {
-        let (a, b) = (calendar::to_local(a, tz), calendar::to_local(b, tz));
-        let split = |t: i64| (calendar::civil_from_days(t.div_euclid(DAY)), t.rem_euclid(DAY));
+        // The time of the day is what has passed since midnight, not what the clock shows.
+        let split = |t: i64| {
+            let days = calendar::to_local(t, tz).div_euclid(DAY);
+            (calendar::civil_from_days(days), t - calendar::from_local(days * DAY, tz))
+        };
         let (((y1, m1, d1), t1), ((y2, m2, d2), t2)) = (split(a), split(b));
         let months = (y1 * 12 + i64::from(m1) - y2 * 12 - i64::from(m2)) as f64;
         let last = |y, m, d| d == calendar::days_in_month(y, m);
@@ -273,15 +320,43 @@ fn make_date(call: &Call<'_>) -> Result<ArrayRef> {
     };
     let check = |value| match value {
         Some(None) if call.ansi() => Err(Error::data("`make_date` was given a day that does not exist")
-            .with_condition("DATETIME_FIELD_OUT_OF_BOUNDS")),
+            .with_condition("DATETIME_FIELD_OUT_OF_BOUNDS.WITH_SUGGESTION")
+            .with_help("Set spark.sql.ansi.enabled to false to get NULL instead.")),
         other => Ok(other.flatten().map(|d| d as i32)),
     };
     Ok(Arc::new((0..call.rows()).map(|row| check(at(row))).collect::<Result<Date32Array>>()?))
 }
 
 fn since_epoch(call: &Call<'_>, unit: i64) -> Result<ArrayRef> {
+    let too_far = || crate::coercion::overflow("long overflow");
     let numbers = call.cast(0, &DataType::Int64)?;
-    let micros = numbers.as_primitive::<Int64Type>().unary::<_, TimestampMicrosecondType>(|v| v.saturating_mul(unit));
+    let exact = |v: Option<i64>| v.map(|v| v.checked_mul(unit).ok_or_else(too_far)).transpose();
+    let micros = numbers.as_primitive::<Int64Type>().iter().map(exact);
+    let micros = micros.collect::<Result<PrimitiveArray<TimestampMicrosecondType>>>()?;
+    Ok(Arc::new(micros.with_timezone("UTC")))
+}
+
+/// `timestamp_seconds`: a number with a fraction keeps it to the microsecond; NaN and infinity are NULL.
+fn since_epoch_seconds(call: &Call<'_>) -> Result<ArrayRef> {
+    let array = call.array(0)?;
+    let micros: PrimitiveArray<TimestampMicrosecondType> = match array.data_type() {
+        DataType::Float32 | DataType::Float64 => {
+            let seconds = call.cast(0, &DataType::Float64)?;
+            let micros = |s: f64| s.is_finite().then_some((s * SECOND as f64) as i64);
+            seconds.as_primitive::<Float64Type>().unary_opt(micros)
+        }
+        DataType::Decimal128(_, scale) => {
+            let unit = 10_i128.pow(u32::from(scale.unsigned_abs()));
+            let exact = |v: Option<i128>| -> Result<Option<i64>> {
+                let Some(v) = v else { return Ok(None) };
+                let micros = v.checked_mul(SECOND.into()).filter(|micros| micros % unit == 0);
+                let micros = micros.and_then(|micros| i64::try_from(micros / unit).ok());
+                micros.map(Some).ok_or_else(|| crate::coercion::overflow("a time stamp in microseconds"))
+            };
+            array.as_primitive::<Decimal128Type>().iter().map(exact).collect::<Result<_>>()?
+        }
+        _ => return since_epoch(call, SECOND),
+    };
     Ok(Arc::new(micros.with_timezone("UTC")))
 }
 

@@ -11,7 +11,10 @@ use arrow::datatypes::{
 use datafusion::functions::crypto;
 use datafusion_spark::function::{hash, string};
 
-use super::form::{Form, Want, wraps};
+use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::expr::ScalarFunction;
+
+use super::form::{Form, Want, form, wraps};
 use super::udf::{ANY, BINARY, Call, Function, INT, TEXT, function};
 use crate::cast::cast_array;
 use crate::error::{Error, Result};
@@ -22,7 +25,16 @@ pub(super) const FORMS: &[Form] = &[
     wraps(&["sha1", "sha"], hash::sha1, &[Want::Binary], None),
     wraps(&["sha2"], hash::sha2, &[Want::Binary, Want::Int], None),
     wraps(&["crc32"], hash::crc32, &[Want::Binary], None),
-    wraps(&["xxhash64"], hash::xxhash64, &[Want::Any], None),
+    form(&["xxhash64"], (1, ANY), |args, env| {
+        // Decimals that are too wide for a long are hashed as the bytes of the number.
+        let hashed = |arg: Expr| match env.type_of(&arg)? {
+            DataType::Decimal128(19.., _) => Ok(UNSCALED.call(vec![arg])),
+            DataType::Map(..) => Err(no_hash("xxhash64", &env.type_of(&arg)?)),
+            _ => Ok(arg),
+        };
+        let args = args.into_iter().map(hashed).collect::<Result<Vec<_>>>()?;
+        Ok(Expr::ScalarFunction(ScalarFunction::new_udf(hash::xxhash64(), args)))
+    }),
     wraps(&["base64"], string::base64, &[Want::Binary], None),
     wraps(&["unbase64"], string::unbase64, &[Want::Text], None),
 ];
@@ -34,6 +46,18 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function(&["encode"], (2, 2), BINARY, encode),
 ];
 
+/// The digits of a decimal as bytes.
+const UNSCALED: Function = function(&["unscaled_bytes"], (1, 1), BINARY, |call| {
+    let array = call.array(0)?;
+    let bytes = array.as_primitive::<Decimal128Type>().iter().map(|value| value.map(shortest_bytes));
+    Ok(Arc::new(bytes.collect::<arrow::array::BinaryArray>()))
+});
+
+fn no_hash(function: &str, data_type: &DataType) -> Error {
+    Error::user(format!("`{function}` of {} is not allowed", sql_type_name(data_type)))
+        .with_condition("DATATYPE_MISMATCH.HASH_MAP_TYPE")
+}
+
 /// `decode(bytes, charset)`
 pub(super) const DECODE: Function = function(&["decode"], (2, 2), TEXT, decode);
 
@@ -43,6 +67,9 @@ fn murmur(call: &Call<'_>) -> Result<ArrayRef> {
     for i in 0..call.len() {
         let array = call.array(i)?;
         let array = cast_array(&array, &canonical(array.data_type()), call.mode(), call.tz())?;
+        if matches!(array.data_type(), DataType::Map(..)) {
+            return Err(no_hash("hash", array.data_type()));
+        }
         for (row, hash) in hashes.iter_mut().enumerate() {
             *hash = murmur_value(&array, row, *hash)?;
         }
@@ -84,8 +111,7 @@ fn murmur_value(array: &ArrayRef, row: usize, seed: u32) -> Result<u32> {
             columns.iter().try_fold(seed, |seed, column| murmur_value(column, row, seed))?
         }
         other => {
-            return Err(Error::user(format!("`hash` of {} is not allowed", sql_type_name(other)))
-                .with_condition("DATATYPE_MISMATCH.HASH_MAP_TYPE"));
+            return Err(no_hash("hash", other));
         }
     })
 }
@@ -170,6 +196,12 @@ fn unknown_charset(charset: &str) -> Error {
         .with_help("Use US-ASCII, ISO-8859-1, UTF-8, UTF-16BE, UTF-16LE or UTF-16.")
 }
 
+fn malformed(charset: &str) -> Error {
+    Error::data(format!("the bytes are no text in the character set `{charset}`"))
+        .with_condition("MALFORMED_CHARACTER_CODING")
+        .with_help("Use `try_validate_utf8` or `make_valid_utf8` on the bytes.")
+}
+
 fn encode(call: &Call<'_>) -> Result<ArrayRef> {
     let (text, charsets) = (call.text(0)?, call.text(1)?);
     let mut builder = BinaryBuilder::new();
@@ -185,6 +217,7 @@ fn encode(call: &Call<'_>) -> Result<ArrayRef> {
             "ISO-8859-1" => text.chars().map(|c| u8::try_from(c).unwrap_or(b'?')).collect(),
             "UTF-16BE" => units(u16::to_be_bytes),
             "UTF-16LE" => units(u16::to_le_bytes),
+            "UTF-16" if text.is_empty() => Vec::new(),
             "UTF-16" => [vec![0xfe, 0xff], units(u16::to_be_bytes)].concat(),
             _ => return Err(unknown_charset(charset)),
         });
@@ -197,12 +230,14 @@ fn decode(call: &Call<'_>) -> Result<ArrayRef> {
     let decoded = |(bytes, charset): (Option<&[u8]>, Option<&str>)| -> Result<Option<String>> {
         let (Some(bytes), Some(charset)) = (bytes, charset) else { return Ok(None) };
         let units = |bytes: &[u8], order: fn([u8; 2]) -> u16| {
-            let units: Vec<u16> = bytes.as_chunks::<2>().0.iter().map(|pair| order(*pair)).collect();
-            String::from_utf16_lossy(&units)
+            let (pairs, rest) = bytes.as_chunks::<2>();
+            let units: Vec<u16> = pairs.iter().map(|pair| order(*pair)).collect();
+            if rest.is_empty() { String::from_utf16(&units).ok() } else { None }
         };
-        Ok(Some(match charset.to_ascii_uppercase().as_str() {
-            "UTF-8" | "UTF8" | "US-ASCII" => String::from_utf8_lossy(bytes).into_owned(),
-            "ISO-8859-1" => bytes.iter().map(|byte| char::from(*byte)).collect(),
+        let text = match charset.to_ascii_uppercase().as_str() {
+            "UTF-8" | "UTF8" => std::str::from_utf8(bytes).ok().map(str::to_owned),
+            "US-ASCII" => std::str::from_utf8(bytes).ok().filter(|text| text.is_ascii()).map(str::to_owned),
+            "ISO-8859-1" => Some(bytes.iter().map(|byte| char::from(*byte)).collect()),
             "UTF-16BE" => units(bytes, u16::from_be_bytes),
             "UTF-16LE" => units(bytes, u16::from_le_bytes),
             "UTF-16" => match bytes {
@@ -211,7 +246,8 @@ fn decode(call: &Call<'_>) -> Result<ArrayRef> {
                 _ => units(bytes, u16::from_be_bytes),
             },
             _ => return Err(unknown_charset(charset)),
-        }))
+        };
+        text.map(Some).ok_or_else(|| malformed(charset))
     };
     let pairs = bytes.as_binary::<i32>().iter().zip(&charsets);
     Ok(Arc::new(pairs.map(decoded).collect::<Result<StringArray>>()?))
@@ -227,6 +263,7 @@ mod tests {
             ("hash('Spark', array(CAST(123 AS INT)), CAST(2 AS INT))", "-1321691492"),
             ("hash(CAST(NULL AS INT))", "42"),
             ("xxhash64('Spark', array(CAST(123 AS INT)), CAST(2 AS INT))", "5602566077635097486"),
+            ("xxhash64(CAST(1 AS DECIMAL(38,10)))", "-2853959725596059730"),
             ("md5('Spark')", "8cde774d6f7333752ed72cacddb05126"),
             ("sha1('Spark')", "85f5955f4b27a9a4c2aab6ffe5d7189fc298b92c"),
             ("sha('Spark')", "85f5955f4b27a9a4c2aab6ffe5d7189fc298b92c"),

@@ -12,7 +12,7 @@ use super::form::{Form, form};
 use super::options::{self, Options, is_on};
 use super::udf::{Call, Function, INT, Returns, TEXT, function};
 use crate::error::{Error, Result};
-use crate::json::{Decoder, DecoderOptions, InferOptions, Relaxed, Writer, infer};
+use crate::json::{Decoder, DecoderOptions, InferOptions, Relaxed, Writer, compact, infer};
 use crate::types::{array, sql_type_name};
 
 pub(super) const FORMS: &[Form] = &[form(&["schema_of_json"], (1, 2), |args, env| {
@@ -78,7 +78,7 @@ fn reading(call: &Call<'_>) -> Result<Reading> {
     let options = options::of_call(call, 2)?;
     let mut reading = Reading {
         relaxed: relaxed(&options),
-        decoder: DecoderOptions { time_zone: call.tz(), ..Default::default() },
+        decoder: DecoderOptions { time_zone: call.tz(), raw_text: false, ..Default::default() },
         fail_fast: false,
         corrupt_column: "_corrupt_record".to_owned(),
     };
@@ -230,18 +230,16 @@ fn steps(path: &str) -> Option<Vec<Step>> {
     Some(steps)
 }
 
-/// The parts of `raw` the steps lead to, as they are written there.
+/// The parts of `raw` the steps lead to, as they are written there. A field that is null leads nowhere.
 fn follow<'a>(raw: &'a str, steps: &[Step], found: &mut Vec<&'a str>) {
     let Some((step, rest)) = steps.split_first() else {
-        if raw != "null" {
-            found.push(raw);
-        }
+        found.push(raw);
         return;
     };
     match step {
         Step::Key(key) => {
             let entry = sonic_rs::to_object_iter(raw).map_while(std::result::Result::ok).find(|(name, _)| name == key);
-            if let Some((_, value)) = entry {
+            if let Some((_, value)) = entry.filter(|(_, value)| value.as_raw_str() != "null") {
                 follow_within(raw, value.as_raw_str(), rest, found);
             }
         }
@@ -267,26 +265,33 @@ fn follow_within<'a>(whole: &'a str, part: &str, rest: &[Step], found: &mut Vec<
 }
 
 fn unquoted(raw: &str) -> Option<String> {
-    if raw.starts_with('"') { serde_json::from_str(raw).ok() } else { Some(raw.to_owned()) }
+    if raw.starts_with('"') { serde_json::from_str(raw).ok() } else { compact(raw) }
 }
 
 fn get_json_object(call: &Call<'_>) -> Result<ArrayRef> {
     let (text, paths) = (call.text(0)?, call.text(1)?);
     let constant = call.constant_text(1).flatten().map(|path| steps(&path));
     let find = |(text, path): (Option<&str>, Option<&str>)| -> Option<String> {
-        let (text, path) = (text?.trim(), path?);
+        let (text, path) = (Relaxed::default().strict(text?.trim()), path?);
         let steps = match &constant {
             Some(steps) => steps.clone()?,
             None => steps(path)?,
         };
+        // Without a step nothing else has looked at the text.
+        if steps.is_empty() && serde_json::from_str::<serde::de::IgnoredAny>(&text).is_err() {
+            return None;
+        }
         let mut found = Vec::new();
-        follow(text, &steps, &mut found);
+        follow(&text, &steps, &mut found);
         // Without a wildcard there is at most one, a text without its quotes; with one all stay JSON, several as an array.
         match found.as_slice() {
             [] => None,
-            [one] if steps.contains(&Step::All) => Some((*one).to_owned()),
+            [one] if steps.contains(&Step::All) => compact(one),
             [one] => unquoted(one),
-            several => Some(format!("[{}]", several.join(","))),
+            several => {
+                let parts = several.iter().map(|part| compact(part)).collect::<Option<Vec<_>>>()?;
+                Some(format!("[{}]", parts.join(",")))
+            }
         }
     };
     Ok(Arc::new(text.iter().zip(&paths).map(find).collect::<StringArray>()))
@@ -300,7 +305,11 @@ mod tests {
     async fn reading() {
         check_all(&[
             (r#"get_json_object('{"a": {"b": [1, "x"]}}', '$.a.b[1]')"#, "x"),
-            (r#"get_json_object('{"a": {"b": [1, 2]}}', '$.a')"#, r#"{"b": [1, 2]}"#),
+            (r#"get_json_object('{"a": {"b": [1, 2]}}', '$.a')"#, r#"{"b":[1,2]}"#),
+            (r#"get_json_object('{"a": [1.50, null]}', '$.a[1]')"#, "null"),
+            (r#"get_json_object('{"a": [1.50, null]}', '$.a[0]')"#, "1.5"),
+            ("get_json_object('not json', '$')", "NULL"),
+            (r#"from_json('{"a": {"b" : 1.50}}', 'a STRING')"#, r#"{{"b":1.5}}"#),
             (r#"get_json_object('{"a": 1}', '$.z')"#, "NULL"),
             (r#"get_json_object('{"a":[{"b":1},{"b":2}]}', '$.a[*].b')"#, "[1,2]"),
             (r#"get_json_object('{"a":[{"b":"x"}]}', '$.a[*].b')"#, r#""x""#),

@@ -4,13 +4,18 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, ListArray, MapArray, StructArray, UInt32Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, ListArray, MapArray, StringArray, StringBuilder, StructArray, UInt32Array,
+};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::{concat, interleave, take};
 use arrow::datatypes::{DataType, Field, Fields};
 use arrow::row::{RowConverter, Rows, SortField};
 
+use regex::Regex;
+
 use super::lists::element_type;
+use super::string::java_regex;
 use super::udf::{ANY, BOOLEAN, Call, Function, Returns, function};
 use crate::coercion::types::{wider, widest};
 use crate::error::{Error, Result};
@@ -28,7 +33,42 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function(&["map_values"], (1, 1), Returns::Types(|t| Ok(array(key_value(t, 0)?.1))), |c| part(c, 1)),
     function(&["map_entries"], (1, 1), Returns::Types(entries_type), entries),
     function(&["map_contains_key"], (2, 2), BOOLEAN, contains_key),
+    function(&["str_to_map"], (1, 3), Returns::Type(|| map(DataType::Utf8, DataType::Utf8)), of_text),
 ];
+
+/// `str_to_map(text[, between pairs[, between key and value]])`; the delimiters are regular expressions.
+fn of_text(call: &Call<'_>) -> Result<ArrayRef> {
+    let text = call.text(0)?;
+    let delimiter = |i: usize, default: &'static str| match call.len() > i {
+        true => call.text(i),
+        false => Ok(StringArray::from_iter_values(std::iter::repeat_n(default, call.rows()))),
+    };
+    let (pairs, inner) = (delimiter(1, ",")?, delimiter(2, ":")?);
+    let mut compiled: HashMap<&str, Regex> = HashMap::new();
+    for pattern in pairs.iter().chain(&inner).flatten() {
+        if !compiled.contains_key(pattern) {
+            compiled.insert(pattern, java_regex(pattern)?);
+        }
+    }
+    let (mut keys, mut values) = (StringBuilder::new(), StringBuilder::new());
+    let (mut lengths, mut valid) = (Vec::with_capacity(call.rows()), Vec::with_capacity(call.rows()));
+    for row in 0..call.rows() {
+        let given = text.is_valid(row) && pairs.is_valid(row) && inner.is_valid(row);
+        valid.push(given);
+        let split = if given { compiled.get(pairs.value(row)).zip(compiled.get(inner.value(row))) } else { None };
+        let mut length = 0;
+        if let Some((between_pairs, between)) = split {
+            for pair in between_pairs.split(text.value(row)) {
+                let mut parts = between.splitn(pair, 2);
+                keys.append_value(parts.next().unwrap_or_default());
+                values.append_option(parts.next());
+                length += 1;
+            }
+        }
+        lengths.push(length);
+    }
+    assemble(call, Arc::new(keys.finish()), Arc::new(values.finish()), lengths, Some(NullBuffer::from(valid)))
+}
 
 /// The value of a key; NULL if the map has none.
 pub(super) const MAP_VALUE: Function =
@@ -189,8 +229,9 @@ fn from_arrays(call: &Call<'_>) -> Result<ArrayRef> {
     let (keys, lengths) = elements(keys, &valid)?;
     let (values, others) = elements(values, &valid)?;
     if lengths != others {
-        return Err(Error::data("`map_from_arrays` needs as many values as keys")
-            .with_condition("INVALID_PARAMETER_VALUE.LENGTH"));
+        return Err(
+            Error::data("`map_from_arrays` needs as many values as keys").with_condition("_LEGACY_ERROR_TEMP_2128")
+        );
     }
     assemble(call, keys, values, lengths, Some(valid))
 }

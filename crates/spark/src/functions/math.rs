@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, PrimitiveArray};
+use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray};
 use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int32Type, Int64Type};
 use datafusion::common::ScalarValue;
 
 use super::udf::{Call, Function, Returns, function};
-use crate::cast::{CastMode, cast_array};
+use crate::cast::{CastMode, arrow_cast, cast_array};
+use crate::coercion::overflow;
 use crate::error::{Error, Result};
 
 pub(super) const FUNCTIONS: &[Function] = &[
@@ -131,9 +132,10 @@ fn round_type(types: &[DataType], values: &[Option<&ScalarValue>]) -> Result<Dat
 
 fn round(call: &Call<'_>, halves: Halves) -> Result<ArrayRef> {
     let digits = match call.len() {
-        2 => call.cast(1, &DataType::Int32)?.as_primitive::<Int32Type>().iter().next().flatten().unwrap_or(0),
-        _ => 0,
+        2 => call.cast(1, &DataType::Int32)?.as_primitive::<Int32Type>().iter().next().flatten(),
+        _ => Some(0),
     };
+    let Some(digits) = digits else { return Ok(arrow::array::new_null_array(call.result(), call.rows())) };
     let power = |digits: i32| 10_i128.checked_pow(digits.unsigned_abs());
     let array = call.array(0)?;
     match (array.data_type(), call.result()) {
@@ -152,7 +154,11 @@ fn round(call: &Call<'_>, halves: Halves) -> Result<ArrayRef> {
             let longs = cast_array(&array, &DataType::Int64, CastMode::Lenient, call.tz())?;
             let rounded = |v: i64| (halves.units(v.into(), unit) * unit) as i64;
             let values: PrimitiveArray<Int64Type> = longs.as_primitive::<Int64Type>().unary(rounded);
-            cast_array(&(Arc::new(values) as ArrayRef), call.result(), call.mode(), call.tz())
+            let values: ArrayRef = Arc::new(values);
+            if call.ansi() && arrow_cast(&values, call.result())?.null_count() > array.null_count() {
+                return Err(overflow("a rounded number"));
+            }
+            cast_array(&values, call.result(), CastMode::Lenient, call.tz())
         }
         _ => {
             let doubles = call.cast(0, &DataType::Float64)?;
@@ -194,6 +200,8 @@ mod tests {
             ("round(CAST(2.5 AS DOUBLE))", "3.0"),
             ("round(CAST(1.005 AS DOUBLE), 2)", "1.01"),
             ("round(-15, -1)", "-20"),
+            ("round(1.5, NULL)", "NULL"),
+            ("round(CAST(1.5 AS DOUBLE), NULL)", "NULL"),
             ("round(1.2345, 2)", "1.23"),
             ("round(2.5)", "3"),
             ("round(155.5, -1)", "160"),

@@ -38,12 +38,14 @@ mod planner;
 mod random;
 mod rank;
 mod string;
+mod sum;
 #[cfg(test)]
 pub(crate) mod testing;
 mod text;
 mod time;
 mod time_window;
 mod udf;
+mod url;
 mod words;
 mod xpath;
 mod zip;
@@ -58,8 +60,10 @@ pub(crate) use form::expand;
 pub(crate) use gather::ordered_collect_list;
 pub(crate) use grouping::is_grouping_id;
 pub(crate) use like::like_pattern;
-pub(crate) use pattern::Pattern;
+pub(crate) use nested::ARRAY_ITEM;
+pub(crate) use pattern::{Pattern, ZoneNames};
 pub(crate) use planner::FunctionPlanner;
+pub(crate) use string::java_pattern;
 pub(crate) use time_window::{WINDOWS, WindowLengths, as_known, known};
 pub(crate) use zip::zip as arrays_zip;
 
@@ -102,6 +106,7 @@ const FORMS: &[&[form::Form]] = &[
     random::FORMS,
     text::FORMS,
     time::FORMS,
+    url::FORMS,
 ];
 
 /// The schema that `schema_of_json` or `schema_of_csv` gives for a sample, as DDL text.

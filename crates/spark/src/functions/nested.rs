@@ -154,6 +154,29 @@ fn element(call: &Call<'_>, strict: bool) -> Result<ArrayRef> {
     lists.pick(call, |row| picked[row])
 }
 
+/// `list[position]`: positions count from 0.
+pub(crate) const ARRAY_ITEM: Function = function(&["array_item"], (2, 2), OF_LIST, |call| {
+    let lists = Lists::new(call, &[Arg::List(0)])?;
+    let positions = call.cast(1, &DataType::Int64)?;
+    let positions = positions.as_primitive::<Int64Type>();
+    let mut picked = Vec::with_capacity(call.rows());
+    for row in 0..call.rows() {
+        let (Some(list), true) = (lists.at(0, row), positions.is_valid(row)) else {
+            picked.push(None);
+            continue;
+        };
+        let at = usize::try_from(positions.value(row)).ok().filter(|at| *at < list.len());
+        if at.is_none() && call.ansi() {
+            let (position, size) = (positions.value(row), list.len());
+            return Err(Error::data(format!("the position {position} is outside of an array of {size} elements"))
+                .with_condition("INVALID_ARRAY_INDEX")
+                .with_help("Use `get` to get NULL instead, or set spark.sql.ansi.enabled to false."));
+        }
+        picked.push(at.map(|at| list.start + at));
+    }
+    lists.pick(call, |row| picked[row])
+});
+
 /// How many elements; of NULL -1 without ANSI mode, as `spark.sql.legacy.sizeOfNull` has it.
 fn size(call: &Call<'_>, legacy: bool) -> Result<ArrayRef> {
     let collection = call.array(0)?;

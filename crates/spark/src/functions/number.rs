@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, StringArray};
-use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int32Type, Int64Type};
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, StringArray};
+use arrow::datatypes::{
+    ArrowNativeTypeOp, DataType, Decimal128Type, DurationMicrosecondType, Float64Type, Int8Type, Int16Type, Int32Type,
+    Int64Type, IntervalUnit, IntervalYearMonthType,
+};
 use datafusion::functions::math::expr_fn as df;
 use datafusion::logical_expr::{Expr, ExprSchemable, Operator, lit};
 use datafusion_spark::function::{bitwise, math};
@@ -11,9 +14,9 @@ use datafusion_spark::function::{bitwise, math};
 use super::conditional::exactly;
 use super::exponential;
 use super::form::{Env, Form, Want, form, wraps};
-use super::udf::{Call, DOUBLE, Function, TEXT, function};
+use super::udf::{Call, DOUBLE, Function, LONG, Returns, TEXT, function};
 use crate::cast::format::java_double;
-use crate::coercion::{Arithmetic, binary_op, call as call_of, resolve};
+use crate::coercion::{Arithmetic, binary_op, call as call_of, overflow, resolve};
 use crate::error::{Error, Result};
 use crate::types::sql_type_name;
 
@@ -36,7 +39,7 @@ pub(super) const FORMS: &[Form] = &[
         resolve(Expr::Negative(Box::new(value)), env.schema, env.conf)
     }),
     form(&["positive"], (1, 1), |args, env| exactly(args).and_then(|[value]| number(value, env))),
-    form(&["abs"], (1, 1), |args, env| exactly(args).and_then(|[value]| Ok(df::abs(number(value, env)?)))),
+    form(&["abs"], (1, 1), abs),
     form(&["try_add"], (2, 2), |args, env| attempt(args, Operator::Plus, env)),
     form(&["try_subtract"], (2, 2), |args, env| attempt(args, Operator::Minus, env)),
     form(&["try_multiply"], (2, 2), |args, env| attempt(args, Operator::Multiply, env)),
@@ -51,11 +54,10 @@ pub(super) const FORMS: &[Form] = &[
     wraps(&["factorial"], math::factorial, &[Want::Int], None),
     wraps(&["bin"], math::bin, &[Want::Long], None),
     wraps(&["bit_count"], bitwise::bit_count, &[Want::Any], None),
-    wraps(&["width_bucket"], math::width_bucket, &[Want::Double, Want::Double, Want::Double, Want::Long], None),
 ];
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    function(&["ln"], (1, 1), DOUBLE, |c| partial(c, |x| (x > 0.0).then(|| exponential::log(x)))),
+    function(&["ln"], (1, 1), DOUBLE, |c| partial(c, |x| (x > 0.0 || x.is_nan()).then(|| exponential::log(x)))),
     function(&["log10"], (1, 1), DOUBLE, |c| partial(c, |x| (x > 0.0 || x.is_nan()).then(|| x.log10()))),
     function(&["log2"], (1, 1), DOUBLE, |c| {
         partial(c, |x| (x > 0.0 || x.is_nan()).then(|| x.ln() / std::f64::consts::LN_2))
@@ -94,7 +96,36 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function(&["e"], (0, 0), DOUBLE, |c| constant(c, std::f64::consts::E)),
     function(&["format_number"], (2, 2), TEXT, format_number),
     function(&["conv"], (3, 3), TEXT, conv),
+    function(&["width_bucket"], (4, 4), LONG, width_bucket),
 ];
+
+/// `width_bucket(value, first, last, count)`: bounds may descend; values outside are in the buckets 0 and `count + 1`.
+fn width_bucket(call: &Call<'_>) -> Result<ArrayRef> {
+    let double = |i: usize| -> Result<PrimitiveArray<Float64Type>> {
+        Ok(call.cast(i, &DataType::Float64)?.as_primitive::<Float64Type>().clone())
+    };
+    let (values, firsts, lasts) = (double(0)?, double(1)?, double(2)?);
+    let counts = call.cast(3, &DataType::Int64)?;
+    let counts = counts.as_primitive::<Int64Type>();
+    let bucket = |row: usize| -> Option<i64> {
+        let valid = values.is_valid(row) && firsts.is_valid(row) && lasts.is_valid(row) && counts.is_valid(row);
+        let (value, first, last, count) = (values.value(row), firsts.value(row), lasts.value(row), counts.value(row));
+        if !valid || count <= 0 || count == i64::MAX || value.is_nan() {
+            return None;
+        }
+        if first == last || !first.is_finite() || !last.is_finite() {
+            return None;
+        }
+        let (before, after) =
+            if first < last { (value < first, value >= last) } else { (value > first, value <= last) };
+        Some(match (before, after) {
+            (true, _) => 0,
+            (_, true) => count + 1,
+            _ => (count as f64 * (value - first) / (last - first)) as i64 + 1,
+        })
+    };
+    Ok(Arc::new((0..call.rows()).map(bucket).collect::<PrimitiveArray<Int64Type>>()))
+}
 
 fn partial(call: &Call<'_>, f: impl Fn(f64) -> Option<f64>) -> Result<ArrayRef> {
     let x = call.cast(0, &DataType::Float64)?;
@@ -122,13 +153,14 @@ fn constant(call: &Call<'_>, value: f64) -> Result<ArrayRef> {
 /// `log(x)`, or `log(base, x)`.
 fn log(call: &Call<'_>) -> Result<ArrayRef> {
     if call.len() == 1 {
-        return partial(call, |x| (x > 0.0).then(|| exponential::log(x)));
+        return partial(call, |x| (x > 0.0 || x.is_nan()).then(|| exponential::log(x)));
     }
     let (base, x) = (call.cast(0, &DataType::Float64)?, call.cast(1, &DataType::Float64)?);
     let pairs = base.as_primitive::<Float64Type>().iter().zip(x.as_primitive::<Float64Type>());
     let log = |(base, x): (Option<f64>, Option<f64>)| {
         let (base, x) = (base?, x?);
-        (base > 0.0 && x > 0.0).then(|| exponential::log(x) / exponential::log(base))
+        let positive = |x: f64| x > 0.0 || x.is_nan();
+        (positive(base) && positive(x)).then(|| exponential::log(x) / exponential::log(base))
     };
     Ok(Arc::new(pairs.map(log).collect::<PrimitiveArray<Float64Type>>()))
 }
@@ -140,6 +172,45 @@ fn number(value: Expr, env: Env<'_>) -> Result<Expr> {
         _ => Ok(value),
     }
 }
+
+/// The size of a number or an interval; the least integer has none of its type.
+fn abs(args: Vec<Expr>, env: Env<'_>) -> Result<Expr> {
+    let [value] = exactly(args)?;
+    let value = number(value, env)?;
+    match env.type_of(&value)? {
+        integer if integer.is_integer() => Ok(ABS.call(vec![value])),
+        DataType::Duration(_) | DataType::Interval(_) => Ok(ABS.call(vec![value])),
+        float if float.is_numeric() => Ok(df::abs(value)),
+        other => Err(Error::user(format!("`abs` needs a number or an interval, but got {}", sql_type_name(&other)))
+            .with_condition("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE")),
+    }
+}
+
+const SAME: Returns = Returns::Types(|types| types.first().cloned().ok_or_else(|| Error::internal("`abs` of nothing")));
+const ABS: Function = function(&["abs"], (1, 1), SAME, |call| {
+    fn of<T: ArrowPrimitiveType>(array: &ArrayRef, ansi: bool) -> Result<ArrayRef>
+    where
+        T::Native: ArrowNativeTypeOp,
+    {
+        let size = |v: T::Native| match v.is_lt(T::Native::ZERO) {
+            true if ansi => v.neg_checked().map_err(|_| overflow("the size of the least number")),
+            true => Ok(v.neg_wrapping()),
+            false => Ok(v),
+        };
+        let values = array.as_primitive::<T>().iter().map(|v| v.map(size).transpose());
+        Ok(Arc::new(values.collect::<Result<PrimitiveArray<T>>>()?))
+    }
+    let (array, ansi) = (call.array(0)?, call.ansi());
+    match array.data_type() {
+        DataType::Int8 => of::<Int8Type>(&array, ansi),
+        DataType::Int16 => of::<Int16Type>(&array, ansi),
+        DataType::Int32 => of::<Int32Type>(&array, ansi),
+        DataType::Int64 => of::<Int64Type>(&array, ansi),
+        DataType::Duration(_) => of::<DurationMicrosecondType>(&array, true),
+        DataType::Interval(IntervalUnit::YearMonth) => of::<IntervalYearMonthType>(&array, true),
+        other => Err(Error::unsupported(format!("`abs` of {}", sql_type_name(other)))),
+    }
+});
 
 /// The remainder with the sign of the divisor.
 fn pmod(args: Vec<Expr>, env: Env<'_>) -> Result<Expr> {
@@ -157,6 +228,11 @@ fn pmod(args: Vec<Expr>, env: Env<'_>) -> Result<Expr> {
 /// An operator that gives NULL where it would fail.
 fn attempt(args: Vec<Expr>, op: Operator, env: Env<'_>) -> Result<Expr> {
     let [left, right] = exactly(args)?;
+    if op == Operator::Divide && matches!(env.type_of(&left)?, DataType::Duration(_) | DataType::Interval(_)) {
+        let by_zero = binary_op(right.clone(), Operator::Eq, lit(0_i32), env.schema, env.conf)?;
+        let quotient = binary_op(left, op, right, env.schema, env.conf)?;
+        return Ok(datafusion::logical_expr::when(Expr::Not(Box::new(by_zero)), quotient).end()?);
+    }
     let lenient = crate::conf::SparkConf { ansi: false, ..env.conf.clone() };
     let planned = binary_op(left, op, right, env.schema, &lenient)?;
     match planned {
@@ -200,6 +276,11 @@ fn format_number(call: &Call<'_>) -> Result<ArrayRef> {
                 decimal_text(exact.as_primitive::<Decimal128Type>().value(row), *scale, digits)
             }
             _ => match exact.as_primitive::<Float64Type>().value(row) {
+                // Digits beyond those that tell the number from its neighbours are zeros.
+                value if value.is_finite() && value.abs() >= 1e17 => {
+                    let point = if digits > 0 { "." } else { "" };
+                    format!("{value}{point}{}", "0".repeat(digits))
+                }
                 value if value.is_finite() => format!("{value:.digits$}"),
                 value => {
                     let mut text = String::new();
@@ -341,6 +422,7 @@ mod tests {
 
     #[tokio::test]
     async fn division_by_zero() {
-        check("pmod(1, 0)", Ok("NULL"), Err("DIVIDE_BY_ZERO")).await;
+        check("pmod(1, 0)", Ok("NULL"), Err("REMAINDER_BY_ZERO")).await;
+        check("abs(CAST(-2147483648 AS INT))", Ok("-2147483648"), Err("ARITHMETIC_OVERFLOW")).await;
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use chrono_tz::Tz;
+
 use crate::cast::calendar::{self, DAY, HOUR, MINUTE, SECOND};
 use crate::cast::parse::{Zone, zone};
 use crate::error::{Error, Result};
@@ -99,8 +101,23 @@ impl Pattern {
     }
 
     /// Writes a local time; `offset` is the zone's distance from UTC in microseconds.
-    pub(crate) fn format(&self, local: i64, offset: i64, zone_name: &str, out: &mut String) {
-        write_parts(&self.0, local, offset, zone_name, out);
+    pub(crate) fn format(&self, local: i64, offset: i64, zone: ZoneNames, out: &mut String) {
+        write_parts(&self.0, local, offset, zone, out);
+    }
+}
+
+/// What a zone is called at an instant.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ZoneNames {
+    pub(crate) tz: Tz,
+    /// Microseconds since the epoch.
+    pub(crate) micros: i64,
+}
+
+impl ZoneNames {
+    /// `PST`, `CEST`.
+    fn short(self) -> String {
+        calendar::abbreviation(self.micros, self.tz)
     }
 }
 
@@ -230,17 +247,17 @@ fn name<'a>(text: &'a str, names: &[&str], count: usize) -> Option<(usize, &'a s
     })
 }
 
-fn write_parts(parts: &[Part], local: i64, offset: i64, zone_name: &str, out: &mut String) {
+fn write_parts(parts: &[Part], local: i64, offset: i64, zone: ZoneNames, out: &mut String) {
     for part in parts {
         match part {
             Part::Text(text) => out.push_str(text),
-            Part::Optional(inner) => write_parts(inner, local, offset, zone_name, out),
-            Part::Field(letter, count) => write_field(*letter, *count, local, offset, zone_name, out),
+            Part::Optional(inner) => write_parts(inner, local, offset, zone, out),
+            Part::Field(letter, count) => write_field(*letter, *count, local, offset, zone, out),
         }
     }
 }
 
-fn write_field(letter: char, count: usize, local: i64, offset: i64, zone_name: &str, out: &mut String) {
+fn write_field(letter: char, count: usize, local: i64, offset: i64, zone: ZoneNames, out: &mut String) {
     let (days, time) = (local.div_euclid(DAY), local.rem_euclid(DAY));
     let (year, month, day) = calendar::civil_from_days(days);
     let hour = time / HOUR;
@@ -274,7 +291,8 @@ fn write_field(letter: char, count: usize, local: i64, offset: i64, zone_name: &
             let digits = format!("{:06}000", time % SECOND);
             return out.push_str(digits.get(..count).unwrap_or(&digits));
         }
-        'V' | 'z' => return out.push_str(zone_name),
+        'z' if count < 4 => return out.push_str(&zone.short()),
+        'V' | 'z' => return out.push_str(zone.tz.name()),
         _ => return write_offset(letter, count, offset, out),
     };
     // Writing into a string cannot fail.
@@ -305,7 +323,8 @@ mod tests {
     fn reparse(pattern: &str, text: &str) -> Option<String> {
         let (local, _) = Pattern::new(pattern).unwrap().parse(text)?;
         let mut out = String::new();
-        Pattern::new("yyyy-MM-dd HH:mm:ss.SSS").unwrap().format(local, 0, "UTC", &mut out);
+        let utc = ZoneNames { tz: Tz::UTC, micros: local };
+        Pattern::new("yyyy-MM-dd HH:mm:ss.SSS").unwrap().format(local, 0, utc, &mut out);
         Some(out)
     }
 

@@ -15,7 +15,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function(&["upper", "ucase"], (1, 1), TEXT, |c| map_text(c, |s| Some(Cow::Owned(s.to_uppercase())))),
     function(&["lower", "lcase"], (1, 1), TEXT, |c| map_text(c, |s| Some(Cow::Owned(s.to_lowercase())))),
     function(&["initcap"], (1, 1), TEXT, |c| map_text(c, |s| Some(Cow::Owned(initcap(s))))),
-    function(&["regexp_replace"], (3, 3), TEXT, regexp_replace).compiles(1),
+    function(&["regexp_replace"], (3, 4), TEXT, regexp_replace).compiles(1),
     function(&["regexp_extract"], (2, 3), TEXT, regexp_extract).compiles(1),
     function(&["rlike", "regexp", "regexp_like"], (2, 2), BOOLEAN, rlike).compiles(1),
     function(&["split"], (2, 3), Returns::Type(|| array(DataType::Utf8)), split).compiles(1),
@@ -40,7 +40,10 @@ fn initcap(text: &str) -> String {
     let mut start = true;
     for c in text.chars() {
         if start {
-            out.extend(c.to_uppercase())
+            // Of a letter that becomes several only the first is a capital.
+            let mut capitals = c.to_uppercase();
+            out.extend(capitals.next());
+            out.extend(capitals.flat_map(char::to_lowercase));
         } else {
             out.extend(c.to_lowercase())
         }
@@ -53,13 +56,70 @@ fn initcap(text: &str) -> String {
 pub(super) fn regex(call: &Call<'_>) -> Result<Option<Regex>> {
     match call.constant_text(1) {
         Some(None) => Ok(None),
-        Some(Some(pattern)) => Regex::new(&pattern).map(Some).map_err(|error| {
-            Error::user(format!("the regular expression `{pattern}` cannot be used: {error}"))
-                .with_condition("INVALID_PARAMETER_VALUE.PATTERN")
-                .with_help("Look-around and back-references are not available.")
-        }),
+        Some(Some(pattern)) => java_regex(&pattern).map(Some),
         None => Err(Error::internal("a regular expression that is not a constant")),
     }
+}
+
+/// A regular expression that is written as in Java.
+pub(super) fn java_regex(pattern: &str) -> Result<Regex> {
+    Regex::new(&java_pattern(pattern)).map_err(|error| {
+        Error::user(format!("the regular expression `{pattern}` cannot be used: {error}"))
+            .with_condition("INVALID_PARAMETER_VALUE.PATTERN")
+            .with_help("Look-around and back-references are not available.")
+    })
+}
+
+/// A regular expression of Java as the regex crate writes it: `\w`, `\d` and `\s` are ASCII only, `\Q…\E` is literal.
+pub(crate) fn java_pattern(pattern: &str) -> String {
+    let mut out = String::with_capacity(pattern.len());
+    let mut rest = pattern;
+    let mut classes = 0_usize;
+    while let Some(c) = rest.chars().next() {
+        let (taken, written) = match c {
+            '\\' => {
+                let escaped = rest[1..].chars().next();
+                if escaped == Some('Q') {
+                    let (literal, after) = rest[2..].split_once("\\E").unwrap_or((&rest[2..], ""));
+                    out.push_str(&regex::escape(literal));
+                    rest = after;
+                    continue;
+                }
+                let taken = 1 + escaped.map_or(0, char::len_utf8);
+                (taken, escaped.and_then(|kind| ascii_class(kind, classes > 0)))
+            }
+            '[' => {
+                classes += 1;
+                // A bracket that closes at once is meant literally.
+                let open = if rest[1..].starts_with('^') { 2 } else { 1 };
+                (open + usize::from(rest[open..].starts_with(']')), None)
+            }
+            ']' => {
+                classes = classes.saturating_sub(1);
+                (1, None)
+            }
+            c => (c.len_utf8(), None),
+        };
+        out.push_str(written.unwrap_or(&rest[..taken]));
+        rest = &rest[taken..];
+    }
+    out
+}
+
+/// The ASCII characters of `\w` and its kin, alone or within brackets.
+fn ascii_class(kind: char, within: bool) -> Option<&'static str> {
+    Some(match (kind, within) {
+        ('w', true) => "0-9A-Za-z_",
+        ('w', false) => "[0-9A-Za-z_]",
+        ('W', _) => "[^0-9A-Za-z_]",
+        ('d', true) => "0-9",
+        ('d', false) => "[0-9]",
+        ('D', _) => "[^0-9]",
+        ('s', true) => r"\t\n\x0B\f\r\x20",
+        ('s', false) => r"[\t\n\x0B\f\r\x20]",
+        ('S', _) => r"[^\t\n\x0B\f\r\x20]",
+        _ => return None,
+    })
 }
 
 /// Java's `$1` as the regex crate writes it, so that `$1x` is group 1 and not a group named `1x`.
@@ -90,12 +150,23 @@ fn regexp_replace(call: &Call<'_>) -> Result<ArrayRef> {
     };
     let (text, replacement) = (call.text(0)?, call.text(2)?);
     let constant = call.constant_text(2).flatten().map(|text| java_replacement(&text));
-    let replaced = |(text, with): (Option<&str>, Option<&str>)| {
-        let (text, with) = (text?, with?);
-        let with = constant.clone().unwrap_or_else(|| java_replacement(with));
-        Some(regex.replace_all(text, with.as_str()).into_owned())
+    let starts = match call.len() {
+        4 => call.cast(3, &DataType::Int32)?.as_primitive::<Int32Type>().clone(),
+        _ => Int32Array::from_value(1, call.rows()),
     };
-    Ok(Arc::new(text.iter().zip(&replacement).map(replaced).collect::<StringArray>()))
+    let replaced = |((text, with), start): ((Option<&str>, Option<&str>), Option<i32>)| -> Result<Option<String>> {
+        let (Some(text), Some(with), Some(start)) = (text, with, start) else { return Ok(None) };
+        let Ok(start @ 1..) = usize::try_from(start) else {
+            return Err(Error::user(format!("`regexp_replace` was given the position {start}, but they count from 1"))
+                .with_condition("DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE"));
+        };
+        let with = constant.clone().unwrap_or_else(|| java_replacement(with));
+        let from = text.char_indices().nth(start - 1).map_or(text.len(), |(at, _)| at);
+        let (before, after) = text.split_at(from);
+        Ok(Some(before.to_owned() + &regex.replace_all(after, with.as_str())))
+    };
+    let rows = text.iter().zip(&replacement).zip(&starts);
+    Ok(Arc::new(rows.map(replaced).collect::<Result<StringArray>>()?))
 }
 
 fn regexp_extract(call: &Call<'_>) -> Result<ArrayRef> {
@@ -194,6 +265,10 @@ mod tests {
             ("split('a,b,c', ',', 2)", "[a, b,c]"),
             ("instr('SparkSQL', 'SQL')", "6"),
             ("initcap('hELLO wORLD')", "Hello World"),
+            ("initcap('ßa')", "Ssa"),
+            ("regexp_replace('aaa', 'a', 'b', 2)", "abb"),
+            ("regexp_extract('äb1', '(\\w)', 1)", "b"),
+            ("regexp_replace('a.b[c]٣3', '[\\d\\s]|\\Q.b[\\E', '#')", "a#c]٣#"),
             ("upper(NULL)", "NULL"),
             ("int('12')", "12"),
             ("string(1.0)", "1.0"),

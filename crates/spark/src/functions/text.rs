@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Int32Type};
 use datafusion::functions::{string as df, unicode};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{Expr, ScalarUDF};
-use datafusion_spark::function::{string as spark, url};
+use datafusion_spark::function::string as spark;
 
 use super::form::{Env, Form, Want, form, wraps};
 use super::string::{positions, regex};
@@ -34,9 +34,6 @@ pub(super) const FORMS: &[Form] = &[
     wraps(&["space"], spark::space, &[Want::Int], None),
     wraps(&["format_string", "printf"], spark::format_string, &[T, Want::Any], None),
     wraps(&["luhn_check"], spark::luhn_check, &[T], None),
-    wraps(&["url_encode"], url::url_encode, &[T], None),
-    wraps(&["url_decode"], url::url_decode, &[T], None),
-    wraps(&["parse_url"], url::parse_url, &[T], None),
 ];
 
 /// `trim(text)`, `trim(characters, text)`: what is cut off comes first, unlike in `btrim`.
@@ -59,8 +56,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
         })
     }),
     function(&["length", "len", "char_length", "character_length"], (1, 1), INT, length),
-    function(&["lpad"], (2, 3), TEXT, |c| pad(c, |text, padding| padding + text)),
-    function(&["rpad"], (2, 3), TEXT, |c| pad(c, |text, padding| text.to_owned() + &padding)),
+    function(&["lpad"], (2, 3), Returns::Types(text_or_bytes), |c| pad(c, true)),
+    function(&["rpad"], (2, 3), Returns::Types(text_or_bytes), |c| pad(c, false)),
     function(&["repeat"], (2, 2), TEXT, |c| by_length(c, |text, n| text.repeat(n))),
     function(&["replace"], (2, 3), TEXT, replace),
     function(&["concat_ws"], (1, ANY), TEXT, concat_ws),
@@ -198,8 +195,11 @@ fn length(call: &Call<'_>) -> Result<ArrayRef> {
     Ok(Arc::new(call.text(0)?.iter().map(size).collect::<Int32Array>()))
 }
 
-/// Text that is too long is cut; an empty padding changes nothing else.
-fn pad(call: &Call<'_>, join: impl Fn(&str, String) -> String) -> Result<ArrayRef> {
+/// Text, or bytes, that are too long are cut; an empty padding changes nothing else.
+fn pad(call: &Call<'_>, left: bool) -> Result<ArrayRef> {
+    if call.result() == &DataType::Binary {
+        return pad_bytes(call, left);
+    }
     let (text, lengths) = (call.text(0)?, numbers(call, 1)?);
     let paddings = if call.len() == 3 { Some(call.text(2)?) } else { None };
     let padded = |row: usize| {
@@ -212,9 +212,30 @@ fn pad(call: &Call<'_>, join: impl Fn(&str, String) -> String) -> Result<ArrayRe
         if size >= length {
             return Some(value.chars().take(length).collect());
         }
-        Some(join(value, padding.chars().cycle().take(length - size).collect()))
+        let padding: String = padding.chars().cycle().take(length - size).collect();
+        Some(if left { padding + value } else { value.to_owned() + &padding })
     };
     Ok(Arc::new((0..call.rows()).map(padded).collect::<StringArray>()))
+}
+
+/// As [`pad`], with zeros if nothing else is given.
+fn pad_bytes(call: &Call<'_>, left: bool) -> Result<ArrayRef> {
+    let (bytes, lengths) = (call.cast(0, &DataType::Binary)?, numbers(call, 1)?);
+    let bytes = bytes.as_binary::<i32>();
+    let paddings = if call.len() == 3 { Some(call.cast(2, &DataType::Binary)?) } else { None };
+    let paddings = paddings.as_ref().map(|paddings| paddings.as_binary::<i32>());
+    let padded = |row: usize| {
+        if bytes.is_null(row) || lengths.is_null(row) || paddings.is_some_and(|p| p.is_null(row)) {
+            return None;
+        }
+        let (value, length) = (bytes.value(row), usize::try_from(lengths.value(row)).unwrap_or(0));
+        let padding = paddings.map_or(&[0_u8][..], |paddings| paddings.value(row));
+        let missing = length.saturating_sub(value.len());
+        let padding = padding.iter().cycle().take(missing).copied();
+        let value = value.iter().take(length).copied();
+        Some(if left { padding.chain(value).collect::<Vec<u8>>() } else { value.chain(padding).collect() })
+    };
+    Ok(Arc::new((0..call.rows()).map(padded).collect::<arrow::array::BinaryArray>()))
 }
 
 fn replace(call: &Call<'_>) -> Result<ArrayRef> {
@@ -313,12 +334,17 @@ fn split_part(call: &Call<'_>) -> Result<ArrayRef> {
 fn located(call: &Call<'_>) -> Result<ArrayRef> {
     let (wanted, text, starts) = (call.text(0)?, call.text(1)?, numbers(call, 2)?);
     let at = |row: usize| {
+        if starts.is_null(row) {
+            return Some(0);
+        }
         if wanted.is_null(row) || text.is_null(row) {
             return None;
         }
-        let start = if starts.is_null(row) { 0 } else { starts.value(row) };
-        let Ok(skip @ 1..) = usize::try_from(start) else { return Some(0) };
+        let Ok(skip @ 1..) = usize::try_from(starts.value(row)) else { return Some(0) };
         let text = text.value(row);
+        if wanted.value(row).is_empty() {
+            return Some(1);
+        }
         let Some((from, _)) = text.char_indices().chain([(text.len(), ' ')]).nth(skip - 1) else { return Some(0) };
         let found = text[from..].find(wanted.value(row));
         Some(found.map_or(0, |found| text[..from + found].chars().count() as i32 + 1))
@@ -363,15 +389,17 @@ fn overlay(call: &Call<'_>) -> Result<ArrayRef> {
         if text.is_null(row) || with.is_null(row) || starts.is_null(row) {
             return None;
         }
-        let (text, with) = (text.value(row), with.value(row));
+        let (text, with, start) = (text.value(row), with.value(row), starts.value(row));
         let length = match &lengths {
             Some(lengths) if lengths.is_null(row) => return None,
-            Some(lengths) if lengths.value(row) >= 0 => lengths.value(row) as usize,
-            _ => with.chars().count(),
+            Some(lengths) if lengths.value(row) >= 0 => lengths.value(row),
+            _ => with.chars().count() as i32,
         };
-        let before = usize::try_from(starts.value(row) - 1).unwrap_or(0);
-        let head: String = text.chars().take(before).collect();
-        let tail: String = text.chars().skip(before + length).collect();
+        // A start of zero or less counts as in `substring`.
+        let size = text.chars().count();
+        let cut = |within: std::ops::Range<usize>| text.chars().skip(within.start).take(within.len());
+        let head: String = cut(window(size, 1, Some(start.saturating_sub(1)))).collect();
+        let tail: String = cut(window(size, start.saturating_add(length), None)).collect();
         Some(head + with + &tail)
     };
     Ok(Arc::new((0..call.rows()).map(laid).collect::<StringArray>()))
@@ -467,7 +495,6 @@ mod tests {
             ("contains('Spark', 'ar')", "true"),
             ("soundex('Miller')", "M460"),
             ("space(2)", "  "),
-            ("url_encode('https://x y')", "https%3A%2F%2Fx+y"),
         ])
         .await;
     }

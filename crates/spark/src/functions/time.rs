@@ -308,7 +308,11 @@ fn made(
         let in_range = (0..24).contains(&hour) && (0..60).contains(&minute) && (0..=MINUTE).contains(&micros);
         let Some(day) = day.filter(|_| in_range) else {
             let error = Error::data("`make_timestamp` was given a time that does not exist");
-            return if strict { Err(error.with_condition("DATETIME_FIELD_OUT_OF_BOUNDS")) } else { Ok(None) };
+            return if strict {
+                Err(error.with_condition("DATETIME_FIELD_OUT_OF_BOUNDS.WITH_SUGGESTION"))
+            } else {
+                Ok(None)
+            };
         };
         let local = day * DAY + hour * HOUR + minute * MINUTE + micros;
         match &zones {
@@ -407,7 +411,7 @@ mod tests {
     #[tokio::test]
     async fn times_that_do_not_exist() {
         let sql = "make_timestamp(2014, 13, 28, 6, 30, 45)";
-        check(sql, Ok("NULL"), Err("DATETIME_FIELD_OUT_OF_BOUNDS")).await;
+        check(sql, Ok("NULL"), Err("DATETIME_FIELD_OUT_OF_BOUNDS.WITH_SUGGESTION")).await;
         let field = Err("INVALID_EXTRACT_FIELD");
         check("date_part('nothing', DATE '2024-01-01')", field, field).await;
     }

@@ -42,7 +42,12 @@ fn mask(call: &Call<'_>) -> Result<ArrayRef> {
             c if c.is_numeric() => digit,
             _ => other,
         };
-        builder.append_value(text.chars().map(|c| masked(c).unwrap_or(c)).collect::<String>());
+        // A character outside of the basic plane is two to Java.
+        let masked = |c: char| match masked(c) {
+            Some(mask) => std::iter::repeat_n(mask, c.len_utf16()),
+            None => std::iter::repeat_n(c, 1),
+        };
+        builder.append_value(text.chars().flat_map(masked).collect::<String>());
     }
     Ok(Arc::new(builder.finish()))
 }
@@ -111,6 +116,7 @@ mod tests {
             ("mask('AbCD123-@$#')", "XxXXnnn-@$#"),
             ("mask('AbCD123-@$#', 'Q', 'q', 'd', 'o')", "QqQQdddoooo"),
             ("mask('AbCD123-@$#', NULL, 'q', NULL)", "AqCD123-@$#"),
+            ("mask('😀a', 'X', 'x', 'n', '*')", "**x"),
             ("mask(NULL)", "NULL"),
             ("sentences('Hi there! Good morning.')", "[[Hi, there], [Good, morning]]"),
             ("sentences('It isn''t 3.14, is it?', 'en', 'US')", "[[It, isn't, 3.14, is, it]]"),

@@ -12,6 +12,7 @@ use arrow::datatypes::{DataType, Field, Fields};
 use chrono_tz::Tz;
 use sonic_rs::{LazyValue, to_array_iter, to_object_iter};
 
+use super::compact::compact;
 use crate::cast::{arrow_cast, calendar, parse};
 use crate::error::{Error, Result};
 use crate::functions::Pattern;
@@ -22,6 +23,8 @@ pub(super) struct Forms {
     pub(super) tz: Tz,
     pub(super) date: Option<Pattern>,
     pub(super) timestamp: Option<Pattern>,
+    /// Whether text columns keep the JSON of other values as it stands.
+    pub(super) raw_text: bool,
 }
 
 pub(super) enum Column {
@@ -98,8 +101,13 @@ impl Column {
         let quoted = first == b'"';
         let done = match self {
             Self::Text(b) => {
-                if !quoted {
+                if !quoted && forms.raw_text {
                     b.append_value(raw);
+                } else if !quoted {
+                    match compact(raw) {
+                        Some(text) => b.append_value(text),
+                        None => return self.misfit(),
+                    }
                 } else if let Some(plain) = plain_text(raw) {
                     b.append_value(plain);
                 } else if let Ok(text) = sonic_rs::from_str::<String>(raw) {

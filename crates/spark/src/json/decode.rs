@@ -22,17 +22,19 @@ pub struct DecoderOptions {
     pub timestamp_format: Option<String>,
     /// Whether to collect what no column took (unknown fields, values of another type).
     pub rescue: bool,
+    /// Whether text columns keep the JSON of other values as it stands in the file; otherwise it is written anew.
+    pub raw_text: bool,
 }
 
 impl Default for DecoderOptions {
     fn default() -> Self {
-        Self { time_zone: Tz::UTC, date_format: None, timestamp_format: None, rescue: false }
+        Self { time_zone: Tz::UTC, date_format: None, timestamp_format: None, rescue: false, raw_text: true }
     }
 }
 
 /// Decodes rows, one JSON object each, into columns.
 ///
-/// Missing fields are NULL. Columns of type STRING keep the raw JSON of anything that is not text.
+/// Missing fields are NULL. Columns of type STRING take the JSON of anything that is not text.
 pub struct Decoder {
     schema: SchemaRef,
     root: Object,
@@ -65,6 +67,7 @@ impl Decoder {
             tz: options.time_zone,
             date: pattern(&options.date_format)?,
             timestamp: pattern(&options.timestamp_format)?,
+            raw_text: options.raw_text,
         };
         let root = Object::new(schema.fields().clone())?;
         let rescue = options.rescue;

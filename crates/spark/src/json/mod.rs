@@ -1,11 +1,13 @@
 //! JSON text to Arrow arrays, and schemas from JSON text.
 
 mod column;
+mod compact;
 mod decode;
 mod infer;
 mod relaxed;
 mod write;
 
+pub(crate) use compact::compact;
 pub use decode::{Decoded, Decoder, DecoderOptions};
 pub use infer::{InferOptions, infer};
 pub use relaxed::Relaxed;

@@ -14,7 +14,7 @@ use crate::cast::calendar::{self, DAY};
 use crate::cast::format::{java_double, java_float, write_date};
 use crate::cast::{CastMode, cast_array};
 use crate::error::{Error, Result};
-use crate::functions::Pattern;
+use crate::functions::{Pattern, ZoneNames};
 use crate::types::{canonical, sql_type_name};
 
 /// Writes values as JSON text.
@@ -125,7 +125,10 @@ impl Writer {
     fn date(&self, days: i64, out: &mut String) {
         out.push('"');
         match &self.date {
-            Some(pattern) => pattern.format(days * DAY, 0, "UTC", out),
+            Some(pattern) => {
+                let midnight = ZoneNames { tz: Tz::UTC, micros: days * DAY };
+                pattern.format(days * DAY, 0, midnight, out);
+            }
             None => {
                 let _ = write_date(out, days);
             }
@@ -142,7 +145,7 @@ impl Writer {
             None => Pattern::new(standard)?,
         };
         out.push('"');
-        pattern.format(local, local - micros, self.tz.name(), out);
+        pattern.format(local, local - micros, ZoneNames { tz: self.tz, micros }, out);
         out.push('"');
         Ok(())
     }
@@ -213,7 +216,7 @@ fn special_or(finite: bool, out: &mut String, write: impl Fn(&mut String) -> std
     }
 }
 
-fn quote(text: &str, out: &mut String) {
+pub(super) fn quote(text: &str, out: &mut String) {
     out.push('"');
     for c in text.chars() {
         match c {

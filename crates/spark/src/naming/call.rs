@@ -47,21 +47,46 @@ const RENAMED: &[(&str, &str)] = &[
     ("current_database", "current_schema"),
     ("dateadd", "date_add"),
     ("endswith", "endswith"),
+    ("string_agg", "listagg"),
+    ("to_varchar", "to_char"),
     ("spark_partition_id", "SPARK_PARTITION_ID"),
     ("startswith", "startswith"),
 ];
 
+/// The order of `array_sort` that is not given: NULLs last.
+const LEAST_FIRST: &str = "lambdafunction((IF(((namedlambdavariable() IS NULL) AND (namedlambdavariable() IS NULL)), \
+0, (IF((namedlambdavariable() IS NULL), 1, (IF((namedlambdavariable() IS NULL), -1, (IF((namedlambdavariable() < \
+namedlambdavariable()), -1, (IF((namedlambdavariable() > namedlambdavariable()), 1, 0)))))))))), \
+namedlambdavariable(), namedlambdavariable())";
+
 /// The argument that is shown for one that is left out: function, how many arguments are given, the text.
 const IMPLIED: &[(&str, usize, &str)] = &[
+    ("aggregate", 3, "lambdafunction(namedlambdavariable(), namedlambdavariable())"),
+    ("array_sort", 1, LEAST_FIRST),
     ("bround", 1, "0"),
     ("listagg", 1, "NULL"),
     ("locate", 2, "1"),
+    ("lpad", 2, " "),
+    ("mask", 1, "X, x, n, NULL"),
+    ("mask", 2, "x, n, NULL"),
+    ("mask", 3, "n, NULL"),
+    ("mask", 4, "NULL"),
+    ("months_between", 2, "true"),
+    ("overlay", 3, "-1"),
+    ("percentile", 2, "1"),
     ("position", 2, "1"),
     ("regexp_extract", 2, "1"),
     ("regexp_extract_all", 2, "1"),
     ("regexp_instr", 2, "0"),
+    ("reduce", 3, "lambdafunction(namedlambdavariable(), namedlambdavariable())"),
     ("regexp_replace", 3, "1"),
+    ("replace", 2, ""),
     ("round", 1, "0"),
+    ("rpad", 2, " "),
+    ("sentences", 1, ", "),
+    ("sentences", 2, ""),
+    ("str_to_map", 1, ",, :"),
+    ("str_to_map", 2, ":"),
     ("sort_array", 1, "true"),
     ("to_unix_timestamp", 1, "yyyy-MM-dd HH:mm:ss"),
     ("unix_timestamp", 1, "yyyy-MM-dd HH:mm:ss"),
@@ -97,6 +122,11 @@ pub(crate) fn call_name(name: &str, args: &[String], distinct: bool) -> String {
     match (lower.as_str(), args) {
         ("isnull", [arg]) => return format!("({arg} IS NULL)"),
         ("isnotnull", [arg]) => return format!("({arg} IS NOT NULL)"),
+        ("if", [condition, then, otherwise]) => return format!("(IF({condition}, {then}, {otherwise}))"),
+        ("from_json", [_, schema, ..]) if schema.trim_start().to_ascii_uppercase().starts_with("MAP<") => {
+            return "entries".to_owned();
+        }
+        ("log", [arg]) => return format!("LOG(E(), {arg})"),
         ("positive", [arg]) => return format!("(+ {arg})"),
         ("bitwise_not", [arg]) => return format!("~{arg}"),
         ("trim", [what, text]) => return format!("TRIM(BOTH {what} FROM {text})"),

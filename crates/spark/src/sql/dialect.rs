@@ -6,6 +6,10 @@ use sqlparser::ast::{BinaryOperator, Expr};
 use sqlparser::dialect::{DatabricksDialect, Dialect};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::Token;
+
+/// The operator that shifts zeros in.
+pub(crate) const SHIFT_RIGHT_UNSIGNED: &str = ">>>";
 
 /// Spark SQL as sqlparser sees it.
 #[derive(Debug, Default, Clone, Copy)]
@@ -57,6 +61,11 @@ impl Dialect for SparkDialect {
         true
     }
 
+    /// Only for `f(* EXCEPT (a))`, which sqlparser reads where it has this: `EXCLUDE` itself is refused.
+    fn supports_select_wildcard_exclude(&self) -> bool {
+        true
+    }
+
     fn supports_struct_literal(&self) -> bool {
         true
     }
@@ -97,7 +106,25 @@ impl Dialect for SparkDialect {
         true
     }
 
+    fn supports_interval_options(&self) -> bool {
+        true
+    }
+
+    fn allow_extract_custom(&self) -> bool {
+        true
+    }
+
     fn parse_infix(&self, parser: &mut Parser, expr: &Expr, precedence: u8) -> Option<Result<Expr, ParserError>> {
+        let (shift, third) = (parser.peek_nth_token_ref(0), parser.peek_nth_token_ref(1));
+        if shift.token == Token::ShiftRight && third.token == Token::Gt && shift.span.end == third.span.start {
+            parser.next_token();
+            parser.next_token();
+            return Some(parser.parse_subexpr(precedence).map(|right| Expr::BinaryOp {
+                left: Box::new(expr.clone()),
+                op: BinaryOperator::Custom(SHIFT_RIGHT_UNSIGNED.to_owned()),
+                right: Box::new(right),
+            }));
+        }
         if !parser.parse_keyword(Keyword::DIV) {
             return None;
         }

@@ -10,6 +10,7 @@ mod dialect;
 mod name;
 pub mod query;
 pub mod script;
+mod spellings;
 pub mod statement;
 pub mod substitute;
 mod tokens;

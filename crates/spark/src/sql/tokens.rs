@@ -9,6 +9,7 @@ use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Whitespace, Word};
 
 use super::dialect::SparkDialect;
+use super::spellings;
 use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
 
@@ -124,23 +125,9 @@ fn tokenize(source: &Source<'_>) -> Result<Vec<TokenWithSpan>> {
         let place = source.place(error.location);
         source.syntax_error(error.message, place)
     })?;
-    let tokens = calls(strings(raw));
-    let tokens = versions(system_versions(tokens));
-    let tokens = map_types(tokens);
+    let tokens = strings(raw);
+    let tokens = map_types(versions(system_versions(spellings::spelled(tokens))));
     Ok(streams(tokens))
-}
-
-/// `ceil(x, -1)`: a plain call, where the parser knows a syntax that takes no expression for the decimals.
-fn calls(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    for i in 1..tokens.len() {
-        if tokens[i].token == Token::LParen
-            && let Token::Word(word) = &mut tokens[i - 1].token
-            && matches!(word.keyword, Keyword::CEIL | Keyword::FLOOR)
-        {
-            word.keyword = Keyword::NoKeyword;
-        }
-    }
-    tokens
 }
 
 /// Drops white space, unescapes strings, turns double-quoted and raw strings into plain ones.

@@ -321,6 +321,7 @@ mod tests {
         for (aggregate, expected) in [
             ("percentile(x, 0.5)", "5.0"),
             ("percentile(x, array(0.25, 0.5))", "[0.0, 5.0]"),
+            ("percentile_disc(x, 0.5)", "0.0"),
             ("median(x)", "5.0"),
             ("percentile_approx(x, 0.5)", "0"),
             ("percentile_approx(x, array(0.5, 1.0), 100)", "[0, 10]"),

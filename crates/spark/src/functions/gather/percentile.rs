@@ -23,6 +23,7 @@ pub(super) const AGGREGATES: &[Gathered] = &[
         |_| DataType::Float64,
         |columns, _, _| Ok(ScalarValue::Float64(interpolated(&weighted(columns)?, 0.5))),
     ),
+    of_doubles(&["percentile_disc"], (2, 2), |types| per_rank(types, DataType::Float64), percentile_approx),
     of_any(
         &["percentile_approx", "approx_percentile"],
         (2, 3),

@@ -10,13 +10,14 @@ use datafusion::functions_nested::expr_fn::{array_length, gen_series, map_keys, 
 use datafusion::logical_expr::{Expr as Plan, ExprSchemable, LogicalPlan, LogicalPlanBuilder, lit};
 use sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Select, SelectItem, Spanned,
-    TableWithJoins,
+    TableWithJoins, Value,
 };
 
 use super::plan::{Ctes, Planner};
 use super::rewrite::{self, Names};
-use super::scope::{Scope, ScopeColumn, Visibility, ident};
+use super::scope::{Scope, ScopeColumn, Visibility, ident, text};
 use crate::error::{Error, Result};
+use crate::types::array;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -33,7 +34,7 @@ pub(super) fn generator_of(expr: &Expr) -> Option<(Kind, bool, &Function)> {
         "explode_outer" => (Kind::Explode, true),
         "posexplode" => (Kind::PosExplode, false),
         "posexplode_outer" => (Kind::PosExplode, true),
-        "inline" => (Kind::Inline, false),
+        "inline" | "stack" => (Kind::Inline, false),
         "inline_outer" => (Kind::Inline, true),
         _ => return None,
     };
@@ -41,6 +42,9 @@ pub(super) fn generator_of(expr: &Expr) -> Option<(Kind, bool, &Function)> {
 }
 
 fn argument(function: &Function) -> Result<Expr> {
+    if function.name.to_string().eq_ignore_ascii_case("stack") {
+        return stacked(function);
+    }
     match &function.args {
         FunctionArguments::List(list) => match list.args.as_slice() {
             [FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))] => Ok(expr.clone()),
@@ -49,6 +53,37 @@ fn argument(function: &Function) -> Result<Expr> {
         },
         _ => Err(Error::user(format!("`{}` takes one argument", function.name))),
     }
+}
+
+/// `stack(2, a, b, c)` as the array of two rows that `inline` makes of it; what is missing in the last is NULL.
+fn stacked(function: &Function) -> Result<Expr> {
+    let FunctionArguments::List(list) = &function.args else { return Err(no_rows()) };
+    let mut values = list.args.iter().map(|arg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Ok(expr.clone()),
+        _ => Err(no_rows()),
+    });
+    let rows = match values.next().transpose()? {
+        Some(Expr::Value(value)) => match value.value {
+            Value::Number(digits, _) => digits.parse::<usize>().ok().filter(|rows| *rows > 0),
+            _ => None,
+        },
+        _ => None,
+    };
+    let (Some(rows), values) = (rows, values.collect::<Result<Vec<_>>>()?) else { return Err(no_rows()) };
+    let width = values.len().div_ceil(rows).max(1);
+    let row = |row: usize| {
+        let fields = (0..width).flat_map(|column| {
+            let value = values.get(row * width + column).cloned();
+            [text(&format!("col{column}")), value.unwrap_or_else(|| Expr::value(Value::Null))]
+        });
+        rewrite::call("named_struct", fields.collect())
+    };
+    Ok(rewrite::call("array", (0..rows).map(row).collect()))
+}
+
+fn no_rows() -> Error {
+    Error::user("the first argument of `stack` must be a constant number of rows, above zero")
+        .with_condition("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT")
 }
 
 impl Planner<'_> {
@@ -208,7 +243,7 @@ fn unnest(plan: LogicalPlan, arg: Plan, generator: &Generator) -> Result<(Logica
     let data_type = arg.get_type(plan.schema())?;
     let positions = |lists: &Plan| {
         let last = coalesce(vec![array_length(lists.clone()).cast_to_i64(), lit(0_i64)]) - lit(1_i64);
-        gen_series(lit(0_i64), last, lit(1_i64))
+        datafusion::logical_expr::cast(gen_series(lit(0_i64), last, lit(1_i64)), array(DataType::Int32))
     };
     let mut lists: Vec<(Plan, &str)> = match (&data_type, generator.kind) {
         (DataType::List(_) | DataType::LargeList(_), Kind::Explode | Kind::Inline) => vec![(arg.clone(), "col")],

@@ -1,11 +1,15 @@
 //! Constant intervals: as they are written, and as lengths of time.
 
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, DurationMicrosecondArray, IntervalYearMonthArray};
 use arrow::datatypes::{IntervalDayTime, IntervalMonthDayNano};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr as PlanExpr;
-use sqlparser::ast::{DateTimeField, Expr, Interval, UnaryOperator, Value};
+use sqlparser::ast::{DataType, DateTimeField, Expr, Interval, UnaryOperator, Value};
 
 use crate::cast::calendar::{DAY, HOUR, MINUTE, SECOND};
+use crate::cast::format::intervals_to_text;
 use crate::cast::parse;
 use crate::types::IntervalUnits;
 
@@ -21,6 +25,23 @@ pub(super) fn microseconds(value: &ScalarValue) -> Option<i64> {
         }
         _ => None,
     }
+}
+
+/// The kinds of [`AnsiInterval`] in the rewritten query.
+const MONTHS: &str = "MONTHS";
+const MICROS: &str = "MICROS";
+
+/// The kind and the units of a type of ANSI intervals.
+pub(super) fn units_of(data_type: &DataType) -> Option<(&'static str, IntervalUnits)> {
+    let DataType::Interval { fields: Some(fields), .. } = data_type else { return None };
+    let text = fields.to_string();
+    let (first, last) = text.split_once(" TO ").unwrap_or((&text, &text));
+    let units = |first, last| IntervalUnits { first, last };
+    Some(match (Unit::read(first)?, Unit::read(last)?) {
+        (Unit::Months(_, first), Unit::Months(_, last)) => (MONTHS, units(first, last)),
+        (Unit::Micros(_, first), Unit::Micros(_, last)) => (MICROS, units(first, last)),
+        _ => return None,
+    })
 }
 
 /// An ANSI interval: of years and months, or of days and time.
@@ -51,9 +72,18 @@ impl AnsiInterval {
     /// `3 0,1`: the number and the units, to be read by [`planned`].
     pub(super) fn text(self) -> (&'static str, String) {
         match self {
-            Self::Months(months, units) => ("MONTHS", format!("{months} {} {}", units.first, units.last)),
-            Self::Micros(micros, units) => ("MICROS", format!("{micros} {} {}", units.first, units.last)),
+            Self::Months(months, units) => (MONTHS, format!("{months} {} {}", units.first, units.last)),
+            Self::Micros(micros, units) => (MICROS, format!("{micros} {} {}", units.first, units.last)),
         }
+    }
+
+    /// As Spark prints it: `INTERVAL '1 02' DAY TO HOUR`.
+    pub(super) fn literal(self) -> String {
+        let (array, units): (ArrayRef, _) = match self {
+            Self::Months(months, units) => (Arc::new(IntervalYearMonthArray::from(vec![months])), units),
+            Self::Micros(micros, units) => (Arc::new(DurationMicrosecondArray::from(vec![micros])), units),
+        };
+        intervals_to_text(&array, units).value(0).to_owned()
     }
 
     /// As [`Self::read`], with the other sign.
@@ -67,13 +97,15 @@ impl AnsiInterval {
 
 /// The literal that [`AnsiInterval::text`] stands for.
 pub(super) fn planned(kind: &str, text: &str) -> Option<PlanExpr> {
-    let mut parts = text.split(' ');
-    let mut number = || parts.next()?.parse::<i64>().ok();
-    let (value, first, last) = (number()?, number()?, number()?);
-    let units = IntervalUnits { first: u8::try_from(first).ok()?, last: u8::try_from(last).ok()? };
+    let [value, first, last] = text.split(' ').collect::<Vec<_>>().try_into().ok()?;
+    let units = IntervalUnits { first: first.parse().ok()?, last: last.parse().ok()? };
+    let value = match value {
+        "NULL" => None,
+        digits => Some(digits.parse::<i64>().ok()?),
+    };
     let value = match kind {
-        "MONTHS" => ScalarValue::IntervalYearMonth(Some(i32::try_from(value).ok()?)),
-        _ => ScalarValue::DurationMicrosecond(Some(value)),
+        MONTHS => ScalarValue::IntervalYearMonth(value.map(i32::try_from).transpose().ok()?),
+        _ => ScalarValue::DurationMicrosecond(value),
     };
     Some(PlanExpr::Literal(value, Some(units.metadata())))
 }

@@ -1,9 +1,12 @@
 //! Queries: from text to a syntax tree, and with a resolver of relations to a resolved plan.
 
+mod forms;
 mod from;
 mod generator;
 mod interval;
+mod named;
 mod names;
+mod names_over;
 mod parameters;
 mod plan;
 mod provider;

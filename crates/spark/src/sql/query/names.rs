@@ -1,11 +1,21 @@
 //! What Spark calls a column of a select list that has no alias.
 
 use itertools::Itertools;
+use std::ops::ControlFlow;
+
 use sqlparser::ast::{
-    AccessExpr, BinaryOperator, CastKind, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, UnaryOperator, Value,
+    AccessExpr, BinaryOperator, CastKind, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, LambdaFunction,
+    UnaryOperator, Value, visit_expressions_mut,
 };
 
+use super::forms::is_all;
+use super::interval::AnsiInterval;
+use super::rewrite::{self, cast_function, suffixed};
+use crate::cast::format::java_double;
 use crate::naming::call_name;
+
+/// Marks `+` and `-` of a time and an interval.
+pub(super) const MOVED: &str = "moved ";
 
 /// The name of the column that holds `expr`: the last part of a name, or the expression as Spark prints it.
 pub(super) fn column_name(expr: &Expr) -> String {
@@ -13,6 +23,8 @@ pub(super) fn column_name(expr: &Expr) -> String {
         Expr::Identifier(name) => name.value.clone(),
         Expr::CompoundIdentifier(parts) => parts.last().map(|part| part.value.clone()).unwrap_or_default(),
         Expr::Nested(inner) => column_name(inner),
+        // A field of what a call makes is named with the call.
+        Expr::CompoundFieldAccess { root, .. } if matches!(root.as_ref(), Expr::Function(_)) => pretty(expr),
         Expr::CompoundFieldAccess { access_chain, .. } => match access_chain.last() {
             Some(AccessExpr::Dot(Expr::Identifier(name))) => name.value.clone(),
             _ => pretty(expr),
@@ -25,7 +37,7 @@ pub(super) fn column_name(expr: &Expr) -> String {
             .unwrap_or_default()
             .trim_matches(['`', '[', ']'])
             .to_owned(),
-        Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr: inner, .. } => match inner.as_ref() {
+        Expr::Cast { expr: inner, .. } => match inner.as_ref() {
             // Spark names a cast of a column after the column.
             Expr::Identifier(_) | Expr::CompoundIdentifier(_) => column_name(inner),
             _ => pretty(expr),
@@ -39,17 +51,30 @@ fn list(exprs: &[Expr]) -> String {
 }
 
 /// The expression as Spark prints it.
-fn pretty(expr: &Expr) -> String {
+pub(super) fn pretty(expr: &Expr) -> String {
     match expr {
-        Expr::Identifier(name) => name.value.clone(),
+        Expr::Identifier(name) => match suffixed(name) {
+            Some((digits, "d" | "D" | "f" | "F")) => double(digits),
+            Some((digits, _)) => digits.to_owned(),
+            None => name.value.clone(),
+        },
         Expr::CompoundIdentifier(parts) => parts.iter().map(|part| part.value.as_str()).join("."),
         Expr::Nested(inner) => pretty(inner),
         Expr::Value(value) => match &value.value {
             Value::SingleQuotedString(text) => text.clone(),
             Value::Null => "NULL".to_owned(),
+            Value::Number(text, _) if text.contains(['e', 'E']) => double(text),
             Value::Number(text, _) => text.clone(),
+            Value::HexStringLiteral(digits) => format!("X'{}'", digits.to_uppercase()),
             other => other.to_string().to_lowercase(),
         },
+        // What moves a time is printed without parentheses.
+        Expr::BinaryOp { left, op: BinaryOperator::Custom(op), right } if op.starts_with(MOVED) => {
+            format!("{} {} {}", pretty(left), op.trim_start_matches(MOVED), pretty(right))
+        }
+        Expr::BinaryOp { left, op: BinaryOperator::StringConcat, right } => {
+            format!("concat({}, {})", pretty(left), pretty(right))
+        }
         Expr::BinaryOp { left, op, right } => format!("({} {} {})", pretty(left), operator(op), pretty(right)),
         Expr::UnaryOp { op: UnaryOperator::Minus, expr } => match expr.as_ref() {
             Expr::Value(_) => format!("-{}", pretty(expr)),
@@ -58,11 +83,30 @@ fn pretty(expr: &Expr) -> String {
         Expr::UnaryOp { op: UnaryOperator::Not | UnaryOperator::BangNot, expr } => format!("(NOT {})", pretty(expr)),
         Expr::IsNull(inner) => format!("({} IS NULL)", pretty(inner)),
         Expr::IsNotNull(inner) => format!("({} IS NOT NULL)", pretty(inner)),
+        Expr::IsUnknown(inner) => format!("({} IS NULL)", pretty(inner)),
+        Expr::IsNotUnknown(inner) => format!("({} IS NOT NULL)", pretty(inner)),
+        Expr::IsTrue(inner) => format!("({} <=> true)", pretty(inner)),
+        Expr::IsNotTrue(inner) => format!("(NOT ({} <=> true))", pretty(inner)),
+        Expr::IsFalse(inner) => format!("({} <=> false)", pretty(inner)),
+        Expr::IsNotFalse(inner) => format!("(NOT ({} <=> false))", pretty(inner)),
+        Expr::IsNotDistinctFrom(left, right) => format!("({} <=> {})", pretty(left), pretty(right)),
+        Expr::IsDistinctFrom(left, right) => format!("(NOT ({} <=> {}))", pretty(left), pretty(right)),
+        Expr::UnaryOp { op: UnaryOperator::BitwiseNot, expr } => format!("~{}", pretty(expr)),
         Expr::InList { expr, list: items, negated } => {
             negate(*negated, format!("({} IN ({}))", pretty(expr), list(items)))
         }
         Expr::Between { expr, negated, low, high } => {
             negate(*negated, format!("between({}, {}, {})", pretty(expr), pretty(low), pretty(high)))
+        }
+        Expr::Like { negated, any, expr, pattern, .. } | Expr::ILike { negated, any, expr, pattern, .. }
+            if *any || is_all(pattern) =>
+        {
+            // The patterns are no part of it.
+            let (not, word) = (if *negated { "not" } else { "" }, if *any { "any" } else { "all" });
+            format!("{not}like{word}({})", pretty(expr))
+        }
+        Expr::ILike { negated, expr, pattern, .. } => {
+            negate(*negated, format!("ilike({}, {})", pretty(expr), pretty(pattern)))
         }
         Expr::Like { negated, expr, pattern, .. } => {
             negate(*negated, format!("{} LIKE {}", pretty(expr), pretty(pattern)))
@@ -75,14 +119,21 @@ fn pretty(expr: &Expr) -> String {
             format!("{name}({} AS {data_type})", pretty(expr))
         }
         Expr::TypedString(typed) => format!("{} {}", typed.data_type, typed.value),
+        Expr::Interval(interval) => match AnsiInterval::read(interval) {
+            Some(ansi) => ansi.literal(),
+            None => interval.to_string(),
+        },
         Expr::Case { operand, conditions, else_result, .. } => {
-            let operand = operand.iter().map(|operand| format!(" {}", pretty(operand))).join("");
+            let condition = |when: &Expr| match operand {
+                Some(operand) => format!("({} = {})", pretty(operand), pretty(when)),
+                None => pretty(when),
+            };
             let branches = conditions
                 .iter()
-                .map(|when| format!(" WHEN {} THEN {}", pretty(&when.condition), pretty(&when.result)))
+                .map(|when| format!(" WHEN {} THEN {}", condition(&when.condition), pretty(&when.result)))
                 .join("");
             let otherwise = else_result.iter().map(|result| format!(" ELSE {}", pretty(result))).join("");
-            format!("CASE{operand}{branches}{otherwise} END")
+            format!("CASE{branches}{otherwise} END")
         }
         Expr::CompoundFieldAccess { root, access_chain } => {
             let access = access_chain.iter().map(|access| match access {
@@ -99,9 +150,19 @@ fn pretty(expr: &Expr) -> String {
             format!("TRIM({side} {} FROM {})", pretty(what), pretty(expr))
         }
         Expr::Trim { expr, .. } => format!("trim({})", pretty(expr)),
-        Expr::Substring { expr, substring_from, substring_for, .. } => {
-            let rest = substring_from.iter().chain(substring_for).map(|arg| format!(", {}", pretty(arg))).join("");
-            format!("substring({}{rest})", pretty(expr))
+        Expr::Substring { expr, substring_from, substring_for, shorthand, .. } => {
+            let args: Vec<String> =
+                [expr].into_iter().chain(substring_from).chain(substring_for).map(|arg| pretty(arg)).collect();
+            call_name(if *shorthand { "substr" } else { "substring" }, &args, false)
+        }
+        Expr::Overlay { expr, overlay_what, overlay_from, overlay_for } => {
+            let length = overlay_for.as_ref().map_or_else(|| "-1".to_owned(), |length| pretty(length));
+            format!("overlay({}, {}, {}, {length})", pretty(expr), pretty(overlay_what), pretty(overlay_from))
+        }
+        Expr::Position { expr, r#in } => call_name("locate", &[pretty(expr), pretty(r#in)], false),
+        Expr::Lambda(lambda) => {
+            let params = lambda.params.iter().map(|_| "namedlambdavariable()").join(", ");
+            format!("lambdafunction({}, {params})", pretty(&unnamed(lambda)))
         }
         Expr::Floor { expr, .. } => format!("FLOOR({})", pretty(expr)),
         Expr::Ceil { expr, .. } => format!("CEIL({})", pretty(expr)),
@@ -109,6 +170,38 @@ fn pretty(expr: &Expr) -> String {
         Expr::Subquery(_) => "scalarsubquery()".to_owned(),
         Expr::Function(function) => call(function),
         other => other.to_string().replace('`', ""),
+    }
+}
+
+/// The body of a lambda with its parameters as Spark prints them: without their names.
+fn unnamed(lambda: &LambdaFunction) -> Expr {
+    let is_param = |name: &Ident| lambda.params.iter().any(|param| param.name.value.eq_ignore_ascii_case(&name.value));
+    let mut body = lambda.body.as_ref().clone();
+    let _ = visit_expressions_mut(&mut body, |expr| {
+        match expr {
+            Expr::Identifier(name) if is_param(name) => *expr = rewrite::call("namedlambdavariable", Vec::new()),
+            Expr::CompoundIdentifier(parts) if parts.first().is_some_and(is_param) => {
+                let fields = parts[1..].iter().map(|part| AccessExpr::Dot(Expr::Identifier(part.clone()))).collect();
+                let root = Box::new(rewrite::call("namedlambdavariable", Vec::new()));
+                *expr = Expr::CompoundFieldAccess { root, access_chain: fields };
+            }
+            _ => {}
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    body
+}
+
+/// A double as Java prints it.
+fn double(digits: &str) -> String {
+    let mut text = String::new();
+    match digits.parse() {
+        Ok(value) => {
+            // Writing into a string cannot fail.
+            let _ = java_double(&mut text, value);
+            text
+        }
+        Err(_) => digits.to_owned(),
     }
 }
 
@@ -145,11 +238,17 @@ fn call(function: &sqlparser::ast::Function) -> String {
     if matches!(name.as_str(), "window" | "session_window") && args.len() > 1 {
         return name;
     }
+    if let ([arg], true) = (args.as_slice(), cast_function(&name).is_some()) {
+        // A cast that is written as a call is not part of the name.
+        return arg.clone();
+    }
     let filter = function.filter.iter().map(|filter| format!(" FILTER (WHERE {})", pretty(filter))).join("");
-    let over = function
-        .over
-        .iter()
-        .map(|over| format!(" OVER ({})", over.to_string().trim_matches(['(', ')']).replace('`', "")))
-        .join("");
-    format!("{}{filter}{over}", call_name(&name, &args, distinct))
+    let within = super::names_over::within_group(function);
+    match super::names_over::over(function, &name) {
+        Some((name, args_shown, over)) => {
+            let args = args_shown.map_or(args.clone(), |shown| args.into_iter().chain(shown).collect());
+            format!("{}{filter}{over}", call_name(&name, &args, distinct))
+        }
+        None => format!("{}{within}{filter}", call_name(&name, &args, distinct)),
+    }
 }

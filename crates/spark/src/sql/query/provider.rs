@@ -17,7 +17,7 @@ use datafusion::logical_expr::planner::{
 };
 use datafusion::logical_expr::{
     AggregateUDF, Expr, ExprSchemable, GetFieldAccess, HigherOrderUDF, LogicalPlan, Operator, ScalarUDF, TableSource,
-    WindowUDF, lit, when,
+    WindowUDF, lit,
 };
 use sqlparser::ast::BinaryOperator;
 
@@ -27,6 +27,7 @@ use crate::cast::{CastMode, spark_cast, written_cast};
 use crate::coercion::binary_op;
 use crate::conf::SparkConf;
 use crate::error::Error;
+use crate::functions::{ARRAY_ITEM, java_pattern};
 use crate::session::conf_of;
 
 /// Marks `'text' <op> NULL` as a numeric literal; what follows is its suffix.
@@ -160,7 +161,11 @@ impl SparkExprPlanner {
 }
 
 impl ExprPlanner for SparkExprPlanner {
-    fn plan_binary_op(&self, raw: RawBinaryExpr, schema: &DFSchema) -> DataFusionResult<PlannerResult<RawBinaryExpr>> {
+    fn plan_binary_op(
+        &self,
+        mut raw: RawBinaryExpr,
+        schema: &DFSchema,
+    ) -> DataFusionResult<PlannerResult<RawBinaryExpr>> {
         let planned = match &raw.op {
             BinaryOperator::Custom(name) if name.starts_with(LITERAL) => {
                 return literal(&raw.left, &name[LITERAL.len()..]).map(PlannerResult::Planned);
@@ -189,7 +194,14 @@ impl ExprPlanner for SparkExprPlanner {
                 let mode = CastMode::Try;
                 return self.cast(raw.left, &name[TRY_CAST.len()..], mode, schema).map(PlannerResult::Planned);
             }
-            BinaryOperator::Custom(name) if name == RLIKE => Operator::RegexMatch,
+            BinaryOperator::Custom(name) if name == RLIKE => {
+                if let Expr::Literal(value, _) = &mut raw.right
+                    && let Some(pattern) = value.try_as_str().flatten()
+                {
+                    *value = ScalarValue::Utf8(Some(java_pattern(pattern)));
+                }
+                Operator::RegexMatch
+            }
             BinaryOperator::Plus => Operator::Plus,
             BinaryOperator::Minus => Operator::Minus,
             BinaryOperator::Multiply => Operator::Multiply,
@@ -238,9 +250,7 @@ impl ExprPlanner for SparkExprPlanner {
                 array_element(map_extract(raw.expr.clone(), key.as_ref().clone()), lit(1_i64))
             }
             (DataType::List(_) | DataType::LargeList(_), GetFieldAccess::ListIndex { key }) => {
-                // Spark counts from 0 and gives NULL outside of the array.
-                let index = key.as_ref().clone().cast_to(&DataType::Int64, schema)?;
-                when(index.clone().gt_eq(lit(0_i64)), array_element(raw.expr.clone(), index + lit(1_i64))).end()?
+                ARRAY_ITEM.call(vec![raw.expr.clone(), key.as_ref().clone()])
             }
             _ => return Ok(PlannerResult::Original(raw)),
         };

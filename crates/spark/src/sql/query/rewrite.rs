@@ -11,7 +11,8 @@ use sqlparser::ast::{
     VisitorMut, WindowFrame, WindowType,
 };
 
-use super::interval::AnsiInterval;
+use super::forms::{ONLY_OURS, count_rows, grouping_bits, is_all, ordered_within, quantified, typed_literal};
+use super::interval::{AnsiInterval, units_of};
 use super::names::column_name;
 use super::plan::{Ctes, Planner};
 use super::provider::{CAST, IMPLIED_CAST, INTERVAL, LITERAL, RLIKE, TRY_CAST};
@@ -19,6 +20,7 @@ use super::scope::{Scope, ident, text, unresolved};
 use crate::error::{Error, Result};
 use crate::functions::schema_of;
 use crate::sql::data_types::arrow_type;
+use crate::sql::dialect::SHIFT_RIGHT_UNSIGNED;
 
 /// What an expression may refer to.
 #[derive(Clone, Copy)]
@@ -84,9 +86,27 @@ fn null() -> Box<Expr> {
     Box::new(Expr::value(Value::Null))
 }
 
-fn number(digits: &str, suffix: &str) -> Expr {
+pub(super) fn number(digits: &str, suffix: &str) -> Expr {
     let op = BinaryOperator::Custom(format!("{LITERAL}{suffix}"));
     Expr::BinaryOp { left: Box::new(text(digits)), op, right: null() }
+}
+
+/// A constant interval, or NULL, cast to the units of a type of intervals.
+fn interval_in(value: &Expr, data_type: &DataType) -> Option<Expr> {
+    let (type_kind, units) = units_of(data_type)?;
+    let (kind, text) = match value {
+        Expr::Value(ast::ValueWithSpan { value: Value::Null, .. }) => (type_kind, "NULL"),
+        Expr::BinaryOp { left, op: BinaryOperator::Custom(op), .. } => match left.as_ref() {
+            Expr::Value(ast::ValueWithSpan { value: Value::SingleQuotedString(text), .. }) => {
+                (op.strip_prefix(INTERVAL)?, text.split(' ').next()?)
+            }
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let op = BinaryOperator::Custom(format!("{INTERVAL}{kind}"));
+    let digits = super::scope::text(&format!("{text} {} {}", units.first, units.last));
+    (kind == type_kind).then(|| Expr::BinaryOp { left: Box::new(digits), op, right: null() })
 }
 
 fn length(interval: AnsiInterval) -> Expr {
@@ -117,7 +137,7 @@ pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
 }
 
 /// `CAST(expr AS data_type)`, or with [`TRY_CAST`] the forgiving one.
-fn cast(mark: &str, expr: Expr, data_type: &DataType) -> Result<Expr> {
+pub(super) fn cast(mark: &str, expr: Expr, data_type: &DataType) -> Result<Expr> {
     let op = BinaryOperator::Custom(format!("{mark}{}", crate::types::type_name(&arrow_type(data_type)?)));
     Ok(Expr::BinaryOp { left: Box::new(expr), op, right: null() })
 }
@@ -152,6 +172,14 @@ impl Rewriter<'_, '_> {
                 None
             }
             Expr::Struct { values, fields } if fields.is_empty() => Some(structure(std::mem::take(values))),
+            Expr::Like { negated, any: true, expr, pattern, .. } => quantified(*negated, false, false, expr, pattern),
+            Expr::ILike { negated, any: true, expr, pattern, .. } => quantified(*negated, true, false, expr, pattern),
+            Expr::Like { negated, expr, pattern, .. } if is_all(pattern) => {
+                quantified(*negated, false, true, expr, pattern)
+            }
+            Expr::ILike { negated, expr, pattern, .. } if is_all(pattern) => {
+                quantified(*negated, true, true, expr, pattern)
+            }
             Expr::Lambda(lambda) => {
                 self.lambdas.push(lambda.params.iter().map(|param| param.name.value.clone()).collect());
                 None
@@ -221,13 +249,31 @@ impl Rewriter<'_, '_> {
                 Some(not(*negated, Expr::Nested(Box::new(both))))
             }
             Expr::Cast { kind, expr: value, data_type, array: false, format: None } => {
-                let mark = if matches!(kind, CastKind::TryCast | CastKind::SafeCast) { TRY_CAST } else { CAST };
-                let value = std::mem::replace(value.as_mut(), *null());
-                Some(cast(mark, value, data_type).map_err(|error| error.at(place))?)
+                let forgiving = matches!(kind, CastKind::TryCast | CastKind::SafeCast);
+                match interval_in(value, data_type).filter(|_| !forgiving) {
+                    Some(interval) => Some(interval),
+                    None => {
+                        let value = std::mem::replace(value.as_mut(), *null());
+                        let mark = if forgiving { TRY_CAST } else { CAST };
+                        Some(cast(mark, value, data_type).map_err(|error| error.at(place))?)
+                    }
+                }
             }
             Expr::Extract { field, expr: value, .. } => {
                 let source = std::mem::replace(value.as_mut(), *null());
                 Some(call("date_part", vec![text(&field.to_string()), source]))
+            }
+            // DataFusion's planner knows no minus of a duration.
+            Expr::UnaryOp { op: UnaryOperator::Minus, expr: value } => {
+                Some(call("negative", vec![std::mem::replace(value.as_mut(), *null())]))
+            }
+            Expr::UnaryOp { op: UnaryOperator::BitwiseNot, expr: value } => {
+                Some(call("bitwise_not", vec![std::mem::replace(value.as_mut(), *null())]))
+            }
+            Expr::BinaryOp { left, op: BinaryOperator::Custom(op), right } if op == SHIFT_RIGHT_UNSIGNED => {
+                let (left, right) =
+                    (std::mem::replace(left.as_mut(), *null()), std::mem::replace(right.as_mut(), *null()));
+                Some(call("shiftrightunsigned", vec![left, right]))
             }
             Expr::UnaryOp { op: op @ UnaryOperator::BangNot, .. } => {
                 *op = UnaryOperator::Not;
@@ -244,6 +290,10 @@ impl Rewriter<'_, '_> {
                     spec.window_frame = Some(frame);
                 }
                 self.function_after(function).map_err(|error| error.at(place))?
+            }
+            Expr::TypedString(typed) => {
+                typed_literal(typed, self.planner.time_zone()).map_err(|error| error.at(place))?;
+                None
             }
             Expr::Prior(_) | Expr::MatchAgainst { .. } | Expr::Collate { .. } => {
                 return Err(Error::unsupported(format!("`{expr}`")).at(place));
@@ -323,6 +373,20 @@ impl Rewriter<'_, '_> {
             // The schema must be known when the call is planned.
             *schema = text(&schema_of(&function, sample, self.planner.time_zone())?);
         }
+        if name == "count" {
+            count_rows(function);
+        }
+        if name == "grouping_id"
+            && let Some(bits) = grouping_bits(function)
+        {
+            return Ok(Some(bits));
+        }
+        if let Some(ordered) = ordered_within(function, &name) {
+            return Ok(Some(ordered));
+        }
+        if ONLY_OURS.contains(&name.as_str()) {
+            return Err(self.planner.unknown_function(&name));
+        }
         let name = match name.as_str() {
             // DataFusion takes two arrays for keys and values, and refuses an empty map.
             "map" => "make_map".to_owned(),
@@ -370,7 +434,7 @@ fn not(negated: bool, expr: Expr) -> Expr {
 }
 
 /// `1S`, `2Y`, `1.5D`, `3BD` are read as names; as numbers they are digits and a suffix.
-fn suffixed(name: &Ident) -> Option<(&str, &str)> {
+pub(super) fn suffixed(name: &Ident) -> Option<(&str, &str)> {
     let text = name.value.as_str();
     if name.quote_style.is_some() || !text.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
         return None;
@@ -403,7 +467,7 @@ fn json_path(path: &ast::JsonPath) -> String {
 }
 
 /// `struct(a, b AS c, 1)` as `named_struct('a', a, 'c', b, 'col3', 1)`.
-fn structure(values: Vec<Expr>) -> Expr {
+pub(super) fn structure(values: Vec<Expr>) -> Expr {
     let args = values.into_iter().enumerate().flat_map(|(i, value)| match value {
         Expr::Named { expr, name } => [text(&name.value), *expr],
         Expr::Identifier(_) | Expr::CompoundIdentifier(_) => [text(&column_name(&value)), value],
@@ -413,7 +477,7 @@ fn structure(values: Vec<Expr>) -> Expr {
 }
 
 /// The functions that are casts: `bigint(x)`.
-fn cast_function(name: &str) -> Option<DataType> {
+pub(super) fn cast_function(name: &str) -> Option<DataType> {
     Some(match name {
         "boolean" => DataType::Boolean,
         "tinyint" => DataType::TinyInt(None),

@@ -8,6 +8,7 @@ use sqlparser::ast::{
     Spanned, Value, WildcardAdditionalOptions,
 };
 
+use super::named;
 use super::names::column_name;
 use super::plan::{Ctes, Planner, is_ordinal};
 use super::rewrite::{self, Names};
@@ -70,7 +71,8 @@ impl Planner<'_> {
         if let Some(condition) = &mut select.selection {
             rewrite::expression(self, condition, from_only)?;
         }
-        let list = self.list(std::mem::take(&mut select.projection), &scope, from_only)?;
+        let windows_by_name = named::windows(select);
+        let list = self.list(std::mem::take(&mut select.projection), &scope, from_only, &windows_by_name)?;
         let aliases = list.aliases_over(&windows);
         let with_aliases = Names { aliases: &aliases, ..from_only };
         self.group_by(select, &list, with_aliases)?;
@@ -119,7 +121,13 @@ impl Planner<'_> {
         Err(Error::unsupported(what).at(self.place(select.span().start)))
     }
 
-    fn list(&self, projection: Vec<SelectItem>, scope: &Scope, names: Names<'_>) -> Result<List> {
+    fn list(
+        &self,
+        projection: Vec<SelectItem>,
+        scope: &Scope,
+        names: Names<'_>,
+        windows: &named::Windows,
+    ) -> Result<List> {
         let mut list = List::default();
         for item in projection {
             match item {
@@ -127,11 +135,17 @@ impl Planner<'_> {
                 SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) => {
                     self.qualified_star(&mut list, scope, &name, options)?;
                 }
-                SelectItem::UnnamedExpr(expr) => {
-                    let name = self.column_name(&expr);
+                SelectItem::UnnamedExpr(mut expr) => {
+                    let place = self.place(expr.span().start);
+                    named::expand_stars(&mut expr, scope).map_err(|error| error.at(place))?;
+                    let name = self.column_name(&named::shown(&expr, scope, windows, self.time_zone()));
                     self.item(&mut list, expr, &name, names)?;
                 }
-                SelectItem::ExprWithAlias { expr, alias } => self.item(&mut list, expr, &alias.value, names)?,
+                SelectItem::ExprWithAlias { mut expr, alias } => {
+                    let place = self.place(expr.span().start);
+                    named::expand_stars(&mut expr, scope).map_err(|error| error.at(place))?;
+                    self.item(&mut list, expr, &alias.value, names)?;
+                }
                 other => return Err(Error::unsupported(format!("`{other}`")).at(self.place(other.span().start))),
             }
         }
@@ -156,7 +170,8 @@ impl Planner<'_> {
     pub(super) fn items(&self, projection: Vec<SelectItem>, scope: &Scope) -> Result<Vec<(Expr, String, bool)>> {
         let (aliases, ctes) = (HashMap::new(), Ctes::new());
         let given: Vec<bool> = projection.iter().map(|item| matches!(item, SelectItem::ExprWithAlias { .. })).collect();
-        let list = self.list(projection, scope, Names { scopes: &[scope], aliases: &aliases, ctes: &ctes })?;
+        let names = Names { scopes: &[scope], aliases: &aliases, ctes: &ctes };
+        let list = self.list(projection, scope, names, &named::Windows::new())?;
         let given = if given.len() == list.names.len() { given } else { vec![true; list.names.len()] };
         Ok(list.exprs.into_iter().zip(list.names).zip(given).map(|((expr, name), given)| (expr, name, given)).collect())
     }
@@ -176,6 +191,10 @@ impl Planner<'_> {
         options: WildcardAdditionalOptions,
     ) -> Result<()> {
         let place = self.place(options.wildcard_token.0.span.start);
+        if options.opt_exclude.is_some() {
+            let error = Error::user("`EXCLUDE` is not Spark's").with_condition("PARSE_SYNTAX_ERROR");
+            return Err(error.with_help("Write `* EXCEPT (…)`.").at(place));
+        }
         if options.opt_replace.is_some() || options.opt_rename.is_some() || options.opt_ilike.is_some() {
             return Err(Error::unsupported("`*` with REPLACE, RENAME or ILIKE").at(place));
         }

@@ -107,6 +107,91 @@ async fn unnamed_columns_have_sparks_names() {
         "count(1),sum(customerId),upper(x),y / 1,1,X,2"
     );
     assert_eq!(rows("SELECT customerId + 1 FROM people LIMIT 1").await, "(customerId + 1) / 2");
+    for (expression, name) in [
+        ("upper(p.`Order ID`)", "upper(Order ID)"),
+        ("length(p.address.city)", "length(address.city)"),
+        ("int(amount)", "amount"),
+        ("string(amount) || 'x'", "concat(amount, x)"),
+        ("TRY_CAST(amount AS INT)", "amount"),
+        ("js IS NOT TRUE", "(NOT (js <=> true))"),
+        ("CASE customerId WHEN 1 THEN 2 END", "CASE WHEN (customerId = 1) THEN 2 END"),
+        (
+            "transform(tags, t -> t + customerId)",
+            "transform(tags, lambdafunction((namedlambdavariable() + customerId), namedlambdavariable()))",
+        ),
+        ("if(true, 1, 2)", "(IF(true, 1, 2))"),
+        ("1e3", "1000.0"),
+        (
+            "TIMESTAMP'2024-01-01T00:00:00Z' + INTERVAL 1 DAY 2 HOURS",
+            "TIMESTAMP '2024-01-01 00:00:00' + INTERVAL '1 02' DAY TO HOUR",
+        ),
+        (
+            "sum(amount) OVER (PARTITION BY p.customerId)",
+            "sum(amount) OVER (PARTITION BY customerId ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)",
+        ),
+        (
+            "rank() OVER (ORDER BY amount DESC)",
+            "RANK() OVER (ORDER BY amount DESC NULLS LAST ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)",
+        ),
+        (
+            "lag(amount) OVER w",
+            "lag(amount, 1, NULL) OVER (ORDER BY customerId ASC NULLS FIRST ROWS BETWEEN -1 FOLLOWING AND -1 FOLLOWING)",
+        ),
+    ] {
+        let ctx = context();
+        let sql = format!("SELECT {expression} FROM people p WINDOW w AS (ORDER BY customerId)");
+        let query = parse_query(&sql, &location()).expect(&sql);
+        let plan = plan_query(&ctx, &query, &Memory(ctx.clone())).await.expect(&sql);
+        assert_eq!(plan.schema().field(0).name(), name, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn sparks_own_forms_are_planned() {
+    for (sql, expected) in [
+        ("SELECT 'a' 'b', \"c\" 'd'", "ab,cd / ab,cd"),
+        (
+            "SELECT to_json(struct(* EXCEPT (address, tags, js))) AS j FROM people WHERE customerId = 1",
+            r#"j / {"customerId":1,"Order ID":"a","amount":1.5}"#,
+        ),
+        (
+            "SELECT concat_ws('-', c.*) AS c FROM cities c WHERE city LIKE ANY ('R%e', 'B%') ORDER BY 1",
+            "c / 1-Rome / 3-Bern",
+        ),
+        ("SELECT city FROM cities WHERE city NOT LIKE ALL ('Ro%', 'B%')", "city / Riga"),
+        ("SELECT city FROM cities WHERE city ILIKE ALL ('r%', '%A')", "city / Riga"),
+        ("SELECT count(DISTINCT customerId, amount) AS n, count(customerId, amount) AS m FROM people", "n,m / 2,2"),
+        ("SELECT ~5 AS a, -1 >>> 28 AS b, 1 << 2 AS c", "a,b,c / -6,15,4"),
+        ("SELECT x FROM VALUES (1), (2) AS a(x) MINUS SELECT 1", "x / 2"),
+        ("SELECT stack(2, 1, 'a', 2) AS (n, s)", "n,s / 1,a / 2,"),
+        ("SELECT extract(YEAROFWEEK FROM DATE'2024-12-30') AS y", "y / 2025"),
+        ("SELECT listagg(city, ',') WITHIN GROUP (ORDER BY city DESC) AS l FROM cities", "l / Rome,Riga,Bern"),
+        (
+            "SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY x DESC) AS p FROM VALUES (1), (2), (3), (4) AS t(x)",
+            "p / 3.0",
+        ),
+        (
+            "SELECT a, grouping_id(a, b) AS g FROM VALUES (1, 2) AS t(a, b) GROUP BY ROLLUP (a, b) ORDER BY 2",
+            "a,g / 1,0 / 1,1 / ,3",
+        ),
+        (
+            "SELECT string(CAST(INTERVAL '-3' DAY AS INTERVAL DAY TO SECOND)) AS i",
+            "i / INTERVAL '-3 00:00:00' DAY TO SECOND",
+        ),
+        ("SELECT to_timestamp_ntz('2024-03-05 01:02:03+09:00') AS t", "t / 2024-03-05T01:02:03"),
+        ("SELECT 'äb' RLIKE '^\\\\w' AS r, array(1, 2)[1] AS a", "r,a / false,2"),
+    ] {
+        assert_eq!(rows(sql).await, expected, "{sql}");
+    }
+    for (sql, condition) in [
+        ("SELECT product(x) FROM VALUES (1) AS t(x)", "UNRESOLVED_ROUTINE"),
+        ("SELECT * EXCLUDE (city) FROM cities", "PARSE_SYNTAX_ERROR"),
+        ("SELECT to_json(struct(* EXCEPT (nothing))) FROM cities", "UNRESOLVED_COLUMN.WITH_SUGGESTION"),
+        ("SELECT DATE'2024-02-30'", "INVALID_TYPED_LITERAL"),
+        ("SELECT sum(sum(x)) FROM VALUES (1) AS t(x)", "NESTED_AGGREGATE_FUNCTION"),
+    ] {
+        assert_eq!(failure(sql).await.0, condition, "{sql}");
+    }
 }
 
 #[tokio::test]
