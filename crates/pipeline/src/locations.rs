@@ -87,12 +87,20 @@ fn key(name: &DatasetName) -> String {
 /// As [`PathMappings::map`].
 pub fn own_location(output: &Output, mappings: &PathMappings) -> Result<Option<Url>> {
     let Some(path) = &output.path else { return Ok(None) };
-    let local =
-        mappings.map(path).map_err(|error| error.context(format!("in the location of `{}`", output.name.name)))?;
-    let absolute = std::path::absolute(PathBuf::from(local))?;
+    local_location(path, mappings)
+        .map(Some)
+        .map_err(|error| error.context(format!("in the location of `{}`", output.name.name)))
+}
+
+/// The folder that a path written by the user means.
+///
+/// # Errors
+/// `User` if no mapping makes it local.
+pub fn local_location(path: &str, mappings: &PathMappings) -> Result<Url> {
+    let absolute = std::path::absolute(PathBuf::from(mappings.map(path)?))?;
     let url = directory_url(&absolute)?;
     // As URLs `a/./b` and `a/c/../b` become one spelling.
-    Url::parse(url.as_str()).map(Some).map_err(|error| Error::user(format!("`{path}` is not a usable path: {error}")))
+    Url::parse(url.as_str()).map_err(|error| Error::user(format!("`{path}` is not a usable path: {error}")))
 }
 
 #[cfg(test)]

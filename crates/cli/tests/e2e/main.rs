@@ -10,6 +10,7 @@ mod monitoring;
 mod secrets;
 mod settings;
 mod signals;
+mod sinks;
 mod storage;
 mod support;
 mod views;

@@ -6,6 +6,7 @@ use deltaworks_incremental::{OutputMode, output_mode};
 use deltaworks_spark::diagnostic::{Diagnostic, SourceLocation};
 use deltaworks_spark::{Error, Result};
 
+use super::sinks;
 use super::suggest::nearest;
 use super::{Graph, ResolvedFlow};
 use crate::definitions::{Flow, Output, OutputKind};
@@ -26,13 +27,13 @@ pub(super) fn final_kind(output: &Output, flows: &[ResolvedFlow]) -> Result<Outp
 
 pub(super) fn check_flows(output: &Output, kind: OutputKind, flows: &[ResolvedFlow]) -> Result<()> {
     let name = &output.name.name;
-    if kind == OutputKind::Sink {
-        return Err(Error::unsupported(format!("sink `{name}`")));
-    }
     if flows.is_empty() {
         return Err(Error::user(format!("{} `{name}` has no flow that writes it", kind.noun()))
             .with_condition(WITHOUT_FLOW)
             .with_help("Give it a query (AS SELECT …), or a flow (CREATE FLOW … AS INSERT INTO, @dlt.append_flow)."));
+    }
+    if kind == OutputKind::Sink {
+        return sinks::check(output, flows);
     }
     if kind != OutputKind::StreamingTable && flows.len() > 1 {
         return Err(Error::user(format!(

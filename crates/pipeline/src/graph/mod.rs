@@ -29,6 +29,7 @@ mod resolve;
 mod rules;
 mod schema;
 mod schema_store;
+mod sinks;
 mod stored;
 mod streams;
 mod suggest;

@@ -27,7 +27,7 @@ use super::relations::FlowRelations;
 use super::schema_store::schema_store;
 use super::{
     Graph, PendingFlow, PendingOutput, ResolvedFlow, ResolvedOutput, changes, dataset, grouping, guard, lints, order,
-    rules, schema, streams,
+    rules, schema, sinks, streams,
 };
 use crate::definitions::{Definitions, Flow, FlowQuery, Output, OutputKind};
 use crate::expectation::aggregate::Scope;
@@ -384,8 +384,11 @@ impl<'a> Resolver<'a> {
     }
 
     fn location(&self, output: &Output, kind: OutputKind) -> Result<Option<Url>> {
-        if kind.is_view() || kind == OutputKind::Sink {
+        if kind.is_view() {
             return Ok(None);
+        }
+        if kind == OutputKind::Sink {
+            return sinks::location(output, &self.environment).map(Some);
         }
         match own_location(output, &self.environment.path_mappings)? {
             Some(location) => Ok(Some(location)),

@@ -7,7 +7,7 @@ use deltaworks_incremental::{OutputMode, output_mode};
 use crate::definitions::{Condition, ExpectationAction, Language, OutputKind};
 use crate::event::{
     DatasetDefinition, DatasetType, Details, EventEmitter, ExpectationDefinition, FlowDefinition, FlowType,
-    GraphCreated, Language as EventLanguage,
+    GraphCreated, Language as EventLanguage, Redactor, SinkDefinition,
 };
 use crate::graph::{Graph, ResolvedFlow, ResolvedOutput};
 use crate::name::{DatasetName, Namespace};
@@ -15,15 +15,24 @@ use crate::name::{DatasetName, Namespace};
 /// Emits the graph, its datasets and its flows, but for the datasets in `described`.
 pub fn describe(graph: &Graph, namespace: &Namespace, emitter: &EventEmitter, described: &mut HashSet<DatasetName>) {
     if described.is_empty() {
+        let sinks = graph.outputs.values().filter(|output| output.output.sink.is_some()).count();
         let pending: usize = graph.pending.values().map(|pending| pending.flows.len()).sum();
         emitter.emit(Details::GraphCreated(GraphCreated {
-            num_datasets: (graph.outputs.len() + graph.pending.len()) as u64,
+            num_datasets: (graph.outputs.len() - sinks + graph.pending.len()) as u64,
             num_flows: (graph.flows.len() + pending) as u64,
-            num_sinks: 0,
+            num_sinks: sinks as u64,
         }));
     }
     for (name, output) in graph.outputs.iter().filter(|(name, _)| !described.contains(*name)) {
-        emitter.for_dataset(&name.display_in(namespace)).emit(Details::DatasetDefinition(dataset(output)));
+        let details = match &output.output.sink {
+            Some(sink) => Details::SinkDefinition(SinkDefinition {
+                format: sink.format.clone(),
+                options: Redactor::default()
+                    .redact_options(sink.options.iter().map(|(key, value)| (key.as_str(), value.as_str()))),
+            }),
+            None => Details::DatasetDefinition(dataset(output)),
+        };
+        emitter.for_dataset(&name.display_in(namespace)).emit(details);
     }
     for (name, flow) in graph.flows.iter().filter(|(_, flow)| !described.contains(&flow.flow.target)) {
         let target = flow.flow.target.display_in(namespace);
@@ -66,14 +75,15 @@ fn expectation(expectation: &crate::definitions::Expectation) -> ExpectationDefi
 fn flow_definition(graph: &Graph, flow: &ResolvedFlow, namespace: &Namespace) -> FlowDefinition {
     let output = graph.outputs.get(&flow.flow.target);
     let kind = output.map(|output| output.kind);
+    let (is_sink, target) = (kind == Some(OutputKind::Sink), flow.flow.target.display_in(namespace));
     let schema = match (&flow.changes, output) {
         // The rows of the plan are events, not those of the table.
         (Some(_), Some(output)) => output.schema.as_ref(),
         _ => flow.plan.schema().as_arrow(),
     };
     FlowDefinition {
-        output_dataset: Some(flow.flow.target.display_in(namespace)),
-        output_sink: None,
+        output_dataset: (!is_sink).then(|| target.clone()),
+        output_sink: is_sink.then_some(target),
         input_datasets: flow.references.iter().map(|name| name.display_in(namespace)).collect(),
         flow_type: match kind {
             Some(OutputKind::MaterializedView) => FlowType::MaterializedView,

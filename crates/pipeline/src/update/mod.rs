@@ -30,6 +30,7 @@ mod retry;
 mod rounds;
 mod scheduler;
 pub mod selection;
+mod sink;
 mod stateful;
 mod streaming;
 pub(crate) mod target;
@@ -173,7 +174,12 @@ async fn prepare_tables(
             continue;
         }
         let refresh = if prepared.contains(name) { Refresh::Incremental } else { *refresh };
-        match target::prepare(&pass.environment.lake, output, refresh, &pass.environment.pipeline_id).await {
+        let (lake, pipeline_id) = (&pass.environment.lake, &pass.environment.pipeline_id);
+        let ready = match output.output.sink {
+            Some(_) => sink::prepare(lake, output, refresh, pipeline_id).await,
+            None => target::prepare(lake, output, refresh, pipeline_id).await,
+        };
+        match ready {
             Ok(_) => {
                 if refresh == Refresh::Full {
                     pass.environment.resets.done(name);

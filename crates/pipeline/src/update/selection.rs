@@ -36,7 +36,7 @@ pub enum Refresh {
     Full,
 }
 
-/// Decides for every stored dataset of the graph.
+/// Decides for every stored dataset of the graph, and every sink.
 ///
 /// # Errors
 /// `INVALID_REFRESH_SELECTION` if a selected name is not a stored dataset of the pipeline;
@@ -51,7 +51,7 @@ pub fn select(graph: &Graph, request: &UpdateRequest, namespace: &Namespace) -> 
     let full = named(graph, &request.full_refresh, namespace)?;
     let everything = refresh.is_empty() && full.is_empty();
     let mut selection = IndexMap::new();
-    for (name, output, kind) in graph.declared().filter(|(.., kind)| is_stored(*kind)) {
+    for (name, output, kind) in graph.declared().filter(|(.., kind)| is_written(*kind)) {
         let wanted = if request.full_refresh_all || full.contains(name) {
             Refresh::Full
         } else if everything || refresh.contains(name) {
@@ -81,8 +81,9 @@ pub fn is_protected(output: &Output) -> bool {
     properties.any(|(key, value)| key.eq_ignore_ascii_case(RESET_ALLOWED) && value.eq_ignore_ascii_case("false"))
 }
 
-fn is_stored(kind: OutputKind) -> bool {
-    !kind.is_view() && kind != OutputKind::Sink
+/// Whether flows write it.
+fn is_written(kind: OutputKind) -> bool {
+    !kind.is_view()
 }
 
 fn named(graph: &Graph, names: &[String], namespace: &Namespace) -> Result<Vec<DatasetName>> {
@@ -93,7 +94,7 @@ fn find(graph: &Graph, written: &str, namespace: &Namespace) -> Result<DatasetNa
     let parts = deltaworks_spark::sql::parse_name(written)?;
     let name = DatasetName::resolve(&parts, namespace)?;
     match graph.declared().find(|(declared, ..)| **declared == name) {
-        Some((name, _, kind)) if is_stored(kind) => Ok(name.clone()),
+        Some((name, _, kind)) if is_written(kind) => Ok(name.clone()),
         Some((.., kind)) => {
             Err(Error::user(format!("{} `{written}` is not stored and cannot be refreshed", kind.noun()))
                 .with_condition("INVALID_REFRESH_SELECTION.FLOW_WRITES_TO_VIEW_NOT_SUPPORTED")

@@ -16,7 +16,7 @@ use crate::definitions::OutputKind;
 use crate::graph::ResolvedOutput;
 
 /// The table property that says what a table is to its pipeline.
-const KIND: &str = "deltaworks.datasetType";
+pub(super) const KIND: &str = "deltaworks.datasetType";
 /// The table property that says which pipeline owns a table.
 pub(crate) const PIPELINE_ID: &str = "pipelines.pipelineId";
 /// The table property of tables that only their pipeline reads.
@@ -90,7 +90,7 @@ fn kind(output: &ResolvedOutput) -> &'static str {
 }
 
 /// A table is not made among files of something else.
-fn check_empty(output: &ResolvedOutput, location: &Url) -> Result<()> {
+pub(super) fn check_empty(output: &ResolvedOutput, location: &Url) -> Result<()> {
     let folder = deltaworks_lake::location::to_path(location).and_then(|path| std::fs::read_dir(path).ok());
     if folder.is_none_or(|mut entries| entries.next().is_none()) {
         return Ok(());

@@ -1,0 +1,97 @@
+//! Sinks: what flows write that is not the pipeline's own. A sink of format `delta` is a table that others may write, too.
+
+use deltaworks_incremental::{OutputMode, output_mode};
+use deltaworks_spark::{Error, Result, sql};
+use url::Url;
+
+use super::{Environment, ResolvedFlow};
+use crate::definitions::{Output, SinkDefinition};
+use crate::locations::local_location;
+use crate::name::DatasetName;
+
+const PATH: &str = "path";
+const TABLE_NAME: &str = "tableName";
+const MERGE_SCHEMA: &str = "mergeSchema";
+
+impl SinkDefinition {
+    fn option(&self, name: &str) -> Option<&str> {
+        let mut options = self.options.iter();
+        options.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether columns that the table lacks are added to it.
+    pub(crate) fn merges_schema(&self) -> bool {
+        self.option(MERGE_SCHEMA).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    }
+}
+
+/// Checks that the sink can be written, and by these flows.
+///
+/// # Errors
+/// `Unsupported` for formats other than `delta` and for options that would have no effect; `User` for flows that do not
+/// append a stream.
+pub(super) fn check(output: &Output, flows: &[ResolvedFlow]) -> Result<()> {
+    let (name, sink) = (&output.name.name, definition(output)?);
+    if !sink.format.eq_ignore_ascii_case("delta") {
+        let what = match sink.format.as_str() {
+            "" => format!("sink `{name}`, which calls a function for each batch"),
+            format => format!("sink `{name}` of format `{format}`"),
+        };
+        return Err(Error::unsupported(what).with_help("Sinks of format `delta` can be written."));
+    }
+    let known = [PATH, TABLE_NAME, MERGE_SCHEMA];
+    if let Some(option) = sink.options.keys().find(|key| !known.iter().any(|known| known.eq_ignore_ascii_case(key))) {
+        return Err(Error::unsupported(format!("option `{option}` of the Delta sink `{name}`"))
+            .with_help("A Delta sink takes `path` or `tableName`, and `mergeSchema`."));
+    }
+    if !output.expectations.is_empty() {
+        return Err(Error::user(format!("sink `{name}` cannot have expectations"))
+            .with_help("Put them on the dataset that the sink's flow reads."));
+    }
+    for flow in flows {
+        check_flow(name, flow).map_err(|error| error.at(flow.flow.location.clone()))?;
+    }
+    Ok(())
+}
+
+fn check_flow(sink: &str, flow: &ResolvedFlow) -> Result<()> {
+    let name = &flow.flow.name.name;
+    if flow.changes.is_some() {
+        return Err(Error::user(format!("changes cannot be applied to sink `{sink}`, which only takes new rows"))
+            .with_condition("AUTOCDC_TARGET_DOES_NOT_SUPPORT_MERGE")
+            .with_help("Apply them to a streaming table."));
+    }
+    if !flow.streaming {
+        return Err(Error::user(format!("sink `{sink}` is written by the batch query of flow `{name}`"))
+            .with_condition("INVALID_FLOW_QUERY_TYPE.BATCH_RELATION_FOR_SINK")
+            .with_help("Read the input as a stream: spark.readStream.table(…)."));
+    }
+    if output_mode(&flow.plan) != OutputMode::Append {
+        return Err(Error::user(format!(
+            "flow `{name}` aggregates without a watermark: each batch would replace all rows of sink `{sink}`"
+        ))
+        .with_condition("STREAMING_OUTPUT_MODE.UNSUPPORTED_OPERATION")
+        .with_help("Give the stream a watermark and group by a window over its column."));
+    }
+    Ok(())
+}
+
+/// Where the table of a Delta sink lies.
+///
+/// # Errors
+/// `User` unless either a path or a name is given.
+pub(super) fn location(output: &Output, environment: &Environment) -> Result<Url> {
+    let (name, sink) = (&output.name.name, definition(output)?);
+    match (sink.option(PATH), sink.option(TABLE_NAME)) {
+        (Some(path), None) => local_location(path, &environment.path_mappings)
+            .map_err(|error| error.context(format!("in the path of sink `{name}`"))),
+        (None, Some(table)) => {
+            environment.storage.find_table(&DatasetName::resolve(&sql::parse_name(table)?, &environment.namespace)?)
+        }
+        _ => Err(Error::user(format!("sink `{name}` needs one of the options `path` and `tableName`"))),
+    }
+}
+
+fn definition(output: &Output) -> Result<&SinkDefinition> {
+    output.sink.as_ref().ok_or_else(|| Error::internal(format!("sink `{}` has no definition", output.name.name)))
+}
