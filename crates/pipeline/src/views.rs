@@ -112,6 +112,11 @@ impl StoredView {
         }
         Ok(conf)
     }
+
+    /// Whether its settings are those of `conf`.
+    pub(crate) fn agrees_with(&self, conf: &SparkConf) -> bool {
+        self.conf.iter().all(|(key, value)| conf.get(key).as_ref() == Some(value))
+    }
 }
 
 /// Stores the views that a pipeline publishes. With `retire`, those that it does not define any more go.

@@ -164,7 +164,7 @@ mod tests {
         let query =
             query("SELECT row_number() OVER (ORDER BY x) AS n FROM t JOIN u USING (x)\nGROUP BY x\nORDER BY y LIMIT 3");
         check(of_operator(&query, StreamOperator::Window), "a.sql:10:12");
-        check(of_operator(&query, StreamOperator::Join), "a.sql:10:59");
+        check(of_operator(&query, StreamOperator::Join), "a.sql:10:60");
         check(of_operator(&query, StreamOperator::Aggregate), "a.sql:11:10");
         check(of_operator(&query, StreamOperator::Sort), "a.sql:12:10");
         check(of_operator(&query, StreamOperator::Limit), "a.sql:12:18");

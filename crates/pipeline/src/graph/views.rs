@@ -37,8 +37,7 @@ impl FlowRelations<'_> {
 
     async fn expanded(&self, view: &StoredView) -> Result<LogicalPlan> {
         let environment = &self.resolver.environment;
-        let conf = view.conf(&environment.conf)?;
-        let ctx = environment.sessions.context(&conf)?;
+        let ctx = environment.sessions.context(&view.conf(&environment.conf)?)?;
         let namespace = view.namespace();
         let inner = FlowRelations {
             resolver: self.resolver,
@@ -51,7 +50,7 @@ impl FlowRelations<'_> {
         };
         let plan = schema::selected(sql::plan_query(&ctx, &view.parsed()?, &inner).await?)?;
         let plan = schema::renamed(plan, &view.columns, &view.name)?;
-        if conf == environment.conf {
+        if view.agrees_with(&environment.conf) {
             return Ok(plan);
         }
         // What settings make of casts and operators is decided by the analysis: it must not be left to the reader's.
