@@ -132,7 +132,7 @@ impl ExecutionPlan for DedupExec {
                 }
             }
             if let (Some(new_rows), Seen::Digests(digests)) = (new_rows, keys.seen) {
-                new_rows.push_digests(digests, keys.reservation);
+                new_rows.push_digests(*digests, keys.reservation);
             }
             Ok(None)
         });
@@ -162,7 +162,7 @@ enum Seen {
     /// Without key columns all rows have the same key.
     Any(bool),
     /// Digests, and whatever else is 16 bytes long.
-    Digests(DigestSet),
+    Digests(Box<DigestSet>),
     /// Keys of any other type, numbered in the order they came.
     Values { values: Box<dyn GroupValues>, known: usize, groups: Vec<usize> },
 }
@@ -172,7 +172,7 @@ impl FirstRows {
         let key_schema: Schema = schema.project(&keys)?;
         let seen = match key_schema.fields.iter().as_slice() {
             [] => Seen::Any(false),
-            [_] if is_digest(&key_schema) => Seen::Digests(DigestSet::default()),
+            [_] if is_digest(&key_schema) => Seen::Digests(Box::default()),
             _ => Seen::Values {
                 values: new_group_values(Arc::new(key_schema), &GroupOrdering::None)?,
                 known: 0,
