@@ -47,7 +47,6 @@ const RENAMED: &[(&str, &str)] = &[
     ("current_database", "current_schema"),
     ("dateadd", "date_add"),
     ("endswith", "endswith"),
-    ("string_agg", "listagg"),
     ("to_varchar", "to_char"),
     ("spark_partition_id", "SPARK_PARTITION_ID"),
     ("startswith", "startswith"),

@@ -249,6 +249,10 @@ fn call(function: &sqlparser::ast::Function) -> String {
             let args = args_shown.map_or(args.clone(), |shown| args.into_iter().chain(shown).collect());
             format!("{}{filter}{over}", call_name(&name, &args, distinct))
         }
+        // Only with an order is it printed under the name of the aggregate that it is.
+        None if name == "string_agg" && !within.is_empty() => {
+            format!("{}{within}{filter}", call_name("listagg", &args, distinct))
+        }
         None => format!("{}{within}{filter}", call_name(&name, &args, distinct)),
     }
 }
