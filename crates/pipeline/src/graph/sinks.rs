@@ -31,13 +31,12 @@ impl SinkDefinition {
 /// `Unsupported` for formats other than `delta` and for options that would have no effect; `User` for flows that do not
 /// append a stream.
 pub(super) fn check(output: &Output, flows: &[ResolvedFlow]) -> Result<()> {
-    let (name, sink) = (&output.name.name, definition(output)?);
+    let (name, help) = (&output.name.name, "Sinks of format `delta` can be written.");
+    let Some(sink) = &output.sink else {
+        return Err(Error::unsupported(format!("`foreach_batch_sink` (sink `{name}`)")).with_help(help));
+    };
     if !sink.format.eq_ignore_ascii_case("delta") {
-        let what = match sink.format.as_str() {
-            "" => format!("sink `{name}`, which calls a function for each batch"),
-            format => format!("sink `{name}` of format `{format}`"),
-        };
-        return Err(Error::unsupported(what).with_help("Sinks of format `delta` can be written."));
+        return Err(Error::unsupported(format!("sink `{name}` of format `{}`", sink.format)).with_help(help));
     }
     let known = [PATH, TABLE_NAME, MERGE_SCHEMA];
     if let Some(option) = sink.options.keys().find(|key| !known.iter().any(|known| known.eq_ignore_ascii_case(key))) {
