@@ -67,6 +67,11 @@ fn problem_of(node: &LogicalPlan) -> Option<StreamProblem> {
     let over_stream = node.inputs().iter().any(|input| is_streaming(input));
     match node {
         LogicalPlan::TableScan(_) => None,
+        _ if keeps_state(node) && node.inputs().iter().any(|input| is_complete(input)) => Some(problem(
+            StreamOperator::Aggregate,
+            "a stateful operator over an aggregation without a watermark is not possible: that gives out all groups by each batch",
+            "Group by a window over a column with a watermark, or do the rest in a materialized view.",
+        )),
         LogicalPlan::Join(join) => join_problem(join),
         LogicalPlan::Union(union) if union.inputs.iter().any(|input| is_complete(input)) => Some(problem(
             StreamOperator::Union,
@@ -78,15 +83,10 @@ fn problem_of(node: &LogicalPlan) -> Option<StreamProblem> {
             "UNION of a stream and a table is not possible: the table would be added again by every batch",
             "Use one append flow per input, or read all inputs as streams.",
         )),
-        _ if !over_stream && !node.inputs().is_empty() => Some(problem(
+        _ if reads_stream_in_expression(node) || (!over_stream && !node.inputs().is_empty()) => Some(problem(
             StreamOperator::Subquery,
             "a stream cannot be read in a subquery of an expression",
             "Join with the stream, or read the table without STREAM.",
-        )),
-        _ if keeps_state(node) && node.inputs().iter().any(|input| is_complete(input)) => Some(problem(
-            StreamOperator::Aggregate,
-            "a stateful operator over an aggregation without a watermark is not possible: that gives out all groups by each batch",
-            "Group by a window over a column with a watermark, or do the rest in a materialized view.",
         )),
         LogicalPlan::Aggregate(aggregate) => aggregate_problem(aggregate),
         LogicalPlan::Window(_) => Some(problem(
@@ -94,6 +94,8 @@ fn problem_of(node: &LogicalPlan) -> Option<StreamProblem> {
             "window functions over rows are not possible on a stream",
             "To keep one row per key use dropDuplicates or AUTO CDC; otherwise use a materialized view.",
         )),
+        // All rows are written anew by each batch, in any order.
+        LogicalPlan::Sort(sort) if sort.fetch.is_none() && is_complete(&sort.input) => None,
         LogicalPlan::Sort(_) => Some(problem(
             StreamOperator::Sort,
             "ORDER BY is not possible on a stream",
@@ -124,6 +126,25 @@ fn problem_of(node: &LogicalPlan) -> Option<StreamProblem> {
         }
         _ => None,
     }
+}
+
+/// Whether an expression of `node` has a subquery that reads a stream: it would see a batch of it where it needs all rows.
+fn reads_stream_in_expression(node: &LogicalPlan) -> bool {
+    let mut found = false;
+    let walked = node.apply_expressions(|expr| {
+        expr.apply(|expr| {
+            let subquery = match expr {
+                Expr::ScalarSubquery(subquery) => Some(subquery),
+                Expr::Exists(exists) => Some(&exists.subquery),
+                Expr::InSubquery(within) => Some(&within.subquery),
+                Expr::SetComparison(comparison) => Some(&comparison.subquery),
+                _ => None,
+            };
+            found |= subquery.is_some_and(|subquery| is_streaming(&subquery.subquery));
+            Ok(TreeNodeRecursion::Continue)
+        })
+    });
+    walked.is_ok() && found
 }
 
 fn keeps_state(node: &LogicalPlan) -> bool {

@@ -13,7 +13,9 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::{FairSpillPool, GreedyMemoryPool, MemoryPool as _};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::functions_aggregate::expr_fn::count;
-use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder, col, lit};
+use datafusion::logical_expr::{
+    Expr, JoinType, LogicalPlan, LogicalPlanBuilder, col, exists, in_subquery, lit, not_exists,
+};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use deltaworks_spark::operators::{Deduplicate, EventTimeWatermark};
 use deltaworks_spark::streaming::{OpenContext, StreamReader, StreamSource, StreamingTable, replace_streams};
@@ -214,6 +216,28 @@ fn operators_that_need_the_whole_are_named() {
             "a stateful operator over an aggregation without a watermark is not possible: that gives out all groups by each batch"
         ]
     );
+    let joined = stream("l").join(
+        aggregate().alias("r").unwrap().build().unwrap(),
+        JoinType::Inner,
+        (vec!["l.key"], vec!["r.key"]),
+        None,
+    );
+    assert_eq!(
+        messages(joined.unwrap()),
+        [
+            "a stateful operator over an aggregation without a watermark is not possible: that gives out all groups by each batch"
+        ]
+    );
+    let keys = Arc::new(stream("r").project(vec![col("r.key")]).unwrap().build().unwrap());
+    for condition in [in_subquery(col("l.key"), Arc::clone(&keys)), exists(Arc::clone(&keys)), not_exists(keys)] {
+        assert_eq!(
+            messages(stream("l").filter(condition).unwrap()),
+            ["a stream cannot be read in a subquery of an expression"]
+        );
+    }
+    let of_table = Arc::new(fixed("r").project(vec![col("r.key")]).unwrap().build().unwrap());
+    assert_eq!(messages(stream("l").filter(in_subquery(col("l.key"), of_table)).unwrap()), Vec::<String>::new());
+    assert_eq!(messages(aggregate().sort(vec![col("t.key").sort(true, true)]).unwrap()), Vec::<String>::new());
     let beside = aggregate().union(aggregate().build().unwrap()).unwrap();
     assert_eq!(
         messages(beside),

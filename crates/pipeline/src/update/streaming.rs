@@ -243,9 +243,10 @@ fn check_operators(run: &FlowRun, operators: &[StatefulOperator], progress: &Pro
 }
 
 fn incompatible(run: &FlowRun, why: &str) -> Error {
+    let target = run.flow().map_or(&run.name, |flow| &flow.flow.target);
     Error::user(format!("flow `{}` cannot continue from its checkpoint: {why}", run.name.name))
         .with_condition("STREAMING_CHECKPOINT_INCOMPATIBLE")
-        .with_help(format!("Run a full refresh of the target: `--full-refresh {}`.", run.name.name))
+        .with_help(format!("Run a full refresh of the target: `--full-refresh {}`.", target.name))
 }
 
 fn total_backlog(slices: &[Option<Slice>]) -> Backlog {
