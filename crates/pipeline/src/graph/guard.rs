@@ -129,17 +129,22 @@ impl RelationResolver for NoRelations {
     }
 }
 
+/// What `expr` needs besides the columns of a row, as people call it; aggregates are for the caller to judge.
+pub(super) fn beyond_its_row(expr: &Expr) -> Option<&'static str> {
+    match expr {
+        Expr::WindowFunction(_) => Some("a window function"),
+        Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) => Some("a subquery"),
+        Expr::Unnest(_) => Some("a generator"),
+        Expr::ScalarFunction(call) if is_python(&call.func) => Some("a function in Python"),
+        _ => None,
+    }
+}
+
 fn refuse_constructs(predicate: &Expr) -> Result<()> {
     let mut refused: Option<&'static str> = None;
     predicate.apply(|expr| {
-        refused = match expr {
-            Expr::WindowFunction(_) => Some("a window function"),
-            Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) => Some("a subquery"),
-            Expr::Unnest(_) => Some("a generator"),
-            Expr::ScalarFunction(call) if is_python(&call.func) => Some("a function in Python"),
-            _ => return Ok(TreeNodeRecursion::Continue),
-        };
-        Ok(TreeNodeRecursion::Stop)
+        refused = beyond_its_row(expr);
+        Ok(if refused.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     })?;
     match refused {
         None => Ok(()),

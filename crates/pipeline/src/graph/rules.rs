@@ -9,10 +9,10 @@ use datafusion::logical_expr::{EmptyRelation, Expr, ExprSchemable, LogicalPlan, 
 use datafusion::prelude::SessionContext;
 use deltaworks_lake::definition::{CONSTRAINT_PREFIX, GENERATION_KEY};
 use deltaworks_spark::diagnostic::SourceLocation;
-use deltaworks_spark::python::is_python;
 use deltaworks_spark::types::type_name;
 use deltaworks_spark::{Error, Result, sql};
 
+use super::guard::beyond_its_row;
 use super::suggest::nearest;
 use crate::definitions::Output;
 use crate::update::complete::is_deterministic;
@@ -175,13 +175,9 @@ fn of_row(text: &str, schema: &SchemaRef, ctx: &SessionContext) -> Result<Expr> 
     expression.apply(|part| {
         refused = match part {
             Expr::AggregateFunction(_) => Some("an aggregate"),
-            Expr::WindowFunction(_) => Some("a window function"),
-            Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) => Some("a subquery"),
-            Expr::Unnest(_) => Some("a generator"),
-            Expr::ScalarFunction(call) if is_python(&call.func) => Some("a function in Python"),
-            _ => return Ok(TreeNodeRecursion::Continue),
+            other => beyond_its_row(other),
         };
-        Ok(TreeNodeRecursion::Stop)
+        Ok(if refused.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     })?;
     match refused {
         None => Ok(expression),

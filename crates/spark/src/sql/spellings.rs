@@ -28,7 +28,7 @@ fn words(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         };
         let call = next == Some(&Token::LParen);
         let query = |token: Option<&TokenWithSpan>| {
-            token.is_some_and(|token| ["select", "values", "from", "table"].iter().any(|name| is_word(token, name)))
+            token.is_some_and(|token| ["select", "values", "table"].iter().any(|name| is_word(token, name)))
         };
         let before_query = query(tokens.get(i + 1))
             || (call && query(after))

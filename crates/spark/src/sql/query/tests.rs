@@ -163,6 +163,7 @@ async fn sparks_own_forms_are_planned() {
         ("SELECT count(DISTINCT customerId, amount) AS n, count(customerId, amount) AS m FROM people", "n,m / 2,2"),
         ("SELECT ~5 AS a, -1 >>> 28 AS b, 1 << 2 AS c", "a,b,c / -6,15,4"),
         ("SELECT x FROM VALUES (1), (2) AS a(x) MINUS SELECT 1", "x / 2"),
+        ("SELECT minus FROM VALUES (7) AS t(minus)", "minus / 7"),
         ("SELECT stack(2, 1, 'a', 2) AS (n, s)", "n,s / 1,a / 2,"),
         ("SELECT extract(YEAROFWEEK FROM DATE'2024-12-30') AS y", "y / 2025"),
         ("SELECT listagg(city, ',') WITHIN GROUP (ORDER BY city DESC) AS l FROM cities", "l / Rome,Riga,Bern"),
