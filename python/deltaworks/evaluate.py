@@ -58,10 +58,12 @@ def main() -> int:
     if not line:
         return 0
     job = json.loads(line)
-    from deltaworks.evaluator import Evaluator
     from deltaworks.session import connect
 
+    # First of all: it knows how to import the client without what the client seldom needs.
     spark = connect(job.get("conf", {}))
+    from deltaworks.evaluator import Evaluator
+
     evaluator = Evaluator(spark, job, reports)
     evaluator.evaluate()
     serve(evaluator, reports, _commands(sys.stdin))

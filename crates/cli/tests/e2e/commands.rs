@@ -182,6 +182,15 @@ fn only_files_that_import_the_pipelines_api_are_evaluated() {
 }
 
 #[test]
+fn python_starts_without_what_it_seldom_needs() {
+    // The user's file could not tell a module that the engine imported from one that it needs itself.
+    let source = "import sys\nassert 'pandas' not in sys.modules, 'half a second for nothing'\n
+import dlt\n\n@dlt.table\ndef t():\n    return spark.range(1)\n";
+    let done = Pipeline::new(&[("a.py", source)]).run(&["validate"]);
+    assert_eq!(done.code, Some(0), "{done:?}");
+}
+
+#[test]
 fn sql_takes_commands_that_look_at_tables() {
     let pipeline = Pipeline::new(&[
         ("pipeline.sql", "CREATE OR REFRESH MATERIALIZED VIEW m AS SELECT 1 AS id;"),
