@@ -10,7 +10,39 @@ pub(crate) const STRUCT_OF_STAR: &str = "__struct_of_star";
 
 /// All of them.
 pub(super) fn spelled(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    intervals(literals(words(tokens)))
+    intervals(literals(except_lists(words(tokens))))
+}
+
+/// Stands between the parts of a qualified name in `* EXCEPT (t.a)`, where the parser takes simple names.
+pub(crate) const PART: char = '\u{2}';
+
+/// The qualified names of `* EXCEPT (t.a, b)` as one word each, their parts joined by [`PART`].
+fn except_lists(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    let mut inside = false;
+    for token in tokens {
+        match out.as_slice() {
+            [.., star, except] if token.token == Token::LParen => {
+                inside = star.token == Token::Mul && is_word(except, "except");
+            }
+            _ if token.token == Token::RParen => inside = false,
+            _ => {}
+        }
+        let dotted = inside && out.last().is_some_and(|last| last.token == Token::Period);
+        match (&token.token, dotted) {
+            (Token::Word(part), true) if out.len() > 1 => {
+                let part = part.value.clone();
+                out.pop();
+                if let Some(TokenWithSpan { token: Token::Word(word), .. }) = out.last_mut() {
+                    word.value = format!("{}{PART}{part}", word.value);
+                    word.quote_style = Some('`');
+                    word.keyword = Keyword::NoKeyword;
+                }
+            }
+            _ => out.push(token),
+        }
+    }
+    out
 }
 
 /// `ceil(x, -1)` is a plain call, where the parser knows a syntax that takes no expression for the decimals;

@@ -19,6 +19,7 @@ pub(crate) const MAP_VALUE: &str = "__map_value";
 /// The arguments of `STREAM(...)` that stand for clauses after it.
 pub(crate) const WATERMARK: &str = "__watermark";
 pub(crate) const WATERMARK_DELAY: &str = "__watermark_delay";
+pub(crate) const WATERMARK_NAME: &str = "__watermark_name";
 
 static DIALECT: SparkDialect = SparkDialect;
 
@@ -404,7 +405,7 @@ fn reader_options(tokens: &[TokenWithSpan], span: Span, out: &mut Vec<TokenWithS
     }
 }
 
-/// `WATERMARK ts DELAY OF INTERVAL 3 MINUTES` as two arguments.
+/// `WATERMARK ts DELAY OF INTERVAL 3 MINUTES` as two arguments; `WATERMARK f(ts) AS at DELAY OF …` as three.
 fn watermark(tokens: &[TokenWithSpan], at: usize, out: &mut Vec<TokenWithSpan>) -> usize {
     let span = tokens[at].span;
     let mut argument = |name: &str, value: &[TokenWithSpan]| {
@@ -414,17 +415,40 @@ fn watermark(tokens: &[TokenWithSpan], at: usize, out: &mut Vec<TokenWithSpan>) 
         out.extend(value.iter().cloned());
     };
     let delay = (at + 1..tokens.len()).find(|&i| is_word(&tokens[i], "delay")).unwrap_or(tokens.len());
-    argument(WATERMARK, &tokens[at + 1..delay]);
-    let start = (delay + 2).min(tokens.len());
-    // INTERVAL, the amount, and the unit unless the amount's text holds it.
-    let mut end = (start + 2).min(tokens.len());
-    let has_unit =
-        matches!(tokens.get(start + 1).map(|t| &t.token), Some(Token::SingleQuotedString(text)) if text.contains(' '));
-    if !has_unit && end < tokens.len() {
-        end += 1;
+    match &tokens[at + 1..delay] {
+        [time @ .., name_as, name] if is_word(name_as, "as") && matches!(name.token, Token::Word(_)) => {
+            argument(WATERMARK, time);
+            argument(WATERMARK_NAME, std::slice::from_ref(name));
+        }
+        time => argument(WATERMARK, time),
     }
+    let start = (delay + 2).min(tokens.len());
+    let end = interval_end(tokens, start + 1);
     argument(WATERMARK_DELAY, &tokens[start..end]);
     end
+}
+
+/// The end of an interval whose first amount is at `amount`: `3 MINUTES`, `'1 hour'`, `1 HOUR 30 MINUTES`, `'0 10' DAY TO HOUR`.
+fn interval_end(tokens: &[TokenWithSpan], amount: usize) -> usize {
+    const UNITS: [&str; 10] =
+        ["year", "quarter", "month", "week", "day", "hour", "minute", "second", "millisecond", "microsecond"];
+    let is_unit = |at: usize| {
+        let named = |unit: &&str| is_word(&tokens[at], unit) || is_word(&tokens[at], &format!("{unit}s"));
+        at < tokens.len() && UNITS.iter().any(|unit| named(&unit))
+    };
+    let sign = |at: usize| tokens.get(at).is_some_and(|t| matches!(t.token, Token::Minus | Token::Plus));
+    let mut end = amount;
+    loop {
+        // What comes before a unit is an amount; so is the first token, which may name its unit itself.
+        let number = end + usize::from(sign(end));
+        if !is_unit(number + 1) {
+            return if end == amount { (number + 1).min(tokens.len()) } else { end };
+        }
+        end = number + 2;
+        if tokens.get(end).is_some_and(|token| is_word(token, "to")) && is_unit(end + 1) {
+            end += 2;
+        }
+    }
 }
 
 /// The index of the parenthesis that closes the one at `open`.
@@ -470,6 +494,18 @@ mod tests {
             rewritten("FROM STREAM(t) WATERMARK ts DELAY OF INTERVAL 3 MINUTES AS w"),
             "FROM STREAM ( t , __watermark => ts , __watermark_delay => INTERVAL 3 MINUTES ) AS w"
         );
+        for (delay, rest) in [
+            ("INTERVAL '10 minutes'", "w"),
+            ("INTERVAL '0 00:10:00' DAY TO SECOND", "w"),
+            ("INTERVAL 1 HOUR 30 MINUTES", "JOIN u"),
+            ("INTERVAL - 5 SECONDS", ""),
+        ] {
+            let time = "to_timestamp ( CAST ( ts AS STRING ) )";
+            let expected =
+                format!("( t , __watermark => {time} , __watermark_name => at , __watermark_delay => {delay} ) {rest}");
+            let written = format!("FROM STREAM(t) WATERMARK {time} AS at DELAY OF {delay} {rest}");
+            assert_eq!(rewritten(&written), format!("FROM STREAM {expected}").trim_end());
+        }
     }
 
     #[test]

@@ -14,8 +14,11 @@ use crate::types::{array, canonical};
 /// As many values `max_by` gives at most.
 const MOST_VALUES: i64 = 100_000;
 
+/// The names of the aggregate that joins values.
+pub(super) const LISTAGG: &[&str] = &["listagg", "string_agg"];
+
 pub(super) const AGGREGATES: &[Gathered] = &[
-    of_any(&["listagg", "string_agg"], (1, 2), |types| types.first().map_or(DataType::Utf8, joined_type), joined),
+    of_any(LISTAGG, (1, 2), |types| types.first().map_or(DataType::Utf8, joined_type), joined),
     of_any(&["mode"], (1, 2), |types| types.first().map_or(DataType::Null, canonical), mode),
     by_other(&["max_by"], |columns, constants| best(columns, constants, true)),
     by_other(&["min_by"], |columns, constants| best(columns, constants, false)),

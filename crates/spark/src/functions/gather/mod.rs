@@ -17,7 +17,7 @@ use datafusion::common::{Result as DataFusionResult, ScalarValue};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
-use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Expr, Signature, Volatility};
+use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Expr, Signature, Volatility, lit};
 use datafusion::physical_expr::expressions::Literal;
 
 use super::form::Env;
@@ -85,7 +85,12 @@ fn udaf(gathered: Gathered) -> Arc<AggregateUDF> {
 /// The arguments of a call of one of these, cast as it needs them; others unchanged.
 pub(super) fn cast(udaf: &AggregateUDF, args: Vec<Expr>, env: Env<'_>) -> Result<Vec<Expr>> {
     let Some(function) = udaf.inner().downcast_ref::<GatheredFunction>() else { return Ok(args) };
-    let Gathered { columns, doubles, .. } = function.gathered;
+    let Gathered { names, columns, doubles, .. } = function.gathered;
+    let mut args = args;
+    if names == choice::LISTAGG && args.len() == 1 {
+        // Of one argument DataFusion would make DISTINCT a grouping, and the order of the values be lost.
+        args.push(lit(ScalarValue::Null));
+    }
     let cast = |(i, arg): (usize, Expr)| {
         let plain = env.type_of(&arg)?;
         let to = match &plain {

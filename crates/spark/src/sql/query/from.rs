@@ -11,7 +11,8 @@ use sqlparser::ast::{
 };
 
 use super::plan::{Ctes, Planner, range, renamed};
-use super::relation::read_of;
+use super::relation::{Watermark, read_of};
+use super::repeated::unique;
 use super::rewrite::{self, Names, call};
 use super::scope::{Scope, Visibility, ident};
 use crate::error::{Error, Result};
@@ -73,7 +74,7 @@ impl Planner<'_> {
         let found = self.relations.iter().find(|(request, _)| *request == read.request);
         let (_, plan) = found.ok_or_else(|| Error::internal(format!("relation `{factor}` was not resolved")))?;
         let plan = match &read.watermark {
-            Some((event_time, delay)) => self.watermark(plan.clone(), event_time, delay)?,
+            Some(watermark) => self.watermark(plan.clone(), watermark)?,
             None => plan.clone(),
         };
         let mut qualifier = read.name;
@@ -97,13 +98,19 @@ impl Planner<'_> {
         range(datafusion::logical_expr::LogicalPlanBuilder::scan("range", source, None)?.build()?)
     }
 
-    fn watermark(&self, plan: LogicalPlan, event_time: &Expr, delay: &Expr) -> Result<LogicalPlan> {
-        let column = match self.plain_expression(event_time.clone(), &plan)? {
-            datafusion::logical_expr::Expr::Column(column) => column,
-            _ => {
-                return Err(Error::unsupported(format!(
-                    "`WATERMARK {event_time}`, an expression instead of a column,"
-                )));
+    fn watermark(&self, plan: LogicalPlan, watermark: &Watermark) -> Result<LogicalPlan> {
+        let Watermark { event_time, name, delay } = watermark;
+        let (plan, column) = match (self.plain_expression(event_time.clone(), &plan)?, name) {
+            (datafusion::logical_expr::Expr::Column(column), None) => (plan, column),
+            (expr, Some(name)) => {
+                let columns = plan.schema().columns().into_iter().map(datafusion::logical_expr::Expr::Column);
+                let columns: Vec<_> = columns.chain([expr.alias(name)]).collect();
+                let plan = datafusion::logical_expr::LogicalPlanBuilder::from(plan).project(columns)?.build()?;
+                (plan, datafusion::common::Column::from_name(name))
+            }
+            (_, None) => {
+                return Err(Error::user(format!("the event time `{event_time}` needs a name"))
+                    .with_help(format!("Write `WATERMARK {event_time} AS name DELAY OF {delay}`.")));
             }
         };
         let delay_us = match self.plain_expression(delay.clone(), &plan)? {
@@ -111,8 +118,10 @@ impl Planner<'_> {
             _ => None,
         };
         let delay_us = delay_us
-            .filter(|delay| *delay >= 0)
-            .ok_or_else(|| Error::user(format!("watermark delay `{delay}` is not a constant interval")))?;
+            .ok_or_else(|| Error::user(format!("the delay of a watermark, `{delay}`, is not a constant interval")))?;
+        if delay_us < 0 {
+            return Err(Error::user(format!("the delay of a watermark, `{delay}`, is negative")));
+        }
         if !matches!(plan.schema().field_from_column(&column)?.data_type(), arrow::datatypes::DataType::Timestamp(..)) {
             return Err(Error::user(format!("the event time `{event_time}` must be a timestamp"))
                 .with_condition("EVENT_TIME_IS_NOT_ON_TIMESTAMP_TYPE"));
@@ -132,7 +141,7 @@ impl Planner<'_> {
     ) -> Result<Scope> {
         let columns: Vec<String> =
             alias.iter().flat_map(|alias| &alias.columns).map(|column| column.name.value.clone()).collect();
-        let plan = renamed(plan, &columns)?;
+        let plan = unique(renamed(plan, &columns)?)?;
         let qualifier = alias.map_or(qualifier, |alias| vec![alias.name.value]);
         let unique = self.alias(qualifier.last().map_or("__subquery", String::as_str));
         let scope = Scope::relation(plan.schema(), &qualifier, &unique, base);

@@ -13,12 +13,14 @@ use crate::cast::format::intervals_to_text;
 use crate::cast::parse;
 use crate::types::IntervalUnits;
 
-/// The length of an interval without months, in microseconds.
+/// The length of a constant interval in microseconds. A month has 31 days, as in Spark's watermarks.
 pub(super) fn microseconds(value: &ScalarValue) -> Option<i64> {
+    let of_months = |months: i32| i64::from(months) * 31 * DAY;
     match value {
         ScalarValue::DurationMicrosecond(length) => *length,
-        ScalarValue::IntervalMonthDayNano(Some(IntervalMonthDayNano { months: 0, days, nanoseconds })) => {
-            Some(i64::from(*days) * DAY + nanoseconds / 1000)
+        ScalarValue::IntervalYearMonth(months) => months.map(of_months),
+        ScalarValue::IntervalMonthDayNano(Some(IntervalMonthDayNano { months, days, nanoseconds })) => {
+            Some(of_months(*months) + i64::from(*days) * DAY + nanoseconds / 1000)
         }
         ScalarValue::IntervalDayTime(Some(IntervalDayTime { days, milliseconds })) => {
             Some(i64::from(*days) * DAY + i64::from(*milliseconds) * 1000)

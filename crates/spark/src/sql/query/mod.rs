@@ -11,6 +11,7 @@ mod parameters;
 mod plan;
 mod provider;
 mod relation;
+mod repeated;
 mod rewrite;
 mod scope;
 mod select;
@@ -88,7 +89,9 @@ pub async fn plan_query(
     }
     let planner = Planner::new(Provider::new(&state), Source::new(&query.text, &query.location), relations);
     let plan = planner.plan_query(query.query.clone(), &HashMap::new(), &[]);
-    plan.and_then(crate::windowing::resolve).map_err(|error| error.at(query.location.clone()))
+    plan.and_then(repeated::restored)
+        .and_then(crate::windowing::resolve)
+        .map_err(|error| error.at(query.location.clone()))
 }
 
 /// Plans an expression over the columns of `schema`: a condition, or the argument of `expr()`.

@@ -14,7 +14,8 @@ use crate::cast::parse::timestamp;
 use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
 use crate::relation::{ObjectName, ReadOptions, RelationRequest, TimeTravel, UnresolvedRelation};
-use crate::sql::tokens::{Source, WATERMARK, WATERMARK_DELAY};
+use crate::sql::name::parse_name;
+use crate::sql::tokens::{Source, WATERMARK, WATERMARK_DELAY, WATERMARK_NAME};
 
 /// Formats that may stand before a path: `` json.`/data/x` ``.
 const FILE_FORMATS: [&str; 9] = ["delta", "parquet", "json", "csv", "text", "avro", "orc", "xml", "binaryfile"];
@@ -22,10 +23,17 @@ const FILE_FORMATS: [&str; 9] = ["delta", "parquet", "json", "csv", "text", "avr
 /// A base relation of a query.
 pub(super) struct Read {
     pub(super) request: RelationRequest,
-    /// Event time and delay of a `WATERMARK` clause.
-    pub(super) watermark: Option<(Expr, Expr)>,
+    /// What a `WATERMARK` clause says.
+    pub(super) watermark: Option<Watermark>,
     /// The name's parts, by which columns may be qualified; empty for functions.
     pub(super) name: Vec<String>,
+}
+
+/// `WATERMARK event_time [AS name] DELAY OF delay`.
+pub(super) struct Watermark {
+    pub(super) event_time: Expr,
+    pub(super) name: Option<String>,
+    pub(super) delay: Expr,
 }
 
 /// What `query` reads, in the order of its text.
@@ -182,15 +190,22 @@ fn by_path(
 fn stream(args: &[FunctionArg], source: &Source<'_>, place: SourceLocation) -> Result<Read> {
     let wrong = || source.syntax_error("expected a table or a table function in `STREAM`", place.clone());
     let [FunctionArg::Unnamed(FunctionArgExpr::Expr(inner)), rest @ ..] = args else { return Err(wrong()) };
-    let mut watermark = (None, None);
+    let (mut event_time, mut name, mut delay) = (None, None, None);
     let mut options = ReadOptions::new();
     for arg in rest {
         match arg {
-            FunctionArg::Named { name, arg: FunctionArgExpr::Expr(value), .. } if name.value == WATERMARK => {
-                watermark.0 = Some(value.clone());
+            FunctionArg::Named { name: part, arg: FunctionArgExpr::Expr(value), .. } if part.value == WATERMARK => {
+                event_time = Some(value.clone());
             }
-            FunctionArg::Named { name, arg: FunctionArgExpr::Expr(value), .. } if name.value == WATERMARK_DELAY => {
-                watermark.1 = Some(value.clone());
+            FunctionArg::Named { name: part, arg: FunctionArgExpr::Expr(value), .. }
+                if part.value == WATERMARK_DELAY =>
+            {
+                delay = Some(value.clone());
+            }
+            FunctionArg::Named { name: part, arg: FunctionArgExpr::Expr(Expr::Identifier(value)), .. }
+                if part.value == WATERMARK_NAME =>
+            {
+                name = Some(value.value.clone());
             }
             other => set_option(other, &mut options).map_err(|error| error.at(place.clone()))?,
         }
@@ -212,7 +227,7 @@ fn stream(args: &[FunctionArg], source: &Source<'_>, place: SourceLocation) -> R
         }
         _ => return Err(wrong()),
     };
-    read.watermark = watermark.0.zip(watermark.1);
+    read.watermark = event_time.zip(delay).map(|(event_time, delay)| Watermark { event_time, name, delay });
     Ok(read)
 }
 
@@ -229,6 +244,8 @@ fn function(name: &[&Ident], args: &[FunctionArg]) -> Result<Option<UnresolvedRe
             Ok(Some(UnresolvedRelation::Source { format: Some(format), paths: Vec::new(), schema: None, options }))
         }
         "event_log" => event_log(args).map(Some),
+        "table_changes" => table_changes(args, false).map(Some),
+        "table_changes_by_path" => table_changes(args, true).map(Some),
         "range" => Ok(None),
         other => Err(Error::unsupported(format!("table function `{other}`"))),
     }
@@ -289,6 +306,26 @@ fn event_log(args: &[FunctionArg]) -> Result<UnresolvedRelation> {
         return Ok(UnresolvedRelation::EventLog { pipeline_id: None, table: Some(ObjectName(parts)) });
     }
     Ok(UnresolvedRelation::EventLog { pipeline_id: Some(text(expr)?), table: None })
+}
+
+/// `table_changes('t', start[, end])`; a bound is a version, or a time as text.
+fn table_changes(args: &[FunctionArg], by_path: bool) -> Result<UnresolvedRelation> {
+    let given = positional(args)?;
+    let ([table, bounds @ ..], 1..=2) = (given.as_slice(), given.len().saturating_sub(1)) else {
+        return Err(Error::user("`table_changes` needs a table, a start and possibly an end")
+            .with_condition("WRONG_NUM_ARGS.WITHOUT_SUGGESTION"));
+    };
+    let mut options = ReadOptions::new();
+    options.set("readChangeFeed", "true");
+    for (side, bound) in ["starting", "ending"].into_iter().zip(bounds) {
+        let is_version = bound.bytes().all(|byte| byte.is_ascii_digit());
+        options.set(format!("{side}{}", if is_version { "Version" } else { "Timestamp" }), bound);
+    }
+    if by_path {
+        let (format, paths) = (Some("delta".to_owned()), vec![table.clone()]);
+        return Ok(UnresolvedRelation::Source { format, paths, schema: None, options });
+    }
+    Ok(UnresolvedRelation::Table { name: parse_name(table)?, options, time_travel: None })
 }
 
 fn positional(args: &[FunctionArg]) -> Result<Vec<String>> {

@@ -4,6 +4,7 @@ use arrow::datatypes::{DataType, Field};
 use datafusion::common::DFSchema;
 use sqlparser::ast::{AccessExpr, Expr, Ident, Value};
 
+use super::repeated::shown;
 use crate::connect::types::is_hidden;
 use crate::error::{Error, Result};
 
@@ -51,7 +52,7 @@ impl Scope {
             let metadata = base && is_hidden(field);
             ScopeColumn {
                 qualifier: qualifier.to_vec(),
-                name: field.name().clone(),
+                name: shown(field.name()).to_owned(),
                 data_type: field.data_type().clone(),
                 expr: Expr::CompoundIdentifier(vec![ident(alias), ident(field.name())]),
                 visibility: if metadata { Visibility::NotInStar } else { Visibility::Full },
@@ -105,7 +106,7 @@ impl Scope {
 }
 
 impl ScopeColumn {
-    fn is(&self, qualifier: &[Ident], name: &str) -> bool {
+    pub(super) fn is(&self, qualifier: &[Ident], name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name)
             && match qualifier {
                 [] => self.visibility != Visibility::Qualified,

@@ -11,10 +11,12 @@ use sqlparser::ast::{
 use super::named;
 use super::names::column_name;
 use super::plan::{Ctes, Planner, is_ordinal};
+use super::repeated::{numbered, shown};
 use super::rewrite::{self, Names};
 use super::scope::{Scope, ScopeColumn, ident, unresolved};
 use crate::error::{Error, Result};
 use crate::python::PythonFunction;
+use crate::sql::spellings::PART;
 
 /// A rewritten select list.
 #[derive(Default)]
@@ -26,14 +28,24 @@ struct List {
 
 impl List {
     fn push(&mut self, expr: Expr, name: &str) {
+        let before = self.names.iter().filter(|known| *known == name).count();
         self.names.push(name.to_owned());
         self.exprs.push(expr.clone());
-        // A column under its own name keeps its qualifier, so that a name may occur twice.
+        // A column under its own name keeps its qualifier, so that a name may occur once per relation.
         let own =
             matches!(&expr, Expr::CompoundIdentifier(parts) if parts.last().is_some_and(|part| part.value == name));
-        self.items.push(match own {
-            true => SelectItem::UnnamedExpr(expr),
-            false => SelectItem::ExprWithAlias { expr, alias: ident(name) },
+        let clashes = before > 0
+            && self.items.iter().any(|item| match item {
+                SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => {
+                    parts.last().is_some_and(|part| part.value == name) && (!own || as_parts(&expr) == parts.as_slice())
+                }
+                SelectItem::ExprWithAlias { alias, .. } => shown(&alias.value) == name,
+                _ => false,
+            });
+        self.items.push(match (clashes, own) {
+            (true, _) => SelectItem::ExprWithAlias { expr, alias: ident(&numbered(name, before)) },
+            (false, true) => SelectItem::UnnamedExpr(expr),
+            (false, false) => SelectItem::ExprWithAlias { expr, alias: ident(name) },
         });
     }
 
@@ -43,6 +55,13 @@ impl List {
         let mut aliases = known.clone();
         aliases.extend(pairs.rev().map(|(name, expr)| (name.to_lowercase(), Expr::Nested(Box::new(expr.clone())))));
         aliases
+    }
+}
+
+fn as_parts(expr: &Expr) -> &[Ident] {
+    match expr {
+        Expr::CompoundIdentifier(parts) => parts,
+        _ => &[],
     }
 }
 
@@ -203,10 +222,17 @@ impl Planner<'_> {
             .map(|except| [except.first_element].into_iter().chain(except.additional_elements).collect())
             .unwrap_or_default();
         let columns: Vec<&ScopeColumn> = columns.collect();
-        let is = |column: &ScopeColumn, name: &Ident| column.name.eq_ignore_ascii_case(&name.value);
+        let parts = |name: &Ident| -> Vec<Ident> {
+            let part = |value: &str| Ident { value: value.to_owned(), ..name.clone() };
+            name.value.split(PART).map(part).collect()
+        };
+        let is = |column: &ScopeColumn, name: &Ident| match parts(name).split_last() {
+            Some((name, qualifier)) => column.is(qualifier, &name.value),
+            None => false,
+        };
         if let Some(missing) = except.iter().find(|name| !columns.iter().any(|column| is(column, name))) {
             let scope = Scope { columns: columns.into_iter().cloned().collect() };
-            return Err(unresolved(std::slice::from_ref(missing), &[&scope]).at(self.place(missing.span.start)));
+            return Err(unresolved(&parts(missing), &[&scope]).at(self.place(missing.span.start)));
         }
         for column in columns.into_iter().filter(|column| !except.iter().any(|name| is(column, name))) {
             list.push(column.expr.clone(), &column.name);

@@ -260,6 +260,39 @@ async fn subqueries_and_common_table_expressions() {
 }
 
 #[tokio::test]
+async fn columns_may_share_a_name() {
+    assert_eq!(rows("SELECT 1, 1").await, "1,1 / 1,1");
+    assert_eq!(rows("SELECT id, id AS ID, id FROM range(1)").await, "id,ID,id / 0,0,0");
+    assert_eq!(
+        rows("SELECT -1 AS k, NULL, NULL UNION ALL SELECT 1, 2, 3 ORDER BY k").await,
+        "k,NULL,NULL / -1,, / 1,2,3"
+    );
+    let joined = "SELECT a.*, b.* FROM VALUES (1, 'x') a(id, n) JOIN VALUES (1, 'y') b(id, n) ON a.id = b.id";
+    assert_eq!(rows(joined).await, "id,n,id,n / 1,x,1,y");
+    assert_eq!(rows(&format!("SELECT * FROM ({joined})")).await, "id,n,id,n / 1,x,1,y");
+    assert_eq!(rows(&format!("WITH j AS ({joined}) SELECT count(*) FROM j")).await, "count(1) / 1");
+    assert_eq!(rows(&format!("SELECT i, m FROM ({joined}) AS j(i, n, k, m)")).await, "i,m / 1,y");
+    assert_eq!(rows("SELECT count(*), count(*) FROM cities GROUP BY ()").await, "count(1),count(1) / 3,3");
+    let error = failure(&format!("WITH j AS ({joined}) SELECT id FROM j")).await;
+    assert_eq!(error.0, "AMBIGUOUS_REFERENCE");
+}
+
+#[tokio::test]
+async fn names_after_except_may_be_qualified() {
+    let tables = "FROM (VALUES (1, 'x')) a(id, n) JOIN (VALUES (1, 'y')) b(id, m) ON a.id = b.id";
+    assert_eq!(rows(&format!("SELECT * EXCEPT (b.id) {tables}")).await, "id,n,m / 1,x,y");
+    assert_eq!(rows(&format!("SELECT * EXCEPT (a.id, `b`.`id`, n) {tables}")).await, "m / y");
+    assert_eq!(failure(&format!("SELECT * EXCEPT (c.id) {tables}")).await.0, "UNRESOLVED_COLUMN.WITH_SUGGESTION");
+}
+
+#[tokio::test]
+async fn tables_may_stand_in_parentheses() {
+    assert_eq!(rows("SELECT city FROM (cities) WHERE customerid = 1").await, "city / Rome");
+    let join = "SELECT c.city FROM (people) AS p JOIN ((cities) c) ON p.customerId = c.customerid ORDER BY 1";
+    assert_eq!(rows(join).await, "city / Bern / Rome");
+}
+
+#[tokio::test]
 async fn generators() {
     assert_eq!(
         rows("SELECT customerId, explode(tags) AS tag FROM people ORDER BY tag").await,

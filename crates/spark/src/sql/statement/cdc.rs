@@ -90,17 +90,21 @@ fn clause(cursor: &mut Cursor<'_>, clauses: &mut Clauses, legacy: bool) -> Resul
     }
 }
 
-/// `(a, b)`, `a, b`, `* EXCEPT (a, b)`
+/// `(a, b)`, `a, b`, `* EXCEPT (a, b)`, `* EXCEPT a, b`
 fn selection(cursor: &mut Cursor<'_>) -> Result<ColumnSelection> {
     if cursor.eat_token(&Token::Mul) {
         if !cursor.eat("EXCEPT") {
             return Ok(ColumnSelection::All);
         }
-        return Ok(ColumnSelection::Except(cursor.identifiers()?));
+        return Ok(ColumnSelection::Except(names(cursor)?));
     }
+    Ok(ColumnSelection::Only(names(cursor)?))
+}
+
+fn names(cursor: &mut Cursor<'_>) -> Result<Vec<String>> {
     match cursor.at_token(&Token::LParen) {
-        true => Ok(ColumnSelection::Only(cursor.identifiers()?)),
-        false => Ok(ColumnSelection::Only(cursor.bare_list(Cursor::identifier)?)),
+        true => cursor.identifiers(),
+        false => cursor.bare_list(Cursor::identifier),
     }
 }
 

@@ -178,7 +178,8 @@ fn row_filter(cursor: &mut Cursor<'_>) -> Result<RowFilter> {
 
 fn source(cursor: &mut Cursor<'_>, dataset: &mut CreateDataset) -> Result<()> {
     let place = cursor.here();
-    if cursor.eat("AS") {
+    // `AS` may be left out.
+    if cursor.eat("AS") || cursor.at_words("SELECT") || cursor.at_words("WITH") {
         dataset.source = Some(FlowSource::Query(cursor.query()?));
     } else if cursor.eat("FLOW") {
         if dataset.kind != DatasetKind::StreamingTable {

@@ -89,7 +89,7 @@ fn a_streaming_table_with_everything() {
 fn flows_and_changes() {
     let statements = parse_all(
         "CREATE FLOW f COMMENT 'c' AS INSERT INTO ONCE t BY NAME SELECT * FROM x;\n\
-         CREATE FLOW g AS AUTO CDC INTO t FROM STREAM(src) KEYS (id, k) APPLY AS DELETE WHEN op = 'D' SEQUENCE BY STRUCT(ts, id) COLUMNS * EXCEPT (op, ts) STORED AS SCD TYPE 2 TRACK HISTORY ON * EXCEPT (city);\n\
+         CREATE FLOW g AS AUTO CDC INTO t FROM STREAM(src) KEYS (id, k) APPLY AS DELETE WHEN op = 'D' SEQUENCE BY STRUCT(ts, id) COLUMNS * EXCEPT (op, ts) STORED AS SCD TYPE 2 TRACK HISTORY ON * EXCEPT city;\n\
          APPLY CHANGES INTO LIVE.t FROM stream(LIVE.s) KEYS (id) WHERE a > 1 IGNORE NULL UPDATES APPLY AS TRUNCATE WHEN op = 'T' SEQUENCE BY ts COLUMNS a, b STORED AS SCD TYPE 1;\n\
          SET spark.source = /data/x y;\nUSE CATALOG main;\nUSE SCHEMA a.b;\nUSE c",
     )
