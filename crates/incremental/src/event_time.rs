@@ -58,22 +58,22 @@ fn of_call(call: &ScalarFunction, input: &LogicalPlan) -> Option<EventTime> {
     let time = event_time(call.args.first()?, input)?;
     match (call.name(), &time.shape) {
         // A window of windows is around their last instants.
-        ("window" | "windows", _) => Some(time.shaped(Shape::Window(lengths(call)))),
-        ("session_window", _) => Some(time.shaped(Shape::Session(lengths(call)))),
+        ("window" | "windows", _) => Some(time.shaped(Shape::Window(lengths(call, input)))),
+        ("session_window", _) => Some(time.shaped(Shape::Session(lengths(call, input)))),
         ("window_time", Shape::Window(_) | Shape::Session(_)) => Some(time.shaped(Shape::Instant)),
         _ => None,
     }
 }
 
 /// The arguments after the time, as text.
-fn lengths(call: &ScalarFunction) -> String {
+fn lengths(call: &ScalarFunction, input: &LogicalPlan) -> String {
     let lengths: Vec<_> = call
         .args
         .iter()
         .skip(1)
         .map(|arg| match arg {
             Expr::Literal(value, _) => value.to_string(),
-            other => crate::fingerprint::of_expr(other),
+            other => crate::fingerprint::of_expr(other, input.schema()),
         })
         .collect();
     lengths.join(", ")

@@ -31,8 +31,11 @@ pub(crate) fn is_of_streams(join: &Join) -> bool {
 
 /// The operators that the sides of `join` are.
 pub(crate) fn describe(index: usize, join: &Join) -> Vec<StatefulOperator> {
-    let equal = join.on.iter().map(|(l, r)| format!("{} = {}", fingerprint::of_expr(l), fingerprint::of_expr(r)));
-    let condition = equal.chain(join.filter.iter().map(fingerprint::of_expr)).collect::<Vec<_>>().join(" AND ");
+    let (left, right) = (join.left.schema(), join.right.schema());
+    let equal =
+        join.on.iter().map(|(l, r)| format!("{} = {}", fingerprint::of_expr(l, left), fingerprint::of_expr(r, right)));
+    let both = join.filter.iter().map(|filter| fingerprint::of_expr(filter, &join.schema));
+    let condition = equal.chain(both).collect::<Vec<_>>().join(" AND ");
     let operators =
         [("left", &join.left), ("right", &join.right)].into_iter().enumerate().map(|(place, (side, input))| {
             StatefulOperator::new(
@@ -143,7 +146,7 @@ impl AllRows {
         let new: Arc<dyn ExecutionPlan> = Arc::new(new.reading_to_the_end(self.new_rows.completion()));
         let Some(prior) = physical.get(1) else { return Ok(new) };
         let (stored, marked) = (self.new_rows.schema(), Arc::clone(&schema));
-        let kept = MapExec::new("KeptRowsExec", Arc::clone(prior), schema, move |batch, _| {
+        let kept = MapExec::new("KeptRowsExec", Arc::clone(prior), Arc::clone(&schema), move |batch, _| {
             let columns = stored.fields().iter().zip(marked.fields()).map(|(name, field)| {
                 match batch.column_by_name(name.name()) {
                     Some(column) => restore(column, name.name(), field.data_type()),
@@ -153,7 +156,9 @@ impl AllRows {
             });
             mark(columns.collect::<DataFusionResult<_>>()?, batch.num_rows(), true, &marked)
         });
-        UnionExec::try_new(vec![new, Arc::new(kept)])
+        let all = UnionExec::try_new(vec![new, Arc::new(kept)])?;
+        // Filters must stay above: a union would find their columns by name, and two of a join may have the same.
+        Ok(Arc::new(MapExec::new("AllRowsExec", all, schema, |batch, _| Ok(batch))))
     }
 }
 

@@ -119,8 +119,8 @@ fn the_condition_must_not_change() {
     assert_eq!(
         fingerprints,
         [
-            "left side of inner join on key = key AND value < value",
-            "right side of inner join on key = key AND value < value"
+            "left side of inner join on key = key AND value < value:2",
+            "right side of inner join on key = key AND value < value:2"
         ]
     );
 }

@@ -77,9 +77,9 @@ impl StatefulOperator {
         }
     }
 
-    /// Whether a watermark alone, without new rows, makes it give out rows.
+    /// Whether a watermark alone, without new rows, has it give out rows or forget keys.
     pub fn waits_for_watermark(&self) -> bool {
-        self.kind == OperatorKind::Aggregate && self.expires
+        self.expires
     }
 
     /// Fails if state with the fingerprint `stored` is not state of this operator.

@@ -81,7 +81,7 @@ pub(crate) fn fingerprint(aggregate: &Aggregate) -> Result<String> {
     let schema = aggregate.input.schema();
     let typed = |expr: &Expr| -> DataFusionResult<String> {
         let data_type = storage::stored_type(&expr.get_type(schema)?);
-        Ok(format!("{} {data_type}", fingerprint::of_expr(expr)))
+        Ok(format!("{} {data_type}", fingerprint::of_expr(expr, schema)))
     };
     let keys = aggregate.group_expr.iter().map(|key| match event_time(key, &aggregate.input).map(|time| time.shape) {
         Some(Shape::Window(lengths)) => Ok(format!("window({lengths})")),
