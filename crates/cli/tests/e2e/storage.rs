@@ -182,3 +182,25 @@ fn private_tables_are_read_by_their_pipeline_only() {
     assert_eq!(pipeline.run(&["run"]).code, Some(0));
     assert_eq!(pipeline.query("SELECT * FROM hidden"), "id\n1\n");
 }
+
+#[test]
+fn a_flow_that_cannot_go_on_leaves_its_table_as_it_is() {
+    let source = "FROM STREAM read_files('in', format => 'json', schema => 'id INT, v INT')";
+    let table = |columns: &str| {
+        format!(
+            "CREATE STREAMING TABLE t AS SELECT id, {columns} {source} GROUP BY id;\nCREATE STREAMING TABLE u AS SELECT v {source};\n"
+        )
+    };
+    let pipeline = Pipeline::new(&[("a.sql", &table("count(*) AS n")), ("in/1.json", "{\"id\": 1, \"v\": 7}\n")]);
+    assert_eq!(pipeline.run(&["run"]).code, Some(0));
+    let history = pipeline.query("DESCRIBE HISTORY t");
+    pipeline.write("a.sql", &table("count(*) AS n, sum(v) AS v"));
+    pipeline.write("in/2.json", "{\"id\": 1, \"v\": 8}\n");
+    let done = pipeline.run(&["run"]);
+    done.complains(1, &["STREAMING_CHECKPOINT_INCOMPATIBLE", "a.sql:1:", "--full-refresh t"]);
+    assert_eq!(pipeline.query("DESCRIBE HISTORY t"), history);
+    // Others go on.
+    assert_eq!(pipeline.query("SELECT v FROM u ORDER BY v"), "v\n7\n8\n");
+    assert_eq!(pipeline.run(&["run", "--full-refresh", "t"]).code, Some(0));
+    assert_eq!(pipeline.query("SELECT * FROM t"), "id,n,v\n1,2,15\n");
+}

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::definitions::OutputKind;
 use crate::event::{Details, EventEmitter, FlowProgress, FlowStatus, Level, UpdateProgress, UpdateState};
-use crate::graph::{Environment, Graph, ResolvedFlow};
+use crate::graph::{Environment, Graph, ResolvedFlow, ResolvedOutput};
 use crate::locations::ExternalLocations;
 use crate::name::DatasetName;
 
@@ -174,17 +174,17 @@ async fn prepare_tables(
             continue;
         }
         let refresh = if prepared.contains(name) { Refresh::Incremental } else { *refresh };
-        let (lake, pipeline_id) = (&pass.environment.lake, &pass.environment.pipeline_id);
-        let ready = match output.output.sink {
-            Some(_) => sink::prepare(lake, output, refresh, pipeline_id).await,
-            None => target::prepare(lake, output, refresh, pipeline_id).await,
-        };
-        match ready {
-            Ok(_) => {
+        match prepare_table(pass, output, refresh).await {
+            Ok(stopped) => {
                 if refresh == Refresh::Full {
                     pass.environment.resets.done(name);
                 }
                 prepared.insert(name.clone());
+                for (flow, error) in stopped {
+                    failed(&pass.flow_emitter(&flow), &error);
+                    unprepared.insert(flow);
+                    errors.lock().push((name.clone(), error));
+                }
             }
             Err(error) => {
                 let error = error.at(output.output.location.clone());
@@ -197,6 +197,36 @@ async fn prepare_tables(
         }
     }
     unprepared
+}
+
+/// Creates, evolves or clears one table, unless none of its flows could add to it. Gives the flows that cannot go on where
+/// they stopped.
+async fn prepare_table(pass: &Pass, output: &ResolvedOutput, refresh: Refresh) -> Result<Vec<(DatasetName, Error)>> {
+    let environment = &pass.environment;
+    let location = output.location.as_ref().ok_or_else(|| Error::internal("a view has no table"))?;
+    let stored = environment.lake.open(location, None).await?;
+    let flows: Vec<&ResolvedFlow> = output
+        .flows
+        .iter()
+        .filter(|flow| !pass.finished.contains_key(*flow))
+        .filter_map(|flow| pass.graph.flows.get(flow))
+        .collect();
+    let mut stopped = Vec::new();
+    if let (Some(table), Refresh::Incremental) = (&stored, refresh) {
+        for flow in &flows {
+            if let Err(error) = streaming::check_continues(environment, flow, table).await {
+                stopped.push((flow.flow.name.clone(), error.at(flow.flow.location.clone())));
+            }
+        }
+    }
+    if stopped.is_empty() || stopped.len() < flows.len() {
+        let (lake, pipeline_id) = (&environment.lake, &environment.pipeline_id);
+        match output.output.sink {
+            Some(_) => sink::prepare(lake, stored, output, refresh, pipeline_id).await?,
+            None => target::prepare(lake, stored, output, refresh, pipeline_id).await?,
+        };
+    }
+    Ok(stopped)
 }
 
 /// Notes where tables with a place of their own lie, for queries by name.

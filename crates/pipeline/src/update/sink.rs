@@ -11,14 +11,20 @@ use super::selection::Refresh;
 use super::target::{KIND, check_empty};
 use crate::graph::ResolvedOutput;
 
-/// Opens the table of the sink, created if there is none. A full refresh makes its flows begin anew; the rows that they
+/// The table of the sink, created unless it is `stored`. A full refresh makes its flows begin anew; the rows that they
 /// have added before stay.
 ///
 /// # Errors
 /// `User` if the table is a dataset of a pipeline, or its columns are not those of the flows and must not change.
-pub async fn prepare(lake: &Lake, output: &ResolvedOutput, refresh: Refresh, pipeline_id: &str) -> Result<Table> {
+pub async fn prepare(
+    lake: &Lake,
+    stored: Option<Table>,
+    output: &ResolvedOutput,
+    refresh: Refresh,
+    pipeline_id: &str,
+) -> Result<Table> {
     let location = output.location.as_ref().ok_or_else(|| Error::internal("a sink without a table"))?;
-    let Some(mut table) = lake.open(location, None).await? else {
+    let Some(mut table) = stored else {
         check_empty(output, location)?;
         return lake.create(location, &TableDefinition::new(Arc::clone(&output.schema))).await;
     };

@@ -20,6 +20,7 @@ use super::flow::{FlowRun, bind};
 use super::input::InputRows;
 use super::report;
 use super::stateful::{OperatorTable, StreamWatermarks, WatermarkPolicy};
+use crate::graph::{Environment, ResolvedFlow};
 
 /// Runs a streaming flow until everything that was there when it started has been processed.
 ///
@@ -38,6 +39,22 @@ pub async fn run(run: &FlowRun) -> Result<()> {
         report::batch(&run.emitter, stream.number - 1, &report.0, report.1);
     }
     Ok(())
+}
+
+/// Fails if `flow` cannot go on where its last batch into `table` stopped.
+///
+/// # Errors
+/// `STREAMING_CHECKPOINT_INCOMPATIBLE` (`User`) if its sources or stateful operators are others now.
+pub async fn check_continues(environment: &Environment, flow: &ResolvedFlow, table: &Table) -> Result<()> {
+    let sources = streaming_sources(&flow.plan);
+    if sources.is_empty() {
+        return Ok(());
+    }
+    let folder = environment.storage.checkpoint(&flow.flow.name, &flow.flow.target)?;
+    let checkpoint = Checkpoint::open(&folder, &environment.pipeline_id, &flow.flow.name, table).await?;
+    let Some(progress) = checkpoint.committed(table).await? else { return Ok(()) };
+    check_sources(flow, &sources, &progress)?;
+    check_operators(flow, &stateful_operators(&flow.plan)?, &progress)
 }
 
 /// Runs a flow declared ONCE: a batch query, if it has not run since the last full refresh.
@@ -86,10 +103,6 @@ impl FlowStream {
         let plan = run.flow()?.plan.clone();
         let sources = streaming_sources(&plan);
         let operators = stateful_operators(&plan)?;
-        if let Some(progress) = &committed {
-            check_sources(run, &sources, progress)?;
-            check_operators(run, &operators, progress)?;
-        }
         let mut opened = Vec::with_capacity(sources.len());
         for (index, source) in sources.into_iter().enumerate() {
             let progress = committed.as_ref().and_then(|progress| progress.sources.get(index));
@@ -221,30 +234,30 @@ async fn remember_sources(
     Ok(progress)
 }
 
-fn check_sources(run: &FlowRun, sources: &[Arc<dyn StreamSource>], progress: &Progress) -> Result<()> {
+fn check_sources(flow: &ResolvedFlow, sources: &[Arc<dyn StreamSource>], progress: &Progress) -> Result<()> {
     let now: Vec<String> = sources.iter().map(|source| source.identity()).collect();
     let before: Vec<String> = progress.sources.iter().map(|source| source.identity.clone()).collect();
     if now == before {
         return Ok(());
     }
-    Err(incompatible(run, &format!("its sources were [{}] and are [{}] now", before.join(", "), now.join(", "))))
+    Err(incompatible(flow, &format!("its sources were [{}] and are [{}] now", before.join(", "), now.join(", "))))
 }
 
-fn check_operators(run: &FlowRun, operators: &[StatefulOperator], progress: &Progress) -> Result<()> {
+fn check_operators(flow: &ResolvedFlow, operators: &[StatefulOperator], progress: &Progress) -> Result<()> {
     let now: Vec<&str> = operators.iter().map(|operator| operator.fingerprint.as_str()).collect();
     let before: Vec<&str> = progress.operators.iter().map(|operator| operator.fingerprint.as_str()).collect();
     if now == before {
         return Ok(());
     }
     Err(incompatible(
-        run,
+        flow,
         &format!("its stateful operators were [{}] and are [{}] now", before.join(", "), now.join(", ")),
     ))
 }
 
-fn incompatible(run: &FlowRun, why: &str) -> Error {
-    let target = run.flow().map_or(&run.name, |flow| &flow.flow.target);
-    Error::user(format!("flow `{}` cannot continue from its checkpoint: {why}", run.name.name))
+fn incompatible(flow: &ResolvedFlow, why: &str) -> Error {
+    let (name, target) = (&flow.flow.name, &flow.flow.target);
+    Error::user(format!("flow `{}` cannot continue from its checkpoint: {why}", name.name))
         .with_condition("STREAMING_CHECKPOINT_INCOMPATIBLE")
         .with_help(format!("Run a full refresh of the target: `--full-refresh {}`.", target.name))
 }

@@ -27,16 +27,22 @@ pub(crate) fn is_private(definition: &TableDefinition) -> bool {
     definition.properties.get(PRIVATE).is_some_and(|value| value == "true")
 }
 
-/// Opens the table of `output`, created or brought up to date with its definition.
+/// The table of `output`, created or, if it is `stored`, brought up to date with its definition.
 ///
 /// # Errors
 /// If the stored table cannot become what the definition says: another kind of dataset, other partition
 /// columns, columns of incompatible types.
-pub async fn prepare(lake: &Lake, output: &ResolvedOutput, refresh: Refresh, pipeline_id: &str) -> Result<Table> {
+pub async fn prepare(
+    lake: &Lake,
+    stored: Option<Table>,
+    output: &ResolvedOutput,
+    refresh: Refresh,
+    pipeline_id: &str,
+) -> Result<Table> {
     let location = output.location.as_ref().ok_or_else(|| Error::internal("a view has no table"))?;
     let wanted = definition(output, pipeline_id);
     let external = output.output.path.is_some();
-    let Some(mut table) = lake.open(location, None).await? else {
+    let Some(mut table) = stored else {
         if external {
             check_empty(output, location)?;
         }
