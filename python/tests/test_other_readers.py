@@ -32,10 +32,12 @@ CREATE OR REFRESH STREAMING TABLE generated (
 ) AS SELECT id, at FROM STREAM bronze;
 CREATE OR REFRESH MATERIALIZED VIEW totals CLUSTER BY (day) AS
 SELECT day, count(*) AS n, sum(amount) AS amount FROM bronze GROUP BY day;
-CREATE OR REFRESH STREAMING TABLE latest;
+CREATE OR REFRESH STREAMING TABLE latest TBLPROPERTIES ('delta.enableChangeDataFeed' = 'true');
 CREATE FLOW latest_changes AS AUTO CDC INTO latest
 FROM STREAM read_files('changes', format => 'json', schema => 'id BIGINT, seq INT, op STRING, name STRING')
 KEYS (id) APPLY AS DELETE WHEN op = 'D' SEQUENCE BY seq COLUMNS * EXCEPT (seq, op);
+CREATE OR REFRESH STREAMING TABLE followed AS
+SELECT * FROM STREAM latest WITH (readChangeFeed = true, startingVersion = 0);
 """
 
 FIRST = [
@@ -209,3 +211,22 @@ def test_changed_tables_show_live_rows_only(pipeline: Pipeline) -> None:
     expected = [(2, "two"), (3, "n3"), (4, "n4")]
     assert pipeline.duckdb("latest", "SELECT * FROM t ORDER BY id") == expected
     assert [tuple(row.values()) for row in arrow(pipeline.table("latest")).to_pylist()] == expected
+
+
+def test_change_feed(pipeline: Pipeline) -> None:
+    """What delta-rs reads as the feed of a table is what our streams read."""
+    feed = pa.table(pipeline.table("latest").load_cdf(starting_version=0).read_all())
+    columns = ["id", "name", "_change_type", "_commit_version"]
+    theirs = sorted(tuple(str(row[column]) for column in columns) for row in feed.select(columns).to_pylist())
+    query = "SELECT id, name, _change_type, _commit_version FROM followed"
+    assert sorted(tuple(row) for row in pipeline.rows(query)) == theirs
+    changes = [(key, name, change) for key, name, change, _ in theirs]
+    assert changes == [
+        ("1", "n1", "delete"),
+        ("1", "n1", "insert"),
+        ("2", "n2", "insert"),
+        ("2", "n2", "update_preimage"),
+        ("2", "two", "update_postimage"),
+        ("3", "n3", "insert"),
+        ("4", "n4", "insert"),
+    ]

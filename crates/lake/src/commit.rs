@@ -247,6 +247,7 @@ impl Commit {
             Removal::Files(removes) => actions.extend(removes.iter().cloned().map(Action::Remove)),
         }
         actions.extend(self.files.adds.iter().cloned().map(Action::Add));
+        actions.extend(self.files.changes.iter().cloned().map(Action::Cdc));
         Ok(actions)
     }
 

@@ -15,6 +15,7 @@ mod check;
 pub mod commit;
 pub mod definition;
 mod error;
+pub mod feed;
 mod history;
 pub mod lake;
 mod length;

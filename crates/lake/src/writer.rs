@@ -5,12 +5,14 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::execution::SessionState;
-use deltalake::kernel::Add;
+use deltalake::kernel::{Add, AddCDCFile};
 use deltalake::operations::get_num_idx_cols_and_stats_columns;
 use deltalake::operations::write::writer::{DeltaWriter, WriterConfig};
 use deltaworks_spark::error::{Error, Result};
+use object_store::ObjectStore;
+use object_store::prefix::PrefixStore;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
@@ -20,10 +22,13 @@ use crate::blank::text_partitions;
 use crate::check::Checks;
 pub use crate::check::ParseExpression;
 use crate::error::from_delta;
+use crate::feed::CHANGE_TYPE;
 use crate::table::Table;
 
 /// Size at which a file is closed and the next one begun, unless the table says otherwise.
 const DEFAULT_TARGET_FILE_SIZE_BYTES: u64 = 128 * 1024 * 1024;
+/// The folder of files that say which rows a commit changes.
+const CHANGE_FOLDER: &str = "_change_data";
 /// Rows between two looks at the size of the open file.
 const ROWS_PER_SIZE_CHECK: usize = 64 * 1024;
 
@@ -94,6 +99,8 @@ impl WriterOptions {
 pub struct WrittenFiles {
     /// The files, as the log will name them.
     pub adds: Vec<Add>,
+    /// Files that say which rows the commit changes.
+    pub changes: Vec<AddCDCFile>,
     /// Rows in all of them.
     pub rows: u64,
     /// Bytes of all of them.
@@ -104,6 +111,7 @@ impl WrittenFiles {
     /// Adds what another writer wrote for the same commit.
     pub fn extend(&mut self, other: Self) {
         self.adds.extend(other.adds);
+        self.changes.extend(other.changes);
         self.rows += other.rows;
         self.bytes += other.bytes;
     }
@@ -139,6 +147,24 @@ impl Writer {
     /// # Errors
     /// `User` if an expression or property of the table is not valid.
     pub fn new(table: &Table, options: WriterOptions) -> Result<Self> {
+        Self::below(table.inner().object_store(), options)
+    }
+
+    /// A writer of files that say which rows a commit changes: rows of the table, with [`CHANGE_TYPE`]. They are closed with
+    /// [`Writer::close_changes`].
+    ///
+    /// # Errors
+    /// `User` if a property of the table is not valid.
+    pub fn of_changes(table: &Table, options: WriterOptions) -> Result<Self> {
+        // What the rows must be like has been seen to where they became rows of the table.
+        let mut fields = without_metadata(&options.schema).fields().to_vec();
+        fields.push(Arc::new(Field::new(CHANGE_TYPE, DataType::Utf8, true)));
+        let folder = PrefixStore::new(table.inner().object_store(), CHANGE_FOLDER);
+        let options = WriterOptions { schema: Arc::new(Schema::new(fields)), properties: BTreeMap::new(), ..options };
+        Self::below(Arc::new(folder), options)
+    }
+
+    fn below(folder: Arc<dyn ObjectStore>, options: WriterOptions) -> Result<Self> {
         let schema = crate::schema::to_delta(&options.schema)?;
         let checks = Checks::new(&schema, &options.properties, options.session.as_deref(), options.parse.as_ref())?;
         let file_schema = without_metadata(&schema);
@@ -155,7 +181,7 @@ impl Writer {
             indexed_columns,
             stats_columns,
         );
-        let inner = DeltaWriter::new(table.inner().object_store(), config);
+        let inner = DeltaWriter::new(folder, config);
         let text_partitions = text_partitions(&schema, &options.partition_columns);
         Ok(Self { schema, file_schema, checks, text_partitions, alignment: None, inner, rows: 0 })
     }
@@ -185,7 +211,20 @@ impl Writer {
             deltaworks_spark::error::Kind::Unavailable,
             "failpoint `lake.files_written`"
         )));
-        Ok(WrittenFiles { adds, rows: self.rows, bytes })
+        Ok(WrittenFiles { adds, changes: Vec::new(), rows: self.rows, bytes })
+    }
+
+    /// Closes the last files of a writer of changes.
+    pub async fn close_changes(self) -> Result<Vec<AddCDCFile>> {
+        let adds = self.inner.close().await.map_err(from_delta)?;
+        let change = |add: Add| AddCDCFile {
+            path: format!("{CHANGE_FOLDER}/{}", add.path),
+            size: add.size,
+            partition_values: add.partition_values,
+            data_change: false,
+            tags: None,
+        };
+        Ok(adds.into_iter().map(change).collect())
     }
 
     /// Gives up; uploads in progress are ended.

@@ -6,12 +6,14 @@ use arrow::datatypes::SchemaRef;
 use chrono::{NaiveDateTime, TimeZone};
 use chrono_tz::Tz;
 use datafusion::catalog::TableProvider;
+use deltaworks_lake::Table;
 use deltaworks_spark::relation::{ReadOptions, TimeTravel};
 use deltaworks_spark::{Error, Result};
 use url::Url;
 
 use crate::context::SourceContext;
 use crate::options::Options;
+use crate::stream::delta::{asks_for_changes, changes_between};
 
 /// The name of the format.
 pub(crate) const DELTA: &str = "delta";
@@ -67,11 +69,6 @@ pub(crate) async fn provider(
     context: &SourceContext,
 ) -> Result<Arc<dyn TableProvider>> {
     let options = Options::new(options, false);
-    for key in ["readChangeFeed", "readChangeData"] {
-        if options.flag(key, false)? {
-            return Err(Error::unsupported(format!("option `{key}` (reading the change data feed of a table)")));
-        }
-    }
     let zone = context.conf.time_zone;
     let (paths, suffix): (Vec<_>, Vec<_>) = paths.iter().map(|path| split_time_travel(path, zone)).unzip();
     let location = table_location(&paths, schema.as_ref(), context)?;
@@ -85,7 +82,40 @@ pub(crate) async fn provider(
                 .with_condition("DELTA_ONEOF_IN_TIMETRAVEL"));
         }
     };
-    context.lake().open(&location, time_travel).await?.ok_or_else(|| no_table(&paths.join(", ")))?.provider()
+    if asks_for_changes(&options)? && time_travel.is_some() {
+        return Err(Error::user("the changes of a table are read between versions, not as of one")
+            .with_condition("DELTA_UNSUPPORTED_TIME_TRAVEL_VIEWS")
+            .with_help("Use `startingVersion` and `endingVersion`."));
+    }
+    let table = context.lake().open(&location, time_travel).await?.ok_or_else(|| no_table(&paths.join(", ")))?;
+    rows_or_changes(&table, &options, zone).await
+}
+
+/// The rows of `table`, or its changes if the options ask for them.
+///
+/// # Errors
+/// `DELTA_NO_START_FOR_CDC_READ`, `DELTA_INVALID_CDC_RANGE`, `DELTA_MISSING_CHANGE_DATA` (`User`) if its changes cannot be read so.
+pub async fn delta_rows(
+    table: &Table,
+    options: &ReadOptions,
+    context: &SourceContext,
+) -> Result<Arc<dyn TableProvider>> {
+    rows_or_changes(table, &Options::new(options, false), context.conf.time_zone).await
+}
+
+/// Whether `options` ask for the changes of a table.
+///
+/// # Errors
+/// `User` if the option's value is neither true nor false.
+pub fn reads_changes(options: &ReadOptions) -> Result<bool> {
+    asks_for_changes(&Options::new(options, false))
+}
+
+async fn rows_or_changes(table: &Table, options: &Options<'_>, zone: Tz) -> Result<Arc<dyn TableProvider>> {
+    match asks_for_changes(options)? {
+        true => changes_between(table, options, zone).await,
+        false => table.provider(),
+    }
 }
 
 #[cfg(test)]

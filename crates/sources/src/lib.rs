@@ -35,12 +35,13 @@ use deltaworks_spark::relation::ReadOptions;
 use deltaworks_spark::streaming::StreamSource;
 
 pub use context::{Clock, PathMapper, SourceContext};
+pub use delta::{delta_rows, reads_changes};
 pub use errors::is_schema_evolved;
 use format::{FileFormat, unknown_format};
 pub use known_options::{bare_option, known_options, unknown_options};
 use relation::{FileRead, FileRelation, Reader};
 pub use scan::{HIDDEN_KEY, METADATA_COLUMN};
-pub use stream::delta::delta_stream;
+pub use stream::delta::{delta_stream, streams_changes};
 use stream::files::FileStreamSource;
 pub use stream::files::ledger_schema;
 use stream::kafka::{self, KAFKA, KafkaStreamSource};

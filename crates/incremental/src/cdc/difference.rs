@@ -6,6 +6,7 @@ use arrow::array::RecordBatch;
 use deltaworks_spark::error::Result;
 
 use super::compare::Comparable;
+use super::project;
 
 /// Rows of before and after, by index.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -16,6 +17,43 @@ pub struct Difference {
     pub added: Vec<u32>,
     /// Rows that stay, before and after.
     pub kept: Vec<(u32, u32)>,
+}
+
+/// What became of rows, as those see it who follow a table; by index before and after.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct RowChanges {
+    /// Rows of after whose key was not there before.
+    pub inserted: Vec<u32>,
+    /// Rows of before whose key is not there any more.
+    pub deleted: Vec<u32>,
+    /// Rows that differ under the same key, before and after.
+    pub updated: Vec<(u32, u32)>,
+}
+
+impl Difference {
+    /// Pairs the rows that went with those that came by the columns `keys`.
+    ///
+    /// # Errors
+    /// `Internal` if the columns differ.
+    pub fn by_key(&self, before: &RecordBatch, after: &RecordBatch, keys: &[usize]) -> Result<RowChanges> {
+        let (before, after) = (project(before.columns(), keys)?, project(after.columns(), keys)?);
+        let comparable = Comparable::like(&after)?;
+        let (old, new) = (comparable.rows(&before)?, comparable.rows(&after)?);
+        let mut gone: HashMap<_, Vec<u32>> = HashMap::with_capacity(self.removed.len());
+        for row in &self.removed {
+            gone.entry(old.row(*row as usize)).or_default().push(*row);
+        }
+        let mut changes = RowChanges::default();
+        for row in &self.added {
+            match gone.get_mut(&new.row(*row as usize)).and_then(Vec::pop) {
+                Some(before) => changes.updated.push((before, *row)),
+                None => changes.inserted.push(*row),
+            }
+        }
+        changes.deleted = gone.into_values().flatten().collect();
+        changes.deleted.sort_unstable();
+        Ok(changes)
+    }
 }
 
 /// Compares two sets of rows with the same columns; a row may be there several times.

@@ -26,7 +26,7 @@ mod scd2;
 mod truncate;
 
 pub use compare::supports;
-pub use difference::{Difference, difference};
+pub use difference::{Difference, RowChanges, difference};
 pub use partition::{distinct_keys, partition_by_key};
 pub use scd1::{Applied, Scd1};
 pub use scd2::{History, Scd2};

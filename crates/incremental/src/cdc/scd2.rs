@@ -3,19 +3,20 @@
 //! A version holds from [`START_AT`] up to [`END_AT`]. All events of a key that were ever seen can be read off
 //! its versions and its ledger, so that a late event finds its place among them:
 //!
-//! - a version without ledger rows is one upsert, at its start;
-//! - a version of several upserts, whose tracked columns are equal, has all of them in the ledger; its values are
-//!   those of the last;
+//! - a version without ledger rows is one upsert, at its start, that set every column;
+//! - of any other version, of several upserts whose tracked columns are equal or of one that left columns as they
+//!   were, all upserts are in the ledger as they came; its values are those after the last;
 //! - a version that ends where no other starts was ended by a delete;
 //! - a delete that ended nothing is in the ledger.
 //!
 //! With the new events put among them they are walked once, in the order of their sequence. Of equal sequence, a
 //! delete wins over upserts, and an upsert that was there over one that arrives.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int32Array, RecordBatch, UInt32Array, new_null_array};
-use arrow::compute::{concat, take};
+use arrow::array::{Array, ArrayRef, AsArray, Int32Array, RecordBatch, StringArray, UInt32Array, new_null_array};
+use arrow::compute::{cast, concat, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::row::{Row, Rows};
 use deltaworks_spark::error::{Error, Result};
@@ -23,12 +24,15 @@ use deltaworks_spark::error::{Error, Result};
 use super::compare::rows_of;
 use super::{END_AT, Events, Operation, START_AT, event_schema, project};
 
+/// The column of the ledger that names, as a JSON list, the columns whose values an upsert kept.
+const KEPT: &str = "__deltaworks_kept";
+
 /// How versions are kept.
 #[derive(Debug, Clone)]
 pub struct Scd2 {
     /// The key columns, by position.
     pub keys: Vec<usize>,
-    /// For each column, whether NULL in an upsert keeps the value.
+    /// For each column, whether NULL in a new upsert keeps the value.
     pub partial: Vec<bool>,
     /// The columns whose change opens a new version, by position.
     pub tracked: Vec<usize>,
@@ -72,6 +76,8 @@ struct Timeline {
     keys: Rows,
     order: Rows,
     events: Vec<Event>,
+    /// By row of an upsert that does not set every column: those whose value it keeps.
+    kept: HashMap<u32, Vec<usize>>,
 }
 
 /// The values in force: for each column the row it is taken from.
@@ -95,7 +101,8 @@ struct Version {
     start: u32,
     end: Option<u32>,
     values: Values,
-    events: Vec<(u32, Values)>,
+    /// Its upserts: rows of values and of sequence.
+    events: Vec<(u32, u32)>,
 }
 
 /// What the walk over a timeline finds.
@@ -112,7 +119,10 @@ impl Scd2 {
     pub fn ledger_schema(&self, columns: &Schema, sequence: &DataType) -> SchemaRef {
         let nullable: Vec<Field> =
             columns.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
-        event_schema(&Schema::new(nullable), sequence)
+        let events = event_schema(&Schema::new(nullable), sequence);
+        let mut fields = events.fields().to_vec();
+        fields.push(Arc::new(Field::new(KEPT, DataType::Utf8, true)));
+        Arc::new(Schema::new(fields))
     }
 
     /// Puts upserts and deletes among the `versions` and the `ledger` of their keys; gives those as they are then.
@@ -121,9 +131,9 @@ impl Scd2 {
     /// `Internal` if a batch does not have the expected columns.
     pub fn apply(&self, events: &RecordBatch, versions: &RecordBatch, ledger: &RecordBatch) -> Result<History> {
         let timeline = self.timeline(events, versions, ledger)?;
-        let tracked = match self.partial.contains(&true) {
-            false => vec![rows_of(&project(&timeline.columns, &self.tracked)?)?],
-            true => self
+        let tracked = match timeline.kept.is_empty() {
+            true => vec![rows_of(&project(&timeline.columns, &self.tracked)?)?],
+            false => self
                 .tracked
                 .iter()
                 .map(|column| rows_of(&timeline.columns[*column..=*column]))
@@ -138,7 +148,9 @@ impl Scd2 {
     }
 
     fn timeline(&self, events: &RecordBatch, versions: &RecordBatch, ledger: &RecordBatch) -> Result<Timeline> {
-        let (new, known) = (Events::new(events)?, Events::new(ledger)?);
+        let known_kept = Arc::clone(ledger.column(ledger.num_columns().saturating_sub(1)));
+        let ledger = ledger.project(&(0..ledger.num_columns().saturating_sub(1)).collect::<Vec<_>>())?;
+        let (new, known) = (Events::new(events)?, Events::new(&ledger)?);
         let [stored @ .., starts, ends] = versions.columns() else {
             return Err(Error::internal("versions have no start and end"));
         };
@@ -179,7 +191,23 @@ impl Scd2 {
                 .then_with(|| order.row(a.sequence as usize).cmp(&order.row(b.sequence as usize)))
                 .then_with(|| (a.origin, a.row).cmp(&(b.origin, b.row)))
         });
-        Ok(Timeline { columns, sequences, keys, order, events: all })
+        let mut kept = self.kept_by_new(&new);
+        kept.extend(kept_by_known(&known_kept, &events.schema().fields()[..columns.len()], ledger_offset)?);
+        Ok(Timeline { columns, sequences, keys, order, events: all, kept })
+    }
+
+    /// The columns that new upserts keep, by row.
+    fn kept_by_new(&self, new: &Events<'_>) -> HashMap<u32, Vec<usize>> {
+        let mut kept: HashMap<u32, Vec<usize>> = HashMap::new();
+        for (index, column) in new.columns.iter().enumerate() {
+            if !self.partial.get(index).is_some_and(|partial| *partial) || column.null_count() == 0 {
+                continue;
+            }
+            for row in (0..column.len()).filter(|row| column.is_null(*row) && new.is(*row, Operation::Upsert)) {
+                kept.entry(row as u32).or_default().push(index);
+            }
+        }
+        kept
     }
 
     fn walk(&self, events: &[Event], timeline: &Timeline, tracked: &[Rows], found: &mut Found) {
@@ -198,17 +226,17 @@ impl Scd2 {
                 continue;
             }
             let before = open.as_ref().map(|version| &version.values);
-            let values = self.values(&event, before, timeline);
+            let values = values_after(&event, before, timeline);
             match &mut open {
                 Some(version) if self.equal(&version.values, &values, tracked) => {
-                    version.values = values.clone();
-                    version.events.push((event.sequence, values));
+                    version.values = values;
+                    version.events.push((event.row, event.sequence));
                 }
                 _ => {
                     if let Some(version) = open.take() {
                         found.versions.push(Version { end: Some(event.sequence), ..version });
                     }
-                    let events = vec![(event.sequence, values.clone())];
+                    let events = vec![(event.row, event.sequence)];
                     open = Some(Version { start: event.sequence, end: None, values, events });
                 }
             }
@@ -216,26 +244,11 @@ impl Scd2 {
         found.versions.extend(open);
     }
 
-    /// What holds after `event`: its values, where it has one.
-    fn values(&self, event: &Event, before: Option<&Values>, timeline: &Timeline) -> Values {
-        let (Some(before), Origin::New) = (before, event.origin) else { return Values::Of(event.row) };
-        if !self.partial.contains(&true) {
-            return Values::Of(event.row);
-        }
-        let rows = timeline.columns.iter().enumerate().map(|(index, column)| {
-            let keeps = self.partial.get(index).is_some_and(|partial| *partial) && column.is_null(event.row as usize);
-            if keeps { before.row(index) } else { event.row }
-        });
-        Values::Filled(rows.collect())
-    }
-
     fn equal(&self, a: &Values, b: &Values, tracked: &[Rows]) -> bool {
         match (a, b, tracked) {
             // Rows of no columns do not know how many they are.
             _ if self.tracked.is_empty() => true,
-            (Values::Of(a), Values::Of(b), [all]) if !self.partial.contains(&true) => {
-                all.row(*a as usize) == all.row(*b as usize)
-            }
+            (Values::Of(a), Values::Of(b), [all]) => all.row(*a as usize) == all.row(*b as usize),
             _ => self
                 .tracked
                 .iter()
@@ -268,31 +281,71 @@ impl Scd2 {
 
     fn ledger(&self, found: &Found, timeline: &Timeline, events: &RecordBatch) -> Result<RecordBatch> {
         let width = timeline.columns.len();
-        let several = || found.versions.iter().filter(|version| version.events.len() > 1).flat_map(|v| &v.events);
-        let upserts = timeline.taken(width, several().map(|(_, values)| values))?;
+        let recorded: Vec<(u32, u32)> = found
+            .versions
+            .iter()
+            .filter(|version| match version.events.as_slice() {
+                [(row, _)] => timeline.kept.contains_key(row),
+                _ => true,
+            })
+            .flat_map(|version| version.events.iter().copied())
+            .collect();
+        let rows: UInt32Array = recorded.iter().map(|(row, _)| Some(*row)).collect();
         let keys: UInt32Array = found.tombstones.iter().map(|(row, _)| Some(*row)).collect();
-        let mut columns = Vec::with_capacity(width + 2);
-        for (index, upserts) in upserts.iter().enumerate() {
+        let mut columns = Vec::with_capacity(width + 3);
+        for (index, column) in timeline.columns.iter().enumerate() {
+            let upserts = take(column, &rows, None)?;
             // Of a delete nothing but its key counts.
             let deletes = match self.keys.contains(&index) {
-                true => take(&timeline.columns[index], &keys, None)?,
+                true => take(column, &keys, None)?,
                 false => new_null_array(upserts.data_type(), keys.len()),
             };
-            columns.push(concat(&[upserts, &deletes])?);
+            columns.push(concat(&[&upserts, &deletes])?);
         }
-        let sequences: UInt32Array = several()
-            .map(|(sequence, _)| Some(*sequence))
-            .chain(found.tombstones.iter().map(|(_, sequence)| Some(*sequence)))
-            .collect();
-        let operations: Int32Array = several()
-            .map(|_| Operation::Upsert.code())
-            .chain(found.tombstones.iter().map(|_| Operation::Delete.code()))
-            .collect();
+        let sequences: UInt32Array =
+            recorded.iter().chain(&found.tombstones).map(|(_, sequence)| Some(*sequence)).collect();
+        let upserts = std::iter::repeat_n(Operation::Upsert.code(), recorded.len());
+        let deletes = std::iter::repeat_n(Operation::Delete.code(), found.tombstones.len());
+        let operations: Int32Array = upserts.chain(deletes).map(Some).collect();
         columns.push(take(&timeline.sequences, &sequences, None)?);
         columns.push(Arc::new(operations));
-        let columns_schema = Schema::new(events.schema().fields()[..width].to_vec());
-        Ok(RecordBatch::try_new(self.ledger_schema(&columns_schema, timeline.sequences.data_type()), columns)?)
+        let fields = events.schema().fields()[..width].to_vec();
+        let kept: StringArray = recorded
+            .iter()
+            .map(|(row, _)| timeline.kept.get(row).map(|kept| names_of(kept, &fields)))
+            .chain(found.tombstones.iter().map(|_| None))
+            .collect();
+        columns.push(Arc::new(kept));
+        let schema = self.ledger_schema(&Schema::new(fields), timeline.sequences.data_type());
+        Ok(RecordBatch::try_new(schema, columns)?)
     }
+}
+
+/// What holds after `event`: its values, where it sets one.
+fn values_after(event: &Event, before: Option<&Values>, timeline: &Timeline) -> Values {
+    let (Some(before), Some(kept)) = (before, timeline.kept.get(&event.row)) else { return Values::Of(event.row) };
+    let row = |column| if kept.contains(&column) { before.row(column) } else { event.row };
+    Values::Filled((0..timeline.columns.len()).map(row).collect())
+}
+
+/// The column names as [`KEPT`] has them.
+fn names_of(columns: &[usize], fields: &[Arc<Field>]) -> String {
+    let names: Vec<&str> = columns.iter().filter_map(|column| Some(fields.get(*column)?.name().as_str())).collect();
+    serde_json::Value::from(names).to_string()
+}
+
+/// The columns that upserts in the ledger keep, by row counted from `offset`. One that the table lost is kept by nothing.
+fn kept_by_known(kept: &ArrayRef, fields: &[Arc<Field>], offset: u32) -> Result<HashMap<u32, Vec<usize>>> {
+    let kept = cast(kept, &DataType::Utf8)?;
+    let mut by_row = HashMap::new();
+    for (row, names) in (offset..).zip(kept.as_string::<i32>()) {
+        let Some(names) = names else { continue };
+        let names: Vec<String> = serde_json::from_str(names)
+            .map_err(|error| Error::data(format!("`{KEPT}` of the ledger is not a list of names: {error}")))?;
+        let place = |name: &String| fields.iter().position(|field| field.name().eq_ignore_ascii_case(name));
+        by_row.insert(row, names.iter().filter_map(place).collect());
+    }
+    Ok(by_row)
 }
 
 impl Timeline {

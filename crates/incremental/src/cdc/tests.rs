@@ -128,8 +128,8 @@ fn the_ledger_holds_what_versions_do_not_show() {
     let delete = |sequence| (None, None, sequence, DELETE);
     // A version of one event ended by a delete needs no ledger.
     assert_eq!(history([false; 3], &[1, 2], &[&[a(1), delete(2)]]).1, Vec::<String>::new());
-    assert_eq!(history([false; 3], &[1, 2], &[&[a(1), a(2)]]).1, ["1|a||1|0", "1|a||2|0"]);
-    assert_eq!(history([false; 3], &[1, 2], &[&[a(1), delete(2), delete(3)]]).1, ["1|||3|1"]);
+    assert_eq!(history([false; 3], &[1, 2], &[&[a(1), a(2)]]).1, ["1|a||1|0|", "1|a||2|0|"]);
+    assert_eq!(history([false; 3], &[1, 2], &[&[a(1), delete(2), delete(3)]]).1, ["1|||3|1|"]);
     // A delete that comes to end something leaves the ledger.
     assert_eq!(history([false; 3], &[1, 2], &[&[delete(3)], &[a(1)]]), (vec!["1|a||1|3".to_owned()], Vec::new()));
 }
@@ -147,6 +147,12 @@ fn null_in_a_version_keeps_the_value_of_the_one_before() {
     assert_eq!(history(partial, &[1], &[&[first], &[second], &[third]]).0, ["1|a|y|1|"]);
     let delete = (None, None, 2, DELETE);
     assert_eq!(history(partial, &[1, 2], &[&[first, delete, third]]).0, ["1|a|x|1|2", "1|||3|"]);
+    // Whatever comes first: what an event left open is remembered.
+    for batches in [[third, second, first], [second, first, third], [third, first, second]] {
+        let [one, two, three] = batches.map(|event| [event]);
+        assert_eq!(history(partial, &[1, 2], &[&one, &two, &three]).0, expected, "{batches:?}");
+    }
+    assert_eq!(history(partial, &[1, 2], &[&[second]]).1, [r#"1||y|2|0|["name"]"#]);
 }
 
 #[test]
@@ -157,4 +163,12 @@ fn rows_that_stay_are_told_from_those_that_come_and_go() {
     assert_eq!(difference.removed, [0, 1]);
     assert_eq!(difference.added, [1]);
     assert_eq!(difference.kept, [(2, 0)]);
+}
+
+#[test]
+fn rows_that_differ_are_paired_by_their_key() {
+    let before = events(&[(Some("a"), Some("x"), 1, 0), (Some("b"), Some("x"), 1, 0), (Some("c"), Some("x"), 1, 0)]);
+    let after = events(&[(Some("d"), Some("y"), 1, 0), (Some("c"), Some("x"), 1, 0), (Some("a"), Some("y"), 1, 0)]);
+    let by_name = difference(&before, &after).unwrap().by_key(&before, &after, &[1]).unwrap();
+    assert_eq!(by_name, RowChanges { inserted: vec![0], deleted: vec![1], updated: vec![(0, 2)] });
 }

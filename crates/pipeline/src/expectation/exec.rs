@@ -12,6 +12,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, apply_expression_roots};
+use deltaworks_incremental::cdc::{OPERATION, SEQUENCE};
 use deltaworks_spark::{Error, Kind};
 use futures::StreamExt;
 
@@ -181,10 +182,14 @@ fn violation(dataset: &str, violated: &[&str], record: &RecordBatch) -> Error {
 
 /// One row as a JSON object, NULLs included; a row that cannot be shown is described.
 fn record_as_json(record: &RecordBatch) -> String {
+    // Of an event of AUTO CDC the user's columns.
+    let own = |name: &str| name != SEQUENCE && name != OPERATION;
+    let columns: Vec<usize> =
+        (0..record.num_columns()).filter(|column| own(record.schema_ref().field(*column).name())).collect();
     let mut writer = arrow::json::writer::WriterBuilder::new()
         .with_explicit_nulls(true)
         .build::<_, arrow::json::writer::LineDelimited>(Vec::new());
-    let written = writer.write(record).and_then(|()| writer.finish());
+    let written = record.project(&columns).and_then(|record| writer.write(&record)).and_then(|()| writer.finish());
     match written {
         Ok(()) => String::from_utf8_lossy(&writer.into_inner()).trim_end().to_owned(),
         Err(error) => format!("<not shown: {error}>"),

@@ -235,6 +235,18 @@ fn check_orderable(data_type: &DataType, cdc: &AutoCdc) -> Result<()> {
             other => cdc::supports([other]),
         }
     }
+    if let DataType::Struct(fields) = data_type {
+        let twice = |(place, field): &(usize, &Arc<Field>)| {
+            fields.iter().take(*place).any(|other| other.name().eq_ignore_ascii_case(field.name()))
+        };
+        if let Some((_, field)) = fields.iter().enumerate().find(twice) {
+            let message =
+                format!("the sequence of `{}` has two fields with the name `{}`", cdc.construct, field.name());
+            return Err(Error::user(message)
+                .with_condition("COLUMN_ALREADY_EXISTS")
+                .with_help("Name the fields: `STRUCT(a.x AS first, b.x AS second)`."));
+        }
+    }
     if orderable(data_type) {
         return Ok(());
     }

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::logical_expr::LogicalPlan;
+use deltaworks_lake::feed;
 use deltaworks_spark::diagnostic::{Diagnostic, SourceLocation};
 use deltaworks_spark::relation::{
     ObjectName, ReadOptions, RelationRequest, RelationResolver, TimeTravel, UnresolvedRelation,
@@ -101,18 +102,31 @@ impl<'a> FlowRelations<'a> {
                     _ => Ok(plan),
                 }
             }
-            OutputKind::StreamingTable | OutputKind::Table if streaming => dataset::streaming_scan(DatasetStream {
-                name: name.clone(),
-                schema: Arc::clone(&dataset.schema),
-                opener: Arc::new(TableOpener {
-                    environment: Arc::clone(&self.resolver.environment),
-                    location: dataset.location.clone().ok_or_else(|| Error::internal("a view has no table"))?,
-                    options: options.clone(),
-                }),
-            }),
+            OutputKind::StreamingTable | OutputKind::Table if streaming => {
+                let environment = Arc::clone(&self.resolver.environment);
+                let schema = match deltaworks_sources::streams_changes(options, &environment.source_context(None))? {
+                    true if dataset.records_changes() => feed::feed_schema(&dataset.schema),
+                    true => return Err(feed::not_recorded(&name.name)),
+                    false => Arc::clone(&dataset.schema),
+                };
+                dataset::streaming_scan(DatasetStream {
+                    name: name.clone(),
+                    schema,
+                    opener: Arc::new(TableOpener {
+                        environment,
+                        location: dataset.location.clone().ok_or_else(|| Error::internal("a view has no table"))?,
+                        options: options.clone(),
+                    }),
+                })
+            }
             _ if streaming => {
                 Err(not_a_stream(&name.name, "is a materialized view, whose rows may be rewritten by every update"))
             }
+            _ if deltaworks_sources::reads_changes(options)? => Err(Error::unsupported(format!(
+                "a batch read of the changes of `{}`, a dataset of the pipeline,",
+                name.name
+            ))
+            .with_help("Read its changes as a stream.")),
             _ => dataset::batch_scan(DatasetTable {
                 name: name.clone(),
                 schema: Arc::clone(&dataset.schema),
@@ -180,7 +194,8 @@ impl<'a> FlowRelations<'a> {
             let source = delta_stream(&location, options, &self.resolver.environment).await?;
             return dataset::scan(name.name.clone(), Arc::new(StreamingTable::new(source)));
         }
-        dataset::scan(name.name.clone(), table.provider()?)
+        let context = environment.source_context(None);
+        dataset::scan(name.name.clone(), deltaworks_sources::delta_rows(&table, options, &context).await?)
     }
 
     fn not_found(&self, written: &ObjectName) -> Error {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
+use deltaworks_lake::feed;
 use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::connect::artifacts::Artifacts;
 use deltaworks_spark::diagnostic::{Diagnostic, SourceLocation};
@@ -101,6 +102,11 @@ impl ResolvedDataset {
     /// Whether only its pipeline can read it.
     pub(super) fn is_private(&self) -> bool {
         self.output.private
+    }
+
+    /// Whether its table records which rows commits change.
+    pub(super) fn records_changes(&self) -> bool {
+        self.output.properties.get(feed::ENABLED).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
     /// The plan of a view for one reader, with expectation counters of its own.

@@ -24,6 +24,17 @@ struct Part {
     applied: Applied,
 }
 
+/// What becomes of the table's rows.
+struct Latest {
+    /// The files that go.
+    replaced: Vec<DataFile>,
+    /// The rows that come.
+    rows: Vec<RecordBatch>,
+    /// What the change data feed shows.
+    feed: Vec<RecordBatch>,
+    counts: ChangeCounts,
+}
+
 /// A truncation that is new to the table.
 struct Truncation {
     at: ArrayRef,
@@ -57,7 +68,8 @@ impl Merge<'_> {
         })
         .await?;
         let keys = self.changed_keys(&scd, &parts)?;
-        let (replaced, rows, mut counts) = self.latest_rows(&scd, &parts, &keys, truncation.is_some()).await?;
+        let Latest { replaced, rows, feed, mut counts } =
+            self.latest_rows(&scd, &parts, &keys, truncation.is_some()).await?;
         let copied = match &truncation {
             Some(truncation) => {
                 let spared = live_keys(truncation, &keys)?;
@@ -69,7 +81,7 @@ impl Merge<'_> {
         };
         let target = Rewrite { replaced, copied, rows, schema: Arc::clone(&self.columns) };
         let ledger = self.ledger_rewrite(&scd, &parts, &recorded.files, truncation, ledger_schema)?;
-        Ok(Outcome { target, ledger: Some(ledger), counts })
+        Ok(Outcome { target, feed, ledger: Some(ledger), counts })
     }
 
     /// The ledger's rows of the events' keys.
@@ -96,17 +108,10 @@ impl Merge<'_> {
         Ok(concat_batches(&Arc::new(self.columns.project(&self.keys)?), &keys)?)
     }
 
-    /// The files that go and the rows that come.
-    async fn latest_rows(
-        &self,
-        scd: &Scd1,
-        parts: &[Part],
-        keys: &RecordBatch,
-        truncated: bool,
-    ) -> Result<(Vec<DataFile>, Vec<RecordBatch>, ChangeCounts)> {
+    async fn latest_rows(&self, scd: &Scd1, parts: &[Part], keys: &RecordBatch, truncated: bool) -> Result<Latest> {
         let deleted: u64 = parts.iter().map(|part| part.applied.removed()).sum();
         let nothing = RecordBatch::new_empty(Arc::clone(&self.columns));
-        let needs_stored = parts.iter().any(|part| part.applied.needs_stored());
+        let needs_stored = self.records_changes || parts.iter().any(|part| part.applied.needs_stored());
         if !needs_stored {
             let rows =
                 parts.iter().map(|part| scd.rows(&part.applied, &part.events, &nothing)).collect::<Result<Vec<_>>>()?;
@@ -116,7 +121,7 @@ impl Merge<'_> {
             };
             let rows: Vec<_> = rows.into_iter().filter(|rows| rows.num_rows() > 0).collect();
             let upserted = rows.iter().map(|rows| rows.num_rows() as u64).sum();
-            return Ok((files, rows, ChangeCounts { upserted, deleted }));
+            return Ok(Latest { replaced: files, rows, feed: Vec::new(), counts: ChangeCounts { upserted, deleted } });
         }
         let stored = stored_rows(self.ctx, self.table, &self.columns, keys).await?;
         let before = partition_by_key(&stored.rows, &with_file(&self.columns), &self.keys, parts.len())?;
@@ -125,12 +130,15 @@ impl Merge<'_> {
             let after = scd.rows(&part.applied, &part.events, &without_file(&before)?)?;
             pairs.push((before, after));
         }
-        let (mut files, mut rows, upserted) = replacement(Some(self.table), &stored.files, &pairs)?;
+        let (replaced, rows, upserted) = replacement(Some(self.table), &stored.files, &pairs)?;
+        let counts = ChangeCounts { upserted, deleted };
         if truncated {
-            files = self.table.files()?;
-            rows = pairs.into_iter().map(|(_, after)| after).filter(|after| after.num_rows() > 0).collect();
+            // All files go and others come: that tells what is gone, and what is there.
+            let rows = pairs.into_iter().map(|(_, after)| after).filter(|after| after.num_rows() > 0).collect();
+            return Ok(Latest { replaced: self.table.files()?, rows, feed: Vec::new(), counts });
         }
-        Ok((files, rows, ChangeCounts { upserted, deleted }))
+        let feed = self.feed(&replaced, &pairs, &self.keys)?;
+        Ok(Latest { replaced, rows, feed, counts })
     }
 
     fn ledger_rewrite(

@@ -16,7 +16,7 @@ use datafusion::physical_plan::collect_partitioned;
 use datafusion::prelude::SessionContext;
 use deltaworks_incremental::cdc::{END_AT, OPERATION, Operation, SEQUENCE, START_AT, event_schema, partition_by_key};
 use deltaworks_lake::schema::to_delta;
-use deltaworks_lake::{DataFile, Lake, Table, WriterOptions};
+use deltaworks_lake::{DataFile, Lake, Table, Writer, WriterOptions};
 use deltaworks_spark::{Error, Kind, Result};
 use tokio_util::sync::CancellationToken;
 
@@ -95,11 +95,15 @@ struct Merge<'a> {
     keys: Vec<usize>,
     partial: Vec<bool>,
     ledger: Ledger,
+    /// Whether the table has a change data feed.
+    records_changes: bool,
 }
 
 /// What becomes of the target and its ledger.
 struct Outcome {
     target: Rewrite,
+    /// What the change data feed shows, if files alone do not tell it.
+    feed: Vec<RecordBatch>,
     ledger: Option<Rewrite>,
     counts: ChangeCounts,
 }
@@ -120,17 +124,17 @@ impl MergeInto {
         let columns = self.columns_of(table)?;
         let sequence = to_delta(&Schema::new(vec![Field::new(SEQUENCE, self.changes.sequence_type.clone(), true)]))?;
         let schema = event_schema(&columns, sequence.field(0).data_type());
+        let is_set = |name: &str| plan.schema().fields().iter().any(|column| column.name().eq_ignore_ascii_case(name));
+        let is_partial = |name: &str| self.partial.iter().any(|partial| partial.eq_ignore_ascii_case(name));
         let merge = Merge {
             ctx,
             table,
             into: self,
             keys: positions(&columns, &self.changes.keys)?,
-            partial: columns
-                .fields()
-                .iter()
-                .map(|field| self.partial.iter().any(|name| name.eq_ignore_ascii_case(field.name())))
-                .collect(),
+            // What the flow has no column for stays as it is.
+            partial: columns.fields().iter().map(|field| is_partial(field.name()) || !is_set(field.name())).collect(),
             ledger: Ledger::open(self, table).await?,
+            records_changes: table.records_changes()?,
             columns,
         };
         let (events, input_rows) = collect(ctx, in_schema(plan, &schema)?, cancel).await?;
@@ -146,10 +150,17 @@ impl MergeInto {
             ScdType::One => merge.latest(events).await?,
             ScdType::Two => merge.versions(events).await?,
         };
-        let written = match outcome.target.plan(table, ctx)? {
+        let mut written = match outcome.target.plan(table, ctx)? {
             Some(plan) => write_plan(ctx, plan, table, options, cancel).await?,
             None => Written::default(),
         };
+        if !outcome.feed.is_empty() {
+            let mut writer = Writer::of_changes(table, options.clone())?;
+            for rows in outcome.feed {
+                writer.write(rows).await?;
+            }
+            written.files.changes = writer.close_changes().await?;
+        }
         let ledger = match outcome.ledger {
             Some(rewrite) => merge.ledger.pending(rewrite, ctx).await?,
             None => None,
@@ -180,6 +191,19 @@ impl MergeInto {
 }
 
 impl Merge<'_> {
+    /// What the change data feed shows of a commit that lets files go; nothing if the table has none, or only gets rows.
+    fn feed(
+        &self,
+        replaced: &[DataFile],
+        parts: &[(RecordBatch, RecordBatch)],
+        keys: &[usize],
+    ) -> Result<Vec<RecordBatch>> {
+        match self.records_changes && !replaced.is_empty() {
+            true => rewrite::feed(parts, keys),
+            false => Ok(Vec::new()),
+        }
+    }
+
     /// Refuses events that have no place.
     fn check(&self, events: &[RecordBatch]) -> Result<()> {
         let (sequence, operation) = (self.columns.fields().len(), self.columns.fields().len() + 1);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, DictionaryArray, RecordBatch, UInt32Array};
+use arrow::array::{Array, AsArray, DictionaryArray, RecordBatch, StringArray, UInt32Array};
 use arrow::compute::{cast, concat_batches, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
@@ -14,6 +14,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::SendableRecordBatchStream;
 use datafusion::prelude::SessionContext;
 use deltaworks_incremental::cdc::difference;
+use deltaworks_lake::feed::{CHANGE_TYPE, ChangeType};
 use deltaworks_lake::{DataFile, FILE_COLUMN, Table};
 use deltaworks_spark::{Error, Result};
 
@@ -151,6 +152,34 @@ pub fn replacement(
         }
     }
     Ok((gone.into_values().collect(), rows, added))
+}
+
+/// The rows that the change data feed shows of rows that were `before`, read with their files, and became `after`: with their
+/// type of change. A row stays the same row as long as its `keys` do.
+pub fn feed(parts: &[(RecordBatch, RecordBatch)], keys: &[usize]) -> Result<Vec<RecordBatch>> {
+    let mut rows = Vec::new();
+    for (before, after) in parts {
+        let before = without_file(before)?;
+        let changes = difference(&before, after)?.by_key(&before, after, keys)?;
+        let (preimages, postimages): (Vec<u32>, Vec<u32>) = changes.updated.into_iter().unzip();
+        for (batch, taken, change) in [
+            (&before, changes.deleted, ChangeType::Delete),
+            (&before, preimages, ChangeType::UpdatePreimage),
+            (after, postimages, ChangeType::UpdatePostimage),
+            (after, changes.inserted, ChangeType::Insert),
+        ] {
+            if taken.is_empty() {
+                continue;
+            }
+            let taken = take_record_batch(batch, &UInt32Array::from(taken))?;
+            let mut fields = taken.schema().fields().to_vec();
+            fields.push(Arc::new(Field::new(CHANGE_TYPE, DataType::Utf8, true)));
+            let mut columns = taken.columns().to_vec();
+            columns.push(Arc::new(StringArray::from(vec![change.as_str(); taken.num_rows()])));
+            rows.push(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?);
+        }
+    }
+    Ok(rows)
 }
 
 impl Rewrite {

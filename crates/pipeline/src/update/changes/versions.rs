@@ -48,8 +48,11 @@ impl Merge<'_> {
         let ended = parts.iter().map(|part| part.ended).sum();
         let (versions, ledger): (Vec<_>, Vec<_>) = parts.into_iter().map(|part| (part.versions, part.ledger)).unzip();
         let (target, upserted) = rewrite(Some(self.table), &stored.files, &versions, &keys, versions_schema)?;
+        // A version is the same one as long as it starts where it did.
+        let same: Vec<usize> = self.keys.iter().copied().chain([self.columns.fields().len()]).collect();
+        let feed = self.feed(&target.replaced, &versions, &same)?;
         let (ledger, _) = rewrite(self.ledger.table.as_ref(), &recorded.files, &ledger, &keys, ledger_schema)?;
-        Ok(Outcome { target, ledger: Some(ledger), counts: ChangeCounts { upserted, deleted: ended } })
+        Ok(Outcome { target, feed, ledger: Some(ledger), counts: ChangeCounts { upserted, deleted: ended } })
     }
 }
 

@@ -5,6 +5,7 @@
 //! version alone.
 
 pub(crate) mod commits;
+mod feed;
 pub(crate) mod offset;
 pub(crate) mod options;
 #[cfg(test)]
@@ -22,7 +23,10 @@ use deltaworks_spark::{Error, Kind, Result};
 use url::Url;
 
 use self::commits::{check_columns, readable};
+use self::feed::ChangeFeed;
+pub(crate) use self::feed::changes_between;
 use self::offset::{PendingFile, Position, from_offset, to_offset};
+pub(crate) use self::options::asks_for_changes;
 use self::options::{Beginning, DeltaOptions};
 use crate::context::SourceContext;
 use crate::delta::no_table;
@@ -30,8 +34,8 @@ use crate::delta::no_table;
 /// The Delta table at `location` as a stream: first its rows as they are now, then what is committed.
 ///
 /// # Errors
-/// `DELTA_PATH_DOES_NOT_EXIST` if there is no table; wrong options (`User`); options that are known but not
-/// implemented, such as `readChangeFeed` (`Unsupported`).
+/// `DELTA_PATH_DOES_NOT_EXIST` if there is no table; `DELTA_MISSING_CHANGE_DATA` if its changes are read, and it does not record
+/// them; wrong options (`User`); options that are known but not implemented (`Unsupported`).
 pub async fn delta_stream(
     location: &Url,
     options: &ReadOptions,
@@ -39,7 +43,19 @@ pub async fn delta_stream(
 ) -> Result<Arc<dyn StreamSource>> {
     let options = DeltaOptions::parse(options, context.conf.time_zone)?;
     let table = context.lake().open(location, None).await?.ok_or_else(|| no_table(location.as_str()))?;
-    Ok(Arc::new(DeltaStreamSource { table, options }))
+    Ok(match options.changes {
+        true => Arc::new(ChangeFeed::new(table, options)?),
+        false => Arc::new(DeltaStreamSource { table, options }),
+    })
+}
+
+/// Whether `options` ask for the changes of a table ([`deltaworks_lake::feed`]) instead of its rows.
+///
+/// # Errors
+/// What [`delta_stream`] would refuse before there is a table: wrong options (`User`), options that are known but not
+/// implemented (`Unsupported`).
+pub fn streams_changes(options: &ReadOptions, context: &SourceContext) -> Result<bool> {
+    Ok(DeltaOptions::parse(options, context.conf.time_zone)?.changes)
 }
 
 /// A stream of a Delta table's rows.
@@ -64,7 +80,7 @@ impl StreamSource for DeltaStreamSource {
     }
 
     async fn open(&self, context: OpenContext) -> Result<Box<dyn StreamReader>> {
-        let table = self.latest().await?;
+        let table = latest(&self.table).await?;
         let start = match &context.start {
             Some(offset) => from_offset(offset, &table)?,
             None => first_position(&table, self.options.beginning).await?,
@@ -82,21 +98,6 @@ impl StreamSource for DeltaStreamSource {
 }
 
 impl DeltaStreamSource {
-    /// The table at its latest version, if its rows still fit the plan that was made for this source.
-    async fn latest(&self) -> Result<Table> {
-        if self.table.latest_version().await? == self.table.version() {
-            return Ok(self.table.clone());
-        }
-        let location = self.table.location();
-        let table = self.table.at(None).await?.ok_or_else(|| no_table(location.as_str()))?;
-        if !same_columns(table.schema(), self.table.schema()) {
-            return Err(Error::new(Kind::Conflict, format!("the columns of the table at `{location}` have changed"))
-                .with_condition("DELTA_SCHEMA_CHANGED")
-                .with_help("Start the update again, so that the flow is planned with the new columns."));
-        }
-        Ok(table)
-    }
-
     /// Everything from `start` to the version of `table`, in the order it is read.
     async fn pending(&self, table: &Table, start: Position) -> Result<Vec<PendingFile>> {
         let mut pending = Vec::new();
@@ -121,6 +122,21 @@ impl DeltaStreamSource {
     fn includes(&self, pending: &PendingFile) -> bool {
         !self.options.exclude.as_ref().is_some_and(|exclude| exclude.is_match(&pending.file.path))
     }
+}
+
+/// `table` at its latest version, if its rows still fit the plan that was made for it.
+async fn latest(known: &Table) -> Result<Table> {
+    if known.latest_version().await? == known.version() {
+        return Ok(known.clone());
+    }
+    let location = known.location();
+    let table = known.at(None).await?.ok_or_else(|| no_table(location.as_str()))?;
+    if !same_columns(table.schema(), known.schema()) {
+        return Err(Error::new(Kind::Conflict, format!("the columns of the table at `{location}` have changed"))
+            .with_condition("DELTA_SCHEMA_CHANGED")
+            .with_help("Start the update again, so that the flow is planned with the new columns."));
+    }
+    Ok(table)
 }
 
 /// Where a checkpoint without an offset starts.

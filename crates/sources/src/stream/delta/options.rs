@@ -42,6 +42,8 @@ pub(crate) struct DeltaOptions {
     pub(crate) policy: ChangePolicy,
     pub(crate) limit: Limit,
     pub(crate) exclude: Option<Regex>,
+    /// Read what commits change instead of the rows they add.
+    pub(crate) changes: bool,
 }
 
 impl DeltaOptions {
@@ -62,19 +64,17 @@ impl DeltaOptions {
             },
             limit: Limit::new(Some(max_files), options.bytes("maxBytesPerTrigger")?),
             exclude: exclude.transpose()?,
+            changes: asks_for_changes(&options)?,
         })
     }
 }
 
+/// Whether the change data feed is to be read; `readChangeData` is its older name.
+pub(crate) fn asks_for_changes(options: &Options<'_>) -> Result<bool> {
+    Ok(options.flag("readChangeFeed", false)? || options.flag("readChangeData", false)?)
+}
+
 fn refuse_unsupported(options: &Options<'_>) -> Result<()> {
-    for key in ["readChangeFeed", "readChangeData"] {
-        if options.flag(key, false)? {
-            return Err(Error::unsupported(format!("option `{key}` (reading the change data feed of a table)"))
-                .with_help(
-                    "Read the table without it; use `skipChangeCommits` to pass over commits that change rows.",
-                ));
-        }
-    }
     if options.flag("withEventTimeOrder", false)? {
         return Err(Error::unsupported("option `withEventTimeOrder`"));
     }
@@ -144,13 +144,15 @@ mod tests {
     }
 
     #[test]
+    fn changes_have_two_names() {
+        assert!(!parse(&[]).unwrap().changes);
+        assert!(parse(&[("readChangeFeed", "true")]).unwrap().changes);
+        assert!(parse(&[("readchangedata", "TRUE")]).unwrap().changes);
+    }
+
+    #[test]
     fn what_is_not_implemented_is_refused_unless_switched_off() {
-        for (key, on, off) in [
-            ("readChangeFeed", "true", "false"),
-            ("readChangeData", "true", "false"),
-            ("withEventTimeOrder", "true", "false"),
-            ("failOnDataLoss", "false", "true"),
-        ] {
+        for (key, on, off) in [("withEventTimeOrder", "true", "false"), ("failOnDataLoss", "false", "true")] {
             assert_eq!(parse(&[(key, on)]).unwrap_err().kind(), Kind::Unsupported, "{key}");
             assert!(parse(&[(key, off)]).is_ok(), "{key}");
         }

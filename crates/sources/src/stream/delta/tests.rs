@@ -39,8 +39,21 @@ impl Fixture {
         Self { dir, table }
     }
 
+    /// A table with a change data feed.
+    async fn recording() -> Self {
+        let dir = TempDir::new().unwrap();
+        let table = Self::create_with(&dir, &[("delta.enableChangeDataFeed", "true")]).await;
+        Self { dir, table }
+    }
+
     async fn create(dir: &TempDir) -> Table {
+        Self::create_with(dir, &[]).await
+    }
+
+    async fn create_with(dir: &TempDir, properties: &[(&str, &str)]) -> Table {
         let mut definition = TableDefinition::new(schema());
+        definition.properties =
+            properties.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         definition.partition_columns = vec!["name".to_owned()];
         Lake::default().create(&location::from_path(&dir.path().join("t")).unwrap(), &definition).await.unwrap()
     }
@@ -384,4 +397,77 @@ async fn format_delta_reads_mapped_paths_at_once_and_as_stream() {
     assert_eq!(condition(&error), "DELTA_PATH_DOES_NOT_EXIST");
     let error = batch_provider(Some("delta"), &paths, Some(schema()), &none, &context).await.unwrap_err();
     assert_eq!(condition(&error), "DELTA_UNSUPPORTED_SCHEMA_DURING_READ");
+}
+
+/// Id, name, type of change and version of each row of a slice of changes.
+async fn changes(input: Arc<dyn TableProvider>) -> Vec<String> {
+    let feed = SessionContext::new().read_table(input).unwrap();
+    let columns = ["id", "name", "_change_type", "_commit_version"];
+    let shown = feed.select_columns(&columns).unwrap().into_temporary_view();
+    rows(shown).await
+}
+
+#[tokio::test]
+async fn changes_are_the_snapshot_first_and_then_those_of_each_commit() {
+    let mut fixture = Fixture::recording().await;
+    fixture.append(&[(1, "a"), (2, "b")]).await;
+    let options = [("readChangeFeed", "true"), ("maxFilesPerTrigger", "1")];
+    let source = fixture.source(&options).await.unwrap();
+    assert_eq!(source.identity(), format!("delta-changes:{}", fixture.table.location()));
+    let mut reader = source.open(OpenContext::default()).await.unwrap();
+    let one = reader.next_slice().await.unwrap().unwrap();
+    assert_eq!(one.end, fixture.offset(1, 1, true));
+    assert_eq!(changes(Arc::clone(&one.input)).await, ["1|a|insert|1"]);
+    fixture.append(&[(3, "c")]).await;
+    fixture.overwrite(&[(4, "d")]).await;
+    fixture.compact().await;
+    let mut reader = source.open(OpenContext { start: Some(one.end), ledger: None }).await.unwrap();
+    let mut seen = Vec::new();
+    let mut ends = Vec::new();
+    while let Some(slice) = reader.next_slice().await.unwrap() {
+        ends.push(slice.end.clone());
+        seen.push(changes(slice.input).await);
+    }
+    assert_eq!(seen[0], ["2|b|insert|1"]);
+    assert_eq!(seen[1], ["3|c|insert|2"]);
+    assert_eq!(seen[2], ["1|a|delete|3", "2|b|delete|3", "3|c|delete|3", "4|d|insert|3"]);
+    assert_eq!(seen.len(), 3, "a compaction changes no rows");
+    assert_eq!(ends[2], fixture.offset(5, 0, false));
+    let mut reader = source.open(OpenContext { start: Some(ends.remove(2)), ledger: None }).await.unwrap();
+    assert!(reader.next_slice().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn changes_begin_where_an_option_says_and_need_to_be_recorded() {
+    let mut fixture = Fixture::recording().await;
+    fixture.append(&[(1, "a")]).await;
+    fixture.append(&[(2, "b")]).await;
+    let source = fixture.source(&[("readChangeFeed", "true"), ("startingVersion", "2")]).await.unwrap();
+    let slice = source.open(OpenContext::default()).await.unwrap().next_slice().await.unwrap().unwrap();
+    assert_eq!(changes(slice.input).await, ["2|b|insert|2"]);
+    let plain = Fixture::new().await;
+    let error = plain.source(&[("readChangeFeed", "true")]).await.unwrap_err();
+    assert_eq!((error.kind(), condition(&error)), (Kind::User, "DELTA_MISSING_CHANGE_DATA"));
+}
+
+#[tokio::test]
+async fn changes_between_versions_are_read_at_once() {
+    let mut fixture = Fixture::recording().await;
+    fixture.append(&[(1, "a")]).await;
+    fixture.overwrite(&[(2, "b")]).await;
+    let read = async |options: &[(&str, &str)]| {
+        let options: ReadOptions = options.iter().copied().chain([("readChangeFeed", "true")]).collect();
+        let path = fixture.dir.path().join("t").display().to_string();
+        batch_provider(Some("delta"), &[path], None, &options, &context()).await
+    };
+    let slice = async |input: Arc<dyn TableProvider>| {
+        let feed = SessionContext::new().read_table(input).unwrap();
+        rows(feed.select_columns(&["id", "_change_type"]).unwrap().into_temporary_view()).await
+    };
+    let all = read(&[("startingVersion", "0")]).await.unwrap();
+    assert_eq!(slice(all).await, ["1|delete", "1|insert", "2|insert"]);
+    let first = read(&[("startingVersion", "0"), ("endingVersion", "1")]).await.unwrap();
+    assert_eq!(slice(first).await, ["1|insert"]);
+    assert_eq!(condition(&read(&[]).await.unwrap_err()), "DELTA_NO_START_FOR_CDC_READ");
+    assert_eq!(condition(&read(&[("startingVersion", "9")]).await.unwrap_err()), "DELTA_INVALID_CDC_RANGE");
 }
