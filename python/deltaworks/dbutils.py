@@ -8,8 +8,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
+from deltaworks.places import Places
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,8 @@ class Secrets:
 class FileSystem:
     """The local file system, with the pipeline's path mappings applied."""
 
-    def __init__(self, mappings: dict[str, str]) -> None:
-        self._mappings = sorted(mappings.items(), key=lambda item: -len(item[0]))
+    def __init__(self, places: Places) -> None:
+        self._local = places.local
 
     def ls(self, path: str) -> list[FileInfo]:
         """The entries of a directory."""
@@ -107,17 +109,53 @@ class FileSystem:
         os.makedirs(self._local(dir), exist_ok=True)
         return True
 
-    def _local(self, path: str) -> str:
-        for prefix, local in self._mappings:
-            if path.startswith(prefix):
-                return local + path[len(prefix) :]
-        for scheme in ("dbfs:", "file:"):
-            if path.startswith(scheme):
-                return "/" + path[len(scheme) :].lstrip("/")
-        return path
-
     def __getattr__(self, name: str) -> NoReturn:
         raise NotImplementedError(f"dbutils.fs.{name} is not supported in a pipeline")
+
+
+class Widgets:
+    """Widgets of notebooks. Nobody sets them in a pipeline: their values are those of the configuration."""
+
+    def __init__(self, configuration: Mapping[str, str]) -> None:
+        self._configuration = configuration
+        self._defaults: dict[str, str] = {}
+
+    def get(self, name: str) -> str:
+        """The value that the configuration has for `name`, or the widget's default."""
+        value = self._configuration.get(name, self._defaults.get(name))
+        if value is None:
+            raise ValueError(
+                f"no input widget named `{name}` is defined: set `{name}` in the pipeline's `configuration`, "
+                "or declare the widget with a default"
+            )
+        return value
+
+    def getArgument(self, name: str, defaultValue: str = "") -> str:
+        """The value of a widget, or `defaultValue`."""
+        return self._configuration.get(name, self._defaults.get(name, defaultValue))
+
+    def getAll(self) -> dict[str, str]:
+        """The values of all widgets that were declared."""
+        return {name: self.get(name) for name in self._defaults}
+
+    def text(self, name: str, defaultValue: str, label: str | None = None) -> None:
+        """Declares a widget."""
+        self._defaults[name] = str(defaultValue)
+
+    def dropdown(self, name: str, defaultValue: str, choices: Sequence[str], label: str | None = None) -> None:
+        """Declares a widget; the value of the configuration need not be one of the choices."""
+        self.text(name, defaultValue)
+
+    combobox = dropdown
+    multiselect = dropdown
+
+    def remove(self, name: str) -> None:
+        """Forgets a widget."""
+        self._defaults.pop(name, None)
+
+    def removeAll(self) -> None:
+        """Forgets all widgets."""
+        self._defaults.clear()
 
 
 class _Library:
@@ -136,13 +174,14 @@ class _Unsupported:
 class DBUtils:
     """``dbutils``; may be made from a session, as in ``DBUtils(spark)``."""
 
-    mappings: ClassVar[dict[str, str]] = {}
+    places: ClassVar[Places] = Places({})
+    configuration: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, spark: object = None) -> None:
         self.secrets = Secrets()
-        self.fs = FileSystem(self.mappings)
+        self.fs = FileSystem(self.places)
         self.library = _Library()
-        self.widgets = _Unsupported("widgets", "read the pipeline's configuration with spark.conf.get")
+        self.widgets = Widgets(self.configuration)
         self.notebook = _Unsupported("notebook", "import a module instead")
         self.jobs = _Unsupported("jobs", "a pipeline is not a job")
 

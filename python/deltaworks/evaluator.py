@@ -12,6 +12,8 @@ from deltaworks import graph as graphs
 from deltaworks import notebook, origin, source
 from deltaworks.dbutils import DBUtils, Secrets
 from deltaworks.hooks import Hooks
+from deltaworks.places import Places
+from deltaworks.places import install as install_places
 from deltaworks.registry import Registry
 from deltaworks.session import (
     DatasetNotMaterialized,
@@ -40,13 +42,15 @@ class Evaluator:
         self.hooks = Hooks(self.graph.hooks, reports, lambda error: self._problem(error, None, None))
         self.deferred: dict[str, Flow] = {}
         self.failed = False
-        DBUtils.mappings = dict(job.get("path_mappings", {}))
+        DBUtils.places = Places(job.get("path_mappings", {}))
+        DBUtils.configuration = job.get("conf", {})
         Secrets.listeners.append(lambda value: reports.send("secret", value=value))
         self.dbutils = DBUtils(spark)
 
     def evaluate(self) -> None:
         """Runs every file, defines every output and every flow, and reports how it went."""
         install_modules(self.spark, self.dbutils)
+        install_places(DBUtils.places)
         raise_waiting(self.spark)
         origin.record(self.paths)
         sys.path.insert(0, os.path.abspath(self.job["root"]))
@@ -100,7 +104,9 @@ class Evaluator:
 
     def _run_cells(self, path: str, kind: str) -> None:
         module = types.ModuleType("__main__")
-        module.__dict__.update(__file__=path, spark=self.spark, dbutils=self.dbutils, display=display)
+        module.__dict__.update(
+            __file__=path, spark=self.spark, dbutils=self.dbutils, display=display, displayHTML=display
+        )
         before, sys.modules["__main__"] = sys.modules["__main__"], module
         try:
             with flow_context(self.spark, self.registry.graph_id, None):

@@ -15,7 +15,23 @@ _SEPARATOR = re.compile(r"^\s*(#|--)\s*COMMAND\s*-{3,}\s*$")
 _HEADER = re.compile(r"^\s*(#|--)\s*Databricks notebook source\s*$")
 _MAGIC = re.compile(r"^\s*(#|--)\s?MAGIC ?(.*)$")
 _TITLE = re.compile(r"^\s*(#|--)\s*DBTITLE\b")
-_MAGIC_LINE = re.compile(r"^(\s*)[%!][A-Za-z!]")
+_MAGIC_LINE = re.compile(r"^(\s*)(%[A-Za-z%]|!)")
+# Text, and what neither defines datasets nor has a meaning outside of a notebook.
+_NOT_RUN = (
+    "md",
+    "md-sandbox",
+    "sh",
+    "fs",
+    "html",
+    "scala",
+    "r",
+    "javascript",
+    "%sql",
+    "%html",
+    "%markdown",
+    "%bash",
+    "%sh",
+)
 
 
 @dataclass(frozen=True)
@@ -92,7 +108,7 @@ def _cell(lines: list[str], line: int, default: Language) -> list[Cell]:
         return [Cell("python", _code(body, "python"), line)]
     if magic.lower() == "run":
         return [Cell("run", _notebook_path(rest), line + position)]
-    if magic.lower() in ("md", "sh", "fs", "html", "scala", "r", "javascript", "%sql"):
+    if magic.lower() in _NOT_RUN:
         return []
     # %pip, %load_ext and the like take one line; what follows is code.
     return [Cell(default, _code(lines, default), line)]

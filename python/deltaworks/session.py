@@ -101,20 +101,55 @@ def display(*_: Any, **__: Any) -> None:
     """Does nothing: an update has nobody to show rows to."""
 
 
+# What `from pyspark.sql.functions import *` gave before PySpark 4.
+_STAR_NAMES = (
+    "approxCountDistinct",
+    "bitwiseNOT",
+    "countDistinct",
+    "shiftLeft",
+    "shiftRight",
+    "shiftRightUnsigned",
+    "sumDistinct",
+    "toDegrees",
+    "toRadians",
+    "ArrayType",
+    "Column",
+    "DataType",
+    "StringType",
+    "StructType",
+)
+
+
 def install_modules(spark: Any, dbutils: Any) -> None:
     """Makes ``dlt``, the larger ``pyspark.pipelines`` and the modules of the runtime importable."""
     import pyspark
+    from pyspark.sql import functions
+    from pyspark.sql.connect.dataframe import DataFrame
 
     from deltaworks import api
 
     sys.modules["dlt"] = api
     sys.modules["pyspark.pipelines"] = api
     pyspark.pipelines = api
+    DataFrame.display = display
+    functions.__all__ = list(dict.fromkeys([*functions.__all__, *_STAR_NAMES]))
     _module("pyspark.dbutils", DBUtils=type(dbutils))
+    if importlib.util.find_spec("delta") is None:
+        _module("delta").__path__ = []
+        _module("delta.tables", DeltaTable=_NoDeltaTable)
     if importlib.util.find_spec("databricks") is None:
         _module("databricks").__path__ = []
         _module("databricks.sdk").__path__ = []
     _module("databricks.sdk.runtime", spark=spark, dbutils=dbutils, display=display, sql=spark.sql)
+
+
+class _NoDeltaTable:
+    """Stands for Delta's own API, which many notebooks import and few of those that define pipelines call."""
+
+    def __new__(cls, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError("DeltaTable is not supported in a pipeline: tables are written by their flows")
+
+    forName = forPath = isDeltaTable = create = createIfNotExists = createOrReplace = replace = convertToDelta = __new__
 
 
 def _module(name: str, **members: Any) -> types.ModuleType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from deltaworks import graph
@@ -37,4 +38,6 @@ def _live(name: str) -> str:
             "[LIVE_REFERENCE_OUTSIDE_QUERY_DEFINITION_CLASSIC] Referencing datasets using `LIVE` virtual schema "
             "outside the dataset query definition (i.e., @dlt.table annotation) is not supported."
         )
-    return name if name[:5].upper() == "LIVE." else f"LIVE.{name}"
+    # A qualified name says itself where the dataset is; it may be a table of another pipeline.
+    qualified = "." in re.sub(r"`[^`]*`", "", name)
+    return name if qualified else f"LIVE.{name}"

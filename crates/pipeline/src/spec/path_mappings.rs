@@ -118,15 +118,14 @@ fn join_inside(root: &str, rest: &str) -> Option<String> {
     Some(joined)
 }
 
-/// The ways one place may be spelled, the given one first.
+/// The ways one place may be spelled, the shortest first.
 fn spellings(path: &str) -> Vec<String> {
     let path = canonical(path);
-    let other = match below(&path, "/dbfs") {
-        Some(rest) => Some(format!("/{rest}")),
-        None if path.starts_with('/') => Some(format!("/dbfs{path}")),
-        None => None,
-    };
-    std::iter::once(path).chain(other).collect()
+    match below(&path, "/dbfs") {
+        Some(rest) => vec![format!("/{rest}"), path],
+        None if path.starts_with('/') => vec![path.clone(), format!("/dbfs{path}")],
+        None => vec![path],
+    }
 }
 
 /// One spelling per scheme.
@@ -181,6 +180,8 @@ mod tests {
         check(&[("/mnt/raw", "raw")], "dbfs:/mnt/raw/x", "/p/raw/x");
         check(&[("dbfs:/mnt/raw", "raw")], "/dbfs/mnt/raw/x", "/p/raw/x");
         check(&[("dbfs:/mnt/raw", "raw")], "/mnt/raw/x", "/p/raw/x");
+        check(&[("/", "root")], "dbfs:/raw/x", "/p/root/raw/x");
+        check(&[("/", "root"), ("/dbfs", "d")], "dbfs:/raw/x", "/p/d/raw/x");
         check(&[("s3://bucket/", "/local")], "s3a://bucket/a/*.json", "/local/a/*.json");
         check(&[], "file:///tmp/x", "/tmp/x");
         check(&[], "data/x", "/p/data/x");
