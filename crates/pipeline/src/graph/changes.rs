@@ -432,6 +432,11 @@ pub(super) fn events(
         .cloned()
         .collect();
     if !changes.snapshot {
+        // What the flow has no column for stays as it is: an event says nothing of it.
+        let has = |field: &Arc<Field>| {
+            guarded.schema().fields().iter().any(|own| own.name().eq_ignore_ascii_case(field.name()))
+        };
+        fields.retain(has);
         fields.push(Arc::new(Field::new(SEQUENCE, changes.sequence_type.clone(), true)));
         fields.push(Arc::new(Field::new(OPERATION, DataType::Int32, true)));
     }
