@@ -309,6 +309,12 @@ pub(super) fn of_output(output: &Output, flows: &[ResolvedFlow]) -> Result<Optio
         .map(|changes| changes.sequence_type.clone())
         .reduce(wider)
         .unwrap_or(changes.sequence_type);
+    for other in flows.iter().filter_map(|flow| flow.changes.as_ref()) {
+        // Each flow tracks what it sets.
+        let known = |name: &String| changes.tracked.iter().any(|tracked| tracked.eq_ignore_ascii_case(name));
+        let more: Vec<String> = other.tracked.iter().filter(|name| !known(name)).cloned().collect();
+        changes.tracked.extend(more);
+    }
     if let Some(declared) = &output.schema {
         // The table spells its columns as it declares them.
         for name in changes.keys.iter_mut().chain(&mut changes.tracked) {

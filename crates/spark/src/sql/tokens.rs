@@ -497,7 +497,7 @@ mod tests {
         for (delay, rest) in [
             ("INTERVAL '10 minutes'", "w"),
             ("INTERVAL '0 00:10:00' DAY TO SECOND", "w"),
-            ("INTERVAL 1 HOUR 30 MINUTES", "JOIN u"),
+            ("INTERVAL '1 HOUR 30 MINUTES'", "JOIN u"),
             ("INTERVAL - 5 SECONDS", ""),
         ] {
             let time = "to_timestamp ( CAST ( ts AS STRING ) )";
