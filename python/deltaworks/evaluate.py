@@ -8,15 +8,17 @@ Standard input, one JSON object per line. The first is the job::
      "graph_id": id or null, "default_catalog", "default_database", "conf": {key: value},
      "path_mappings": {prefix: folder}}
 
-Later lines are commands: ``{"evaluate": flow}`` calls a function again, ``{"snapshot": flow,
-"latest_version": value}`` asks for the next snapshot, ``{"exit": true}`` or the end of input ends the process.
+Later lines are commands with an ``id``: ``{"evaluate": flow}`` calls a function again, ``{"snapshot": flow,
+"latest_version": value}`` asks for the next snapshot, ``{"batch": sink, "batch_id": number}`` calls the
+function of a sink. ``{"exit": true}`` or the end of input ends the process.
 ``{"event": {...}}`` goes to the event hooks, which run in a thread of their own.
 
 Standard output, one JSON object per line: ``{"type": "error", "message", "condition", "file", "line",
 "traceback", "dataset"}`` for every problem, then ``{"type": "defined", "ok": bool, "graph_id",
 "deferred": [{"flow", "waits_for"}], "snapshots": [flow], "hooks": [name]}``, then one
-``{"type": "answer", "ok": bool, ...}`` per command. Events are not answered: whenever all hooks have seen one there is
-``{"type": "told"}``, and for each that raised ``{"type": "hook", "hook", "disabled": bool, "message", ...}`` before it.
+``{"type": "answer", "id", "ok": bool, ...}`` per command. Events are not answered: whenever all hooks have
+seen one there is ``{"type": "told"}``, and for each that raised ``{"type": "hook", "hook", "disabled": bool,
+"message", ...}`` before it.
 ``{"type": "secret", "value"}`` comes whenever the user's code gets a secret, before anything that could contain it.
 What the user's code prints goes to standard error.
 """
@@ -81,7 +83,7 @@ def serve(evaluator: Evaluator, reports: Reports, commands: Iterable[str]) -> No
         if "event" in command:
             evaluator.hooks.tell(command["event"])
             continue
-        reports.send("answer", **evaluator.answer(command))
+        reports.send("answer", id=command.get("id"), **evaluator.answer(command))
 
 
 def _commands(stream: TextIO) -> Iterator[str]:

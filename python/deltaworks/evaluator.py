@@ -75,6 +75,8 @@ class Evaluator:
             try:
                 if "evaluate" in command:
                     return self._evaluate_again(command["evaluate"])
+                if "batch" in command:
+                    return self._hand_over(command["batch"], command["batch_id"])
                 if "snapshot" in command:
                     return self._next_snapshot(command["snapshot"], command.get("latest_version"))
             except Exception as error:
@@ -213,6 +215,16 @@ class Evaluator:
         flow.extension.pop("waits_for", None)
         self.registry.define_flow(flow, frame)
         return {"ok": True, "flow": name}
+
+    def _hand_over(self, name: str, batch_id: int) -> dict[str, Any]:
+        """Calls the function of a sink with the rows of a batch, which the engine gives out under the sink's name."""
+        called = self.graph.batch_functions[name]
+        rows = self.spark.read.format("deltaworks.batch").load(name)
+        try:
+            called.function(rows, batch_id)
+        except (Exception, SystemExit) as error:
+            return {"ok": False, **self._problem(error, called.sink.location, None)}
+        return {"ok": True}
 
     def _next_snapshot(self, name: str, latest: Any) -> dict[str, Any]:
         flow = next(flow for flow in self.graph.flows if flow.name == name and flow.snapshots is not None)

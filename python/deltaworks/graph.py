@@ -69,6 +69,14 @@ class Flow:
 
 
 @dataclass(frozen=True)
+class BatchFunction:
+    """A function that is called with the rows of each batch of a sink."""
+
+    sink: Output
+    function: Callable[[Any, int], Any]
+
+
+@dataclass(frozen=True)
 class EventHook:
     """A function that is told every event."""
 
@@ -84,6 +92,7 @@ class Graph:
         self.outputs: list[Output] = []
         self.flows: list[Flow] = []
         self.hooks: list[EventHook] = []
+        self.batch_functions: dict[str, BatchFunction] = {}
         self.current_flow: str | None = None
         # By identity: a function may stand under several decorators, and need not be hashable.
         self._expectations: dict[int, tuple[object, list[Expectation]]] = {}

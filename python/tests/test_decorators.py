@@ -82,6 +82,28 @@ def test_wrong_types_are_refused(declared: Graph) -> None:
         dlt.create_streaming_table(1)
 
 
+def test_functions_of_sinks_stay_callable_and_have_a_name(declared: Graph) -> None:
+    @dlt.foreach_batch_sink
+    def plain(rows: object, batch_id: int) -> str:
+        return f"plain {batch_id}"
+
+    @dlt.foreach_batch_sink(name="named")
+    def other(rows: object, batch_id: int) -> None: ...
+
+    @dlt.expect("refused by the engine", "x > 0")
+    @dlt.foreach_batch_sink("positional")
+    def third(rows: object, batch_id: int) -> None: ...
+
+    assert [(output.name, output.kind) for output in declared.outputs] == [
+        ("plain", "sink"),
+        ("named", "sink"),
+        ("positional", "sink"),
+    ]
+    assert list(declared.batch_functions) == ["plain", "named", "positional"]
+    assert declared.batch_functions["plain"].function(None, 7) == plain(None, 7) == "plain 7"
+    assert [len(output.expectations) for output in declared.outputs] == [0, 0, 1]
+
+
 def test_settings_are_written_as_spark_writes_them(declared: Graph) -> None:
     dlt.create_streaming_table("t", table_properties={"a": True, "b": 1})
     assert declared.outputs[0].table_properties == {"a": "true", "b": "1"}

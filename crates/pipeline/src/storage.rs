@@ -100,6 +100,11 @@ impl Storage {
         Ok(self.checkpoints(target)?.join("~changes"))
     }
 
+    /// The table that counts the batches delivered to `sink`, which has no rows. No flow has that name.
+    pub fn deliveries(&self, sink: &DatasetName) -> Result<Url> {
+        directory_url(&self.checkpoints(sink)?.join("~delivered"))
+    }
+
     fn checkpoints(&self, target: &DatasetName) -> Result<PathBuf> {
         let mut path = self.root.join("checkpoints");
         if !target.is_in(&self.namespace) {

@@ -45,6 +45,7 @@ pub use stream::delta::{delta_stream, streams_changes};
 use stream::files::FileStreamSource;
 pub use stream::files::ledger_schema;
 use stream::kafka::{self, KAFKA, KafkaStreamSource};
+pub use stream::kafka::{KafkaSink, KafkaWriter};
 use stream::rate::RateSource;
 
 /// The format name of `read_files`; the format of the files is its option `format`, or told by their names.

@@ -7,7 +7,7 @@ from typing import Any
 
 from deltaworks import graph, source
 from deltaworks.api import arguments
-from deltaworks.graph import EventHook, Output
+from deltaworks.graph import BatchFunction, EventHook, Output
 
 Function = Callable[..., Any]
 
@@ -25,7 +25,12 @@ def create_sink(name: str, format: str, options: dict[str, str] | None = None) -
 
 
 def foreach_batch_sink(function: Function | None = None, *, name: str | None = None) -> Any:
-    """Defines a sink whose batches are handed to the function, with the number of the batch."""
+    """Defines a sink whose batches are handed to the function.
+
+    The function is called with a DataFrame, which can be read as often as needed while the function runs, and the
+    number of the batch. A batch that fails is handed over again: the same rows, under the same number. Numbers start
+    at 0, and again after a full refresh.
+    """
     if isinstance(function, str):
         name, function = function, None
     arguments.optional_string("name", name)
@@ -38,7 +43,10 @@ def foreach_batch_sink(function: Function | None = None, *, name: str | None = N
             location=location,
             extension={"foreach_batch": True},
         )
-        graph.active().add_output(sink)
+        active = graph.active()
+        active.add_output(sink, handler)
+        # Of two sinks of one name, which the engine refuses, the first one stays.
+        active.batch_functions.setdefault(sink.name, BatchFunction(sink, handler))
         return handler
 
     return arguments.decorator("foreach_batch_sink", function, define)

@@ -1,4 +1,4 @@
-//! Pipelines that read from Kafka, against a broker of Apache Kafka that the tests start (`tools/setup_kafka.sh`).
+//! Pipelines that read from Kafka and write to it, against a broker of Apache Kafka that the tests start (`tools/setup_kafka.sh`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -9,6 +9,7 @@ mod medallion;
 mod outages;
 mod records;
 mod secrets;
+mod sinks;
 mod slices;
 mod starts;
 #[path = "../e2e/support.rs"]

@@ -20,19 +20,19 @@ use crate::update::write::write_plan;
 use crate::views;
 
 /// The catalog of one session.
-pub(super) struct StoredCatalog {
+pub(crate) struct StoredCatalog {
     /// With the session's current namespace.
     environment: Mutex<Arc<Environment>>,
 }
 
 impl StoredCatalog {
     /// The storage of `environment`; its namespace is the current one at first.
-    pub(super) fn new(environment: Arc<Environment>) -> Self {
+    pub(crate) fn new(environment: Arc<Environment>) -> Self {
         Self { environment: Mutex::new(environment) }
     }
 
     /// What names mean now.
-    pub(super) fn environment(&self) -> Arc<Environment> {
+    pub(crate) fn environment(&self) -> Arc<Environment> {
         Arc::clone(&self.environment.lock())
     }
 

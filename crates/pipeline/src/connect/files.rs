@@ -110,6 +110,7 @@ async fn write_delta(
     write: &FileWrite,
 ) -> Result<()> {
     let location = deltaworks_lake::location::from_path(target)?;
+    let transaction = transaction(write)?;
     let mut table = match lake.open(&location, None).await? {
         Some(table) => table,
         None => {
@@ -120,13 +121,39 @@ async fn write_delta(
             lake.create(&location, &definition).await?
         }
     };
+    if let Some((app_id, version)) = &transaction
+        && table.transaction_version(app_id).await?.is_some_and(|done| done >= *version)
+    {
+        return Ok(());
+    }
     let options = writer_options(table.definition()?, ctx);
     let written = write_plan(ctx, plan, &table, &options, &CancellationToken::new()).await?;
     let commit = match write.mode {
         SaveMode::Overwrite => Commit::overwrite(written.files),
         _ => Commit::append(written.files),
     };
+    let commit = match transaction {
+        Some((app_id, version)) => commit.transaction(app_id, version),
+        None => commit,
+    };
     commit.commit(&mut table).await.map(drop)
+}
+
+/// Who writes and which of its writes this is: Delta takes each once.
+fn transaction(write: &FileWrite) -> Result<Option<(String, i64)>> {
+    let (app_id, version) = (write.options.get("txnAppId"), write.options.get("txnVersion"));
+    let wrong = |what: &str| {
+        Err(Error::user(format!("options `txnAppId` and `txnVersion` make a write idempotent: {what}"))
+            .with_condition("DELTA_INVALID_IDEMPOTENT_WRITES_OPTIONS"))
+    };
+    match (app_id, version) {
+        (None, None) => Ok(None),
+        (Some(app_id), Some(text)) => match text.trim().parse() {
+            Ok(version) => Ok(Some((app_id.to_owned(), version))),
+            Err(_) => wrong(&format!("`{text}` is no version")),
+        },
+        _ => wrong("both must be given"),
+    }
 }
 
 /// Writes the files of `plan` below `folder`.

@@ -21,7 +21,9 @@ use deltaworks_spark::connect::service::{ServeOptions, run_statement, serve_with
 use tokio::net::TcpListener;
 
 use crate::Pipeline;
+pub(crate) use catalog::StoredCatalog;
 use session::CatalogSession;
+pub(crate) use session::StoredRelations;
 
 /// The setting that decides between Spark's two ways to treat values that do not fit.
 const ANSI: &str = "spark.sql.ansi.enabled";

@@ -67,7 +67,7 @@ impl ConnectSession for CatalogSession {
             return resolver;
         }
         let environment = Environment { conf: self.conf(), ..self.catalog.environment().as_ref().clone() };
-        Arc::new(StoredRelations { environment: Arc::new(environment) })
+        Arc::new(StoredRelations::new(Arc::new(environment)))
     }
 
     fn python(&self) -> Option<Arc<PythonWorkers>> {
@@ -104,8 +104,15 @@ impl ConnectSession for CatalogSession {
 }
 
 /// What is stored in the pipeline's catalog now, and files.
-struct StoredRelations {
+pub(crate) struct StoredRelations {
     environment: Arc<Environment>,
+}
+
+impl StoredRelations {
+    /// What the storage of `environment` has, and what names mean in its namespace.
+    pub(crate) fn new(environment: Arc<Environment>) -> Self {
+        Self { environment }
+    }
 }
 
 #[async_trait]

@@ -182,6 +182,8 @@ pub struct SinkDefinition {
     pub format: String,
     /// The writer's options.
     pub options: BTreeMap<String, String>,
+    /// The function that is called with each batch (`foreach_batch_sink`), by the name that its process knows.
+    pub function: Option<String>,
 }
 
 /// What to do with a row that an expectation does not hold for.

@@ -120,7 +120,7 @@ impl Redactor {
 }
 
 static SECRET_NAME: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r"(?i)secret|passw(or)?d|token|credential|access[._-]?key|account[._-]?key|private[._-]?key|jaas").ok()
+    Regex::new(r"(?i)secret|passw(or)?d|token|credential|access[._-]?key|account[._-]?key|private[._-]?key|jaas|keystore[._]key$|ssl[._]key[._]pem").ok()
 });
 
 fn is_secret_name(key: &str) -> bool {

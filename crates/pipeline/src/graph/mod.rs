@@ -41,6 +41,7 @@ pub use environment::Environment;
 pub use pending::{is_pending, waiting_on};
 pub use resolve::resolve;
 pub use schema_store::Resets;
+pub(crate) use sinks::SinkKind;
 pub use stored::{plan_partial, plan_stored};
 pub(crate) use suggest::nearest;
 
@@ -89,7 +90,7 @@ pub struct ResolvedOutput {
     pub kind: OutputKind,
     /// Its columns.
     pub schema: SchemaRef,
-    /// Where it is stored; `None` for views and sinks.
+    /// Where it is stored, or (a sink that is no table) where its batches are counted; `None` for views.
     pub location: Option<Url>,
     /// The flows that write it.
     pub flows: Vec<DatasetName>,

@@ -90,7 +90,7 @@ pub(super) struct ResolvedDataset {
     pub(super) name: DatasetName,
     pub(super) kind: OutputKind,
     pub(super) schema: SchemaRef,
-    /// Where it is stored; `None` for views and sinks.
+    /// Where it is stored; `None` for views.
     pub(super) location: Option<Url>,
     output: Output,
     flows: Vec<ResolvedFlow>,
@@ -341,7 +341,9 @@ impl<'a> Resolver<'a> {
                 None => query_schema(&flow.plan),
             })
             .collect();
-        let schema = if kind.is_view() {
+        // Views, and sinks that are no tables, take the rows of each flow as they are.
+        let as_they_are = kind.is_view() || sinks::is_handed_rows(output);
+        let schema = if as_they_are {
             queries.first().cloned().unwrap_or_else(|| Arc::new(Schema::empty()))
         } else {
             let places: Vec<&SourceLocation> = flows.iter().map(|flow| &flow.flow.location).collect();
@@ -349,7 +351,7 @@ impl<'a> Resolver<'a> {
             rules::check_table(output, &schema, &ctx)?;
             schema
         };
-        if kind.is_view() {
+        if as_they_are {
             // Expectations of a view are put around its query for each reader; here they are only checked.
             for flow in &flows {
                 guard_view(flow.plan.clone(), output, &ctx)?;

@@ -1,6 +1,8 @@
-//! Sinks: what flows write that is not the pipeline's own. A sink of format `delta` is a table that others may write, too.
+//! Sinks: what flows write that is not the pipeline's own. A sink of format `delta` is a table that others may write, too;
+//! any other is handed the rows of each batch.
 
 use deltaworks_incremental::{OutputMode, output_mode};
+use deltaworks_sources::KafkaSink;
 use deltaworks_spark::{Error, Result, sql};
 use url::Url;
 
@@ -13,6 +15,21 @@ const PATH: &str = "path";
 const TABLE_NAME: &str = "tableName";
 const MERGE_SCHEMA: &str = "mergeSchema";
 
+/// What can be written.
+const FORMATS: &str = "Sinks of format `delta` and `kafka` can be written; a function of yours (`foreach_batch_sink`) can \
+                       write anything else.";
+
+/// What a sink is.
+#[derive(Debug)]
+pub(crate) enum SinkKind {
+    /// A Delta table.
+    Delta,
+    /// Topics of Kafka.
+    Kafka(KafkaSink),
+    /// A function in Python, by the name that its process knows.
+    ForeachBatch(String),
+}
+
 impl SinkDefinition {
     fn option(&self, name: &str) -> Option<&str> {
         let mut options = self.options.iter();
@@ -23,25 +40,45 @@ impl SinkDefinition {
     pub(crate) fn merges_schema(&self) -> bool {
         self.option(MERGE_SCHEMA).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
+
+    /// Whether it is a table. Others are handed the rows, in the columns of each flow.
+    pub(crate) fn is_table(&self) -> bool {
+        self.format.eq_ignore_ascii_case("delta")
+    }
+
+    /// What the sink called `name` is.
+    ///
+    /// # Errors
+    /// `Unsupported` for other formats; `User` for options that cannot be.
+    pub(crate) fn kind(&self, name: &str) -> Result<SinkKind> {
+        match self.format.to_ascii_lowercase().as_str() {
+            _ if let Some(function) = &self.function => Ok(SinkKind::ForeachBatch(function.clone())),
+            "delta" => Ok(SinkKind::Delta),
+            "kafka" => {
+                let options = self.options.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+                let sink = KafkaSink::new(&options);
+                sink.map(SinkKind::Kafka).map_err(|error| error.context(format!("in sink `{name}`")))
+            }
+            _ => Err(Error::unsupported(format!("sink `{name}` of format `{}`", self.format)).with_help(FORMATS)),
+        }
+    }
+}
+
+/// Whether an output is handed its rows, instead of keeping them in a table.
+pub(super) fn is_handed_rows(output: &Output) -> bool {
+    output.sink.as_ref().is_some_and(|sink| !sink.is_table())
 }
 
 /// Checks that the sink can be written, and by these flows.
 ///
 /// # Errors
-/// `Unsupported` for formats other than `delta` and for options that would have no effect; `User` for flows that do not
-/// append a stream.
+/// `Unsupported` for formats that cannot be written and for options that would have no effect; `User` for flows that do
+/// not append a stream, and for columns that the sink does not take.
 pub(super) fn check(output: &Output, flows: &[ResolvedFlow]) -> Result<()> {
-    let (name, help) = (&output.name.name, "Sinks of format `delta` can be written.");
-    let Some(sink) = &output.sink else {
-        return Err(Error::unsupported(format!("`foreach_batch_sink` (sink `{name}`)")).with_help(help));
-    };
-    if !sink.format.eq_ignore_ascii_case("delta") {
-        return Err(Error::unsupported(format!("sink `{name}` of format `{}`", sink.format)).with_help(help));
-    }
-    let known = [PATH, TABLE_NAME, MERGE_SCHEMA];
-    if let Some(option) = sink.options.keys().find(|key| !known.iter().any(|known| known.eq_ignore_ascii_case(key))) {
-        return Err(Error::unsupported(format!("option `{option}` of the Delta sink `{name}`"))
-            .with_help("A Delta sink takes `path` or `tableName`, and `mergeSchema`."));
+    let (name, sink) = (&output.name.name, definition(output)?);
+    let kind = sink.kind(name)?;
+    if matches!(kind, SinkKind::Delta) {
+        check_table_options(name, sink)?;
     }
     if !output.expectations.is_empty() {
         return Err(Error::user(format!("sink `{name}` cannot have expectations"))
@@ -49,8 +86,21 @@ pub(super) fn check(output: &Output, flows: &[ResolvedFlow]) -> Result<()> {
     }
     for flow in flows {
         check_flow(name, flow).map_err(|error| error.at(flow.flow.location.clone()))?;
+        if let SinkKind::Kafka(kafka) = &kind {
+            let checked = kafka.check_columns(flow.plan.schema().as_arrow());
+            checked.map_err(|error| error.context(format!("in sink `{name}`")).at(flow.flow.location.clone()))?;
+        }
     }
     Ok(())
+}
+
+fn check_table_options(name: &str, sink: &SinkDefinition) -> Result<()> {
+    let known = [PATH, TABLE_NAME, MERGE_SCHEMA];
+    match sink.options.keys().find(|key| !known.iter().any(|known| known.eq_ignore_ascii_case(key))) {
+        None => Ok(()),
+        Some(option) => Err(Error::unsupported(format!("option `{option}` of the Delta sink `{name}`"))
+            .with_help("A Delta sink takes `path` or `tableName`, and `mergeSchema`.")),
+    }
 }
 
 fn check_flow(sink: &str, flow: &ResolvedFlow) -> Result<()> {
@@ -75,12 +125,15 @@ fn check_flow(sink: &str, flow: &ResolvedFlow) -> Result<()> {
     Ok(())
 }
 
-/// Where the table of a Delta sink lies.
+/// Where the table of a Delta sink lies; of any other, the one that counts its batches.
 ///
 /// # Errors
-/// `User` unless either a path or a name is given.
+/// `User` unless either a path or a name of a Delta table is given.
 pub(super) fn location(output: &Output, environment: &Environment) -> Result<Url> {
     let (name, sink) = (&output.name.name, definition(output)?);
+    if !sink.is_table() {
+        return environment.storage.deliveries(&output.name);
+    }
     match (sink.option(PATH), sink.option(TABLE_NAME)) {
         (Some(path), None) => local_location(path, &environment.path_mappings)
             .map_err(|error| error.context(format!("in the path of sink `{name}`"))),

@@ -6,6 +6,9 @@
 //! 3. The progress file is written. It names what the batch read up to and the new versions.
 //! 4. One commit to the target adds the data files and the flow's transaction. From here on the batch counts.
 //!
+//! The rows for a sink that is no table are no data files: they are sent in step 1, or promised in step 3 and handed over
+//! before step 4, whose commit then has no more than the transaction (see `delivery`).
+//!
 //! A crash before step 4 leaves files and versions that nobody refers to; the next attempt starts from
 //! the last batch that the target's transaction names. Each step has a failpoint of its name.
 
@@ -22,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::changes::{ChangeCounts, MergeInto};
 use super::checkpoint::{Checkpoint, Progress};
+use super::delivery::Delivery;
 use super::target;
 use super::verdict::DatasetConditions;
 use super::write::{Written, write_plan};
@@ -36,6 +40,8 @@ pub enum Effect {
     Replace(Box<TableDefinition>),
     /// Changes rows: the plan's rows are events.
     Merge(Box<MergeInto>),
+    /// Leaves the table as it is, which only counts the batch: the rows go elsewhere.
+    Deliver(Box<Delivery>),
 }
 
 /// A batch that is ready to run.
@@ -99,7 +105,7 @@ impl Batch<'_> {
             _ => None,
         };
         let definition = match &self.effect {
-            Effect::Append | Effect::Merge(_) => table.definition()?,
+            Effect::Append | Effect::Merge(_) | Effect::Deliver(_) => table.definition()?,
             Effect::Replace(definition) => definition.as_ref().clone(),
         };
         let options = target::writer_options(definition, self.ctx);
@@ -107,6 +113,9 @@ impl Batch<'_> {
             Effect::Merge(merge) => {
                 let merged = merge.merge(self.ctx, self.plan, table, &options, self.cancel).await?;
                 (merged.written, Some((merged.replaced, merged.ledger, merged.counts)))
+            }
+            Effect::Deliver(delivery) => {
+                (delivery.write(self.ctx, self.plan, self.checkpoint, self.cancel).await?, None)
             }
             _ => (write_plan(self.ctx, self.plan, table, &options, self.cancel).await?, None),
         };
@@ -116,7 +125,10 @@ impl Batch<'_> {
             table.refresh().await?;
         }
         let mut of_datasets = conditions.evaluate(self.ctx, table, &self.effect).await?;
-        let progress = finish().await?;
+        let mut progress = finish().await?;
+        if let Effect::Deliver(delivery) = &self.effect {
+            progress.promise = delivery.promise(&written);
+        }
         let (replaced, ledger, changes) = match merged {
             Some((replaced, ledger, counts)) => (replaced, ledger, Some(counts)),
             None => (Vec::new(), None, None),
@@ -131,10 +143,14 @@ impl Batch<'_> {
         if self.cancel.is_cancelled() {
             return Err(Error::new(deltaworks_spark::Kind::Cancelled, "the update was cancelled"));
         }
+        if let Effect::Deliver(delivery) = &self.effect {
+            delivery.deliver(self.checkpoint, &progress, self.cancel).await?;
+            reached("batch.delivered")?;
+        }
         let Written { files, input_rows } = written;
         let (output_rows, output_bytes) = (files.rows, files.bytes);
         let commit = match &self.effect {
-            Effect::Append => Commit::append(files),
+            Effect::Append | Effect::Deliver(_) => Commit::append(files),
             Effect::Replace(definition) => target::replace(files, definition),
             Effect::Merge(_) => Commit::merge(table, files, &replaced)?,
         };
@@ -157,6 +173,9 @@ impl Batch<'_> {
             commit.commit(table).await?
         };
         reached("batch.committed")?;
+        if let Effect::Deliver(delivery) = &self.effect {
+            delivery.clean_up(self.checkpoint).await;
+        }
         Ok(BatchReport {
             input_rows,
             output_rows,

@@ -15,6 +15,7 @@ use deltaworks_spark::streaming::Offset;
 use deltaworks_spark::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 
+use super::delivery::Promise;
 use crate::name::DatasetName;
 use crate::storage::write_atomically;
 
@@ -43,6 +44,9 @@ pub struct Progress {
     /// Comparison of snapshots: the version of the snapshot, a number or microseconds since the epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot_version: Option<i64>,
+    /// Sinks that are told the number of a batch: its rows, which any attempt to deliver it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promise: Option<Promise>,
 }
 
 /// How far one source has been read.
@@ -109,6 +113,7 @@ impl Progress {
             watermark: None,
             computed_from: None,
             snapshot_version: None,
+            promise: None,
         }
     }
 }
@@ -152,18 +157,36 @@ impl Checkpoint {
             .with_help("Restore the file, or run a full refresh of the table.")
             .with_source(error)
         })?;
-        let progress: Progress = serde_json::from_slice(&text).map_err(|error| {
-            Error::new(Kind::Data, format!("progress file `{}` is not valid: {error}", path.display()))
-                .with_help("Restore the file, or run a full refresh of the table.")
-        })?;
-        if progress.version > FORMAT_VERSION {
-            return Err(Error::unsupported(format!(
-                "progress file `{}` of format {}, written by a newer version,",
-                path.display(),
-                progress.version
-            )));
+        parse(&path, &text).map(Some)
+    }
+
+    /// What was going to be committed as `batch`, if an attempt came as far as that.
+    ///
+    /// # Errors
+    /// `Data` if its progress file is unreadable.
+    pub async fn attempted(&self, batch: i64) -> Result<Option<Progress>> {
+        let path = self.progress_file(batch);
+        match tokio::fs::read(&path).await {
+            Ok(text) => parse(&path, &text).map(Some),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
         }
-        Ok(Some(progress))
+    }
+
+    /// The folder of the rows of a batch that is about to be delivered.
+    pub fn pending_folder(&self) -> PathBuf {
+        self.folder.join("pending")
+    }
+
+    /// Removes the rows of a batch that was about to be delivered.
+    pub async fn forget_pending(&self) -> Result<()> {
+        let folder = self.pending_folder();
+        match tokio::fs::remove_dir_all(&folder).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::from(error).context(format!("while removing `{}`", folder.display())))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Writes the progress of a batch that is about to be committed: complete or not at all.
@@ -179,6 +202,21 @@ impl Checkpoint {
     fn progress_file(&self, batch: i64) -> PathBuf {
         self.folder.join(format!("{batch}.json"))
     }
+}
+
+fn parse(path: &Path, text: &[u8]) -> Result<Progress> {
+    let progress: Progress = serde_json::from_slice(text).map_err(|error| {
+        Error::new(Kind::Data, format!("progress file `{}` is not valid: {error}", path.display()))
+            .with_help("Restore the file, or run a full refresh of the table.")
+    })?;
+    if progress.version > FORMAT_VERSION {
+        return Err(Error::unsupported(format!(
+            "progress file `{}` of format {}, written by a newer version,",
+            path.display(),
+            progress.version
+        )));
+    }
+    Ok(progress)
 }
 
 /// The application id whose transaction version is the last batch of `flow` in a generation of its table.

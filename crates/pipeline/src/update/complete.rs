@@ -91,7 +91,7 @@ fn fingerprint(
     hash(&text)
 }
 
-fn hash(text: &str) -> String {
+pub(super) fn hash(text: &str) -> String {
     format!("{:032x}", stable_hash(text.as_bytes()))
 }
 

@@ -24,15 +24,15 @@ pub fn describe(graph: &Graph, namespace: &Namespace, emitter: &EventEmitter, de
         }));
     }
     for (name, output) in graph.outputs.iter().filter(|(name, _)| !described.contains(*name)) {
-        let details = match &output.output.sink {
-            Some(sink) => Details::SinkDefinition(SinkDefinition {
+        let name = name.display_in(namespace);
+        match &output.output.sink {
+            Some(sink) => emitter.for_sink(&name).emit(Details::SinkDefinition(SinkDefinition {
                 format: sink.format.clone(),
                 options: Redactor::default()
                     .redact_options(sink.options.iter().map(|(key, value)| (key.as_str(), value.as_str()))),
-            }),
-            None => Details::DatasetDefinition(dataset(output)),
-        };
-        emitter.for_dataset(&name.display_in(namespace)).emit(details);
+            })),
+            None => emitter.for_dataset(&name).emit(Details::DatasetDefinition(dataset(output))),
+        }
     }
     for (name, flow) in graph.flows.iter().filter(|(_, flow)| !described.contains(&flow.flow.target)) {
         let target = flow.flow.target.display_in(namespace);

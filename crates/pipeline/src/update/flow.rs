@@ -14,6 +14,8 @@ use url::Url;
 use super::batch::Effect;
 use super::changes::MergeInto;
 use super::checkpoint::{Checkpoint, InputVersion};
+use super::delivery::Delivery;
+use crate::definitions::python::BatchFunctions;
 use crate::event::EventEmitter;
 use crate::graph::dataset::{DatasetTable, bind_tables, dataset_tables};
 use crate::graph::{Environment, Graph, ResolvedFlow, ResolvedOutput};
@@ -34,6 +36,8 @@ pub struct FlowRun {
     pub cancel: CancellationToken,
     /// A materialized view is recomputed even if nothing changed.
     pub force: bool,
+    /// Calls the functions of sinks; `None` if the pipeline has none.
+    pub functions: Option<BatchFunctions>,
 }
 
 /// A snapshot that a batch reads.
@@ -77,9 +81,12 @@ impl FlowRun {
         Checkpoint::open(&folder, &self.environment.pipeline_id, &flow.name, table).await
     }
 
-    /// What the flow's batches do to the target.
-    pub fn effect(&self) -> Result<Effect> {
+    /// What batch number `batch` of the flow does to the target.
+    pub fn effect(&self, batch: i64) -> Result<Effect> {
         let (flow, output) = (self.flow()?, self.output()?);
+        if let Some(delivery) = Delivery::of(self, batch)? {
+            return Ok(Effect::Deliver(Box::new(delivery)));
+        }
         let (Some(changes), Some(own)) = (&output.changes, &flow.changes) else {
             return Ok(match output_mode(&flow.plan) {
                 OutputMode::Append => Effect::Append,

@@ -11,6 +11,7 @@ use indexmap::IndexMap;
 use tokio_util::sync::CancellationToken;
 
 use crate::definitions::OutputKind;
+use crate::definitions::python::BatchFunctions;
 use crate::event::{Details, EventEmitter, FlowProgress, FlowStatus, Level, UpdateProgress, UpdateState};
 use crate::graph::{Environment, Graph, ResolvedFlow, ResolvedOutput};
 use crate::locations::ExternalLocations;
@@ -21,6 +22,7 @@ pub mod changes;
 pub mod checkpoint;
 pub(crate) mod complete;
 mod conform;
+mod delivery;
 mod describe;
 mod flow;
 mod input;
@@ -67,6 +69,8 @@ pub struct Pass {
     pub max_concurrent_flows: Option<usize>,
     /// How often a flow is tried again after a transient error.
     pub retries: retry::Retries,
+    /// Calls the functions of sinks; `None` if the pipeline has none.
+    pub functions: Option<BatchFunctions>,
 }
 
 pub use retry::Retries;
@@ -222,7 +226,8 @@ async fn prepare_table(pass: &Pass, output: &ResolvedOutput, refresh: Refresh) -
     if stopped.is_empty() || stopped.len() < flows.len() {
         let (lake, pipeline_id) = (&environment.lake, &environment.pipeline_id);
         match output.output.sink {
-            Some(_) => sink::prepare(lake, stored, output, refresh, pipeline_id).await?,
+            Some(ref sink) if sink.is_table() => sink::prepare(lake, stored, output, refresh, pipeline_id).await?,
+            Some(_) => sink::prepare_deliveries(environment, stored, output, refresh).await?,
             None => target::prepare(lake, stored, output, refresh, pipeline_id).await?,
         };
     }
@@ -284,6 +289,7 @@ async fn run_flow(
         emitter: emitter.clone(),
         cancel: pass.cancel.clone(),
         force: refresh == Some(Refresh::Full),
+        functions: pass.functions.clone(),
     };
     progress(FlowStatus::Running);
     match retry::with_retries(pass.retries, &emitter, &pass.cancel, || attempt(&run)).await {

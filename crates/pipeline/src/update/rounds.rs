@@ -95,6 +95,7 @@ impl Rounds {
                 cancel: self.cancel.clone(),
                 max_concurrent_flows: self.max_concurrent_flows,
                 retries: self.retries,
+                functions: self.python.as_ref().map(PythonSession::batch_functions),
             })
             .await?;
             prepared = pass.prepared;

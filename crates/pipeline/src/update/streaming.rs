@@ -16,6 +16,7 @@ use deltaworks_spark::{Error, Result};
 use super::batch::{Batch, Remembered};
 use super::checkpoint::{Checkpoint, Progress, SourceProgress};
 use super::conform::to_schema;
+use super::delivery;
 use super::flow::{FlowRun, bind};
 use super::input::InputRows;
 use super::report;
@@ -29,7 +30,11 @@ use crate::graph::{Environment, ResolvedFlow};
 pub async fn run(run: &FlowRun) -> Result<()> {
     let mut table = run.open_target().await?;
     let checkpoint = run.checkpoint(&table).await?;
-    let committed = checkpoint.committed(&table).await?;
+    let mut committed = checkpoint.committed(&table).await?;
+    if let Some(delivered) = delivery::keep_promise(run, &mut table, &checkpoint, committed.as_ref()).await? {
+        check_goes_on(run.flow()?, &delivered)?;
+        committed = Some(delivered);
+    }
     let mut stream = FlowStream::open(run, checkpoint, committed).await?;
     while let Some(slices) = stream.next_batch().await? {
         if run.cancel.is_cancelled() {
@@ -46,15 +51,21 @@ pub async fn run(run: &FlowRun) -> Result<()> {
 /// # Errors
 /// `STREAMING_CHECKPOINT_INCOMPATIBLE` (`User`) if its sources or stateful operators are others now.
 pub async fn check_continues(environment: &Environment, flow: &ResolvedFlow, table: &Table) -> Result<()> {
-    let sources = streaming_sources(&flow.plan);
-    if sources.is_empty() {
+    if streaming_sources(&flow.plan).is_empty() {
         return Ok(());
     }
     let folder = environment.storage.checkpoint(&flow.flow.name, &flow.flow.target)?;
     let checkpoint = Checkpoint::open(&folder, &environment.pipeline_id, &flow.flow.name, table).await?;
-    let Some(progress) = checkpoint.committed(table).await? else { return Ok(()) };
-    check_sources(flow, &sources, &progress)?;
-    check_operators(flow, &stateful_operators(&flow.plan)?, &progress)
+    match checkpoint.committed(table).await? {
+        Some(progress) => check_goes_on(flow, &progress),
+        None => Ok(()),
+    }
+}
+
+/// Fails if `flow` cannot go on after the batch of `progress`.
+fn check_goes_on(flow: &ResolvedFlow, progress: &Progress) -> Result<()> {
+    check_sources(flow, &streaming_sources(&flow.plan), progress)?;
+    check_operators(flow, &stateful_operators(&flow.plan)?, progress)
 }
 
 /// Runs a flow declared ONCE: a batch query, if it has not run since the last full refresh.
@@ -71,7 +82,7 @@ pub async fn run_once(run: &FlowRun) -> Result<()> {
         ctx: &ctx,
         plan: bind(plan, &snapshots)?,
         checkpoint: &checkpoint,
-        effect: run.effect()?,
+        effect: run.effect(0)?,
         cancel: &run.cancel,
     };
     let outcome = batch.run(&mut table, async || Ok(Progress::new(0))).await?;
@@ -165,7 +176,7 @@ impl FlowStream {
             ctx: &self.ctx,
             plan: bind(plan, &snapshots)?,
             checkpoint: &self.checkpoint,
-            effect: run.effect()?,
+            effect: run.effect(batch)?,
             cancel: &run.cancel,
         };
         let (sources, operators, watermarks) = (&mut self.sources, &mut self.operators, &mut self.watermarks);

@@ -71,7 +71,7 @@ async fn verdicts(
             node.tally.finished().iter().map(|run| Ok(run.verdict(&[])?)).collect::<Result<Vec<_>>>()
         }
         (Scope::Stored, Effect::Replace(_)) => Ok(vec![node.tally.complete()?.verdict(&[])?]),
-        (Scope::Stored, Effect::Append | Effect::Merge(_)) => {
+        (Scope::Stored, Effect::Append | Effect::Merge(_) | Effect::Deliver(_)) => {
             let stored = over_stored_rows(node, ctx, table).await?;
             Ok(vec![node.tally.complete()?.verdict(&[stored.tally.complete()?])?])
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
+use deltaworks_spark::catalog::Catalog;
 use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::connect::host::{
     AnalysisContext, ConnectHost, ConnectSession, PipelineReply, Purpose, dataset_not_materialized, dataset_not_ready,
@@ -19,6 +20,7 @@ use parking_lot::Mutex;
 use proto::pipeline_command::CommandType;
 use proto::pipeline_command_result::{CreateDataflowGraphResult, DefineFlowResult, DefineOutputResult, ResultType};
 
+use super::batches::Batches;
 use super::register;
 use crate::definitions::{Definitions, Flow, sql};
 use crate::graph::dataset::{bind_tables, dataset_tables};
@@ -47,6 +49,7 @@ impl DefinitionHost {
                 definitions: Arc::new(Mutex::new(Arc::new(definitions))),
                 evaluation: Mutex::default(),
                 asked: Arc::default(),
+                batches: Arc::default(),
             }),
         })
     }
@@ -59,6 +62,11 @@ impl DefinitionHost {
     /// The datasets that the function of `flow` asked for, as the client names the flow.
     pub fn asked(&self, flow: &str) -> Vec<DatasetName> {
         self.session.asked.lock().get(flow).cloned().unwrap_or_default()
+    }
+
+    /// The batches that functions are called with.
+    pub(super) fn batches(&self) -> Arc<Batches> {
+        Arc::clone(&self.session.batches)
     }
 
     /// From now on, functions see `definitions` and the rows of the datasets in `settled`; the flow that the
@@ -103,6 +111,7 @@ struct DefinitionSession {
     /// `None` while the source files are read.
     evaluation: Mutex<Option<Evaluation>>,
     asked: Asked,
+    batches: Arc<Batches>,
 }
 
 impl DefinitionSession {
@@ -132,6 +141,9 @@ impl ConnectSession for DefinitionSession {
     }
 
     fn resolver(&self, purpose: Purpose, analysis: Option<&AnalysisContext>) -> Arc<dyn RelationResolver> {
+        if let Some(resolver) = self.batches.resolver(self.conf()) {
+            return resolver;
+        }
         Arc::new(PartialRelations {
             environment: Arc::clone(&self.environment),
             definitions: Arc::clone(&self.definitions.lock()),
@@ -139,7 +151,12 @@ impl ConnectSession for DefinitionSession {
             settled: self.evaluation.lock().as_ref().map(|evaluation| Arc::clone(&evaluation.settled)),
             flow: analysis.and_then(|analysis| analysis.flow_name.clone()),
             asked: Arc::clone(&self.asked),
+            batches: Arc::clone(&self.batches),
         })
+    }
+
+    fn catalog(&self) -> Option<Arc<dyn Catalog>> {
+        self.batches.catalog().map(|catalog| catalog as Arc<dyn Catalog>)
     }
 
     fn conf(&self) -> SparkConf {
@@ -241,6 +258,7 @@ struct PartialRelations {
     /// The flow whose function asks.
     flow: Option<String>,
     asked: Asked,
+    batches: Arc<Batches>,
 }
 
 impl PartialRelations {
@@ -275,6 +293,9 @@ impl PartialRelations {
 #[async_trait]
 impl RelationResolver for PartialRelations {
     async fn resolve(&self, request: &RelationRequest) -> Result<LogicalPlan> {
+        if let Some(plan) = self.batches.resolve(request) {
+            return plan;
+        }
         let Some(name) = self.dataset(request) else {
             return plan_partial(request, &self.definitions, &self.environment).await;
         };

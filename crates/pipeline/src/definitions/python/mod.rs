@@ -8,6 +8,7 @@ use std::sync::Arc;
 use deltaworks_spark::connect::service;
 use deltaworks_spark::diagnostic::{Diagnostic, SourceLocation};
 use deltaworks_spark::{Error, Kind, Result, sql};
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
@@ -18,12 +19,14 @@ use crate::graph::Environment;
 use crate::name::DatasetName;
 use crate::spec::{PipelineSpec, SourceFile};
 
+mod batches;
 mod hooks;
 mod host;
 mod interpreter;
 mod process;
 mod register;
 
+pub use batches::BatchFunctions;
 pub use hooks::EventHooks;
 pub(crate) use host::DefinitionHost;
 pub(crate) use interpreter::find as interpreter;
@@ -37,6 +40,8 @@ pub struct PythonSession {
     process: Arc<DefinitionProcess>,
     has_hooks: bool,
     environment: Arc<Environment>,
+    /// Held by who has the process do something.
+    turn: Arc<tokio::sync::Mutex<()>>,
     _stop: DropGuard,
 }
 
@@ -86,11 +91,20 @@ pub async fn define(
         definitions.failed.push(DatasetName::resolve(&sql::parse_name(name)?, &environment.namespace)?);
     }
     definitions.diagnostics.extend(problems.into_iter().map(diagnostic));
-    if !has_hooks && definitions.flows.iter().all(|flow| flow.asked.is_empty()) {
+    let has_functions =
+        definitions.outputs.iter().any(|output| output.sink.as_ref().is_some_and(|sink| sink.function.is_some()));
+    if !has_hooks && !has_functions && definitions.flows.iter().all(|flow| flow.asked.is_empty()) {
         DefinitionProcess::release(process).await;
         return Ok(None);
     }
-    Ok(Some(PythonSession { host, process, has_hooks, environment: Arc::clone(environment), _stop }))
+    Ok(Some(PythonSession {
+        host,
+        process,
+        has_hooks,
+        environment: Arc::clone(environment),
+        turn: Arc::default(),
+        _stop,
+    }))
 }
 
 impl PythonSession {
@@ -104,10 +118,11 @@ impl PythonSession {
         definitions: &Arc<Definitions>,
         settled: HashSet<DatasetName>,
     ) -> Result<Evaluated> {
+        let _turn = self.turn.lock().await;
         self.host.begin_evaluation(Arc::clone(definitions), settled);
         let name =
             if flow.name.is_in(&self.environment.namespace) { flow.name.name.clone() } else { flow.name.to_string() };
-        let answer = self.process.call(&name).await;
+        let answer = self.process.call(json!({ "evaluate": name })).await;
         let asked = self.host.asked(&name);
         let defined = self.host.end_evaluation();
         let answer = answer.map_err(|error| error.context(format!("while flow `{}` was evaluated", flow.name.name)))?;
@@ -126,6 +141,16 @@ impl PythonSession {
     pub fn start_hooks(&self, hooks: EventHooks, emitter: EventEmitter) {
         if self.has_hooks {
             hooks.start(Arc::clone(&self.process), emitter);
+        }
+    }
+
+    /// Calls the functions of the pipeline's sinks.
+    pub fn batch_functions(&self) -> BatchFunctions {
+        BatchFunctions {
+            host: Arc::clone(&self.host),
+            process: Arc::clone(&self.process),
+            environment: Arc::clone(&self.environment),
+            turn: Arc::clone(&self.turn),
         }
     }
 

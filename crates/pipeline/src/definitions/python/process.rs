@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use deltaworks_spark::{Error, Result};
@@ -139,6 +140,8 @@ pub struct HookFailure {
 /// What came of a command.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Answer {
+    /// The command's number.
+    pub id: u64,
     /// Whether it was done.
     pub ok: bool,
     /// The dataset that the function asked for, if that is why not.
@@ -158,6 +161,8 @@ pub struct DefinitionProcess {
     /// Gives the last lines of standard error, once.
     stderr: Mutex<Option<JoinHandle<Vec<String>>>>,
     interpreter: String,
+    /// How many commands there have been.
+    commands: AtomicU64,
     _package: tempfile::TempDir,
 }
 
@@ -204,6 +209,7 @@ impl DefinitionProcess {
             hook_reports: Mutex::new(hook_reports),
             stderr: Mutex::new(Some(tokio::spawn(pass_on(BufReader::new(stderr).lines())))),
             interpreter: interpreter.display().to_string(),
+            commands: AtomicU64::new(0),
             _package: package,
         })
     }
@@ -229,18 +235,23 @@ impl DefinitionProcess {
         Err(self.death().await)
     }
 
-    /// Calls the function of `flow` again.
+    /// Has the process carry out a command, an object.
     ///
     /// # Errors
     /// `User` if the process dies before it has answered.
-    pub async fn call(&self, flow: &str) -> Result<Answer> {
+    pub async fn call(&self, mut command: serde_json::Value) -> Result<Answer> {
         let mut reports = self.reports.lock().await;
-        let mut line = serde_json::json!({ "evaluate": flow }).to_string().into_bytes();
+        let id = self.commands.fetch_add(1, Ordering::Relaxed);
+        command["id"] = id.into();
+        let mut line = command.to_string().into_bytes();
         line.push(b'\n');
         // A process that died does not answer; why it died is on its standard error.
         let _sent = self.send(&line).await;
         while let Some(report) = reports.recv().await {
-            if let Report::Answer(answer) = report? {
+            // Whoever asked before may not have waited for the answer.
+            if let Report::Answer(answer) = report?
+                && answer.id == id
+            {
                 return Ok(answer);
             }
         }

@@ -1,5 +1,6 @@
 //! Pipeline commands of the Spark Connect protocol, to outputs and flows.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,6 +18,9 @@ use crate::definitions::{
     check_format,
 };
 use crate::name::{DatasetName, Namespace};
+
+/// The format of sinks that a function writes.
+const FOREACH_BATCH: &str = "foreach_batch";
 
 /// The output that a command declares.
 ///
@@ -64,9 +68,17 @@ pub fn output(command: &DefineOutput, namespace: &Namespace) -> Result<Output> {
             output.sink = Some(SinkDefinition {
                 format: sink.format.clone().unwrap_or_default(),
                 options: sink.options.clone().into_iter().collect(),
+                function: None,
             });
         }
         _ => {}
+    }
+    if additions.foreach_batch {
+        output.sink = Some(SinkDefinition {
+            format: FOREACH_BATCH.to_owned(),
+            options: BTreeMap::new(),
+            function: command.output_name.clone(),
+        });
     }
     output.expectations =
         additions.expectations.into_iter().map(|declared| expectation(declared, &location)).collect::<Result<_>>()?;

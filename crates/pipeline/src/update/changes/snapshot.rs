@@ -66,7 +66,7 @@ pub async fn run(run: &FlowRun) -> Result<()> {
         ctx: &ctx,
         plan: events(snapshot, &table, changes, version)?,
         checkpoint: &checkpoint,
-        effect: run.effect()?,
+        effect: run.effect(number)?,
         cancel: &run.cancel,
     };
     let progress =

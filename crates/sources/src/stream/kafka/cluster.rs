@@ -16,7 +16,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use uuid::Uuid;
 
-use super::errors::{describe, failed, is_refusal, is_unknown, no_topic};
+use super::errors::{describe, failed, is_refusal, is_unknown, no_client, no_topic};
 use super::offsets::{EARLIEST, LATEST, Offsets, TopicPartition};
 use super::options::{Group, KafkaOptions, Subscription};
 use super::progress::{Available, Extent};
@@ -114,7 +114,23 @@ impl Cluster {
             Group::Named(name) => name.clone(),
             Group::Prefix(prefix) => format!("{prefix}-{}", Uuid::new_v4()),
         };
-        Self { properties: options.client.clone(), group, idle: Mutex::default(), closing: Mutex::default() }
+        Self::of(options.client.clone(), group)
+    }
+
+    /// The cluster of a client that names `group` when it reads.
+    pub(super) fn of(properties: ClientProperties, group: String) -> Self {
+        Self { properties, group, idle: Mutex::default(), closing: Mutex::default() }
+    }
+
+    /// Asks for a topic, or for all of them; it need not exist.
+    ///
+    /// # Errors
+    /// `Unavailable` if Kafka does not answer; `User` if it refuses the login.
+    pub(super) fn answers(&self, topic: Option<&str>) -> Result<()> {
+        match topic {
+            Some(topic) => self.partitions_of(topic).map(drop),
+            None => self.ask(|client, timeout| client.fetch_metadata(None, timeout)).map(drop),
+        }
     }
 
     /// `kafka.bootstrap.servers`
@@ -166,14 +182,7 @@ impl Cluster {
             .set("auto.offset.reset", "error")
             .set("max.poll.interval.ms", POLL_INTERVAL_MS.to_string())
             .set("allow.auto.create.topics", "false");
-        config.create_with_context(Listener::default()).map_err(|error| match &error {
-            KafkaError::ClientConfig(_, description, key, value) => {
-                let why = if value.is_empty() { description.clone() } else { description.replace(value, "...") };
-                Error::user(format!("Kafka option `{key}` cannot be used: {why}"))
-                    .with_help("Options `kafka.*` are those of librdkafka; see its CONFIGURATION.md.")
-            }
-            other => Error::user(format!("no client for Kafka at `{}`: {}", self.servers(), describe(other))),
-        })
+        config.create_with_context(Listener::default()).map_err(|error| no_client(self.servers(), &error))
     }
 
     /// The partitions of a subscription with what they have now.

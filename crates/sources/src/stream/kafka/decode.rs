@@ -32,7 +32,7 @@ pub(crate) fn kafka_schema(headers: bool) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-fn header_fields() -> Fields {
+pub(super) fn header_fields() -> Fields {
     Fields::from(vec![Field::new("key", DataType::Utf8, true), Field::new("value", DataType::Binary, true)])
 }
 

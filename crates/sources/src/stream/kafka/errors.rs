@@ -170,7 +170,19 @@ pub(crate) fn describe(error: &KafkaError) -> String {
     }
 }
 
-/// A subscribed topic does not exist.
+/// There is no client with such properties. The value of the one that is wrong is not shown.
+pub(crate) fn no_client(servers: &str, error: &KafkaError) -> Error {
+    match error {
+        KafkaError::ClientConfig(_, description, key, value) => {
+            let why = if value.is_empty() { description.clone() } else { description.replace(value, "...") };
+            Error::user(format!("Kafka option `{key}` cannot be used: {why}"))
+                .with_help("Options `kafka.*` are those of librdkafka; see its CONFIGURATION.md.")
+        }
+        other => Error::user(format!("no client for Kafka at `{servers}`: {}", describe(other))),
+    }
+}
+
+/// A topic does not exist.
 pub(crate) fn no_topic(topic: &str, servers: &str) -> Error {
     Error::user(format!("topic `{topic}` does not exist on Kafka at `{servers}`"))
         .with_condition("UNKNOWN_TOPIC_OR_PARTITION")

@@ -1,8 +1,8 @@
-//! Topics of Kafka as streams, and as tables that are read at once.
+//! Topics of Kafka as streams, as tables that are read at once, and as sinks.
 //!
 //! Options become typed in `options`, those for the client in `properties` and `jaas`. `cluster` asks brokers what there
 //! is, `positions` and `progress` say where reading starts, `slices` what a batch takes, `fetch` reads it and `decode`
-//! makes rows. The checkpoint alone says what was read: no offsets are committed to Kafka. Values of the client's
+//! makes rows. `sink` is what writes: `records` takes rows apart, `producer` sends them. The checkpoint alone says what was read: no offsets are committed to Kafka. Values of the client's
 //! options may be secret; nothing here shows them.
 
 mod cluster;
@@ -13,9 +13,13 @@ mod jaas;
 mod offsets;
 mod options;
 mod positions;
+mod producer;
+mod producer_properties;
 mod progress;
 mod properties;
+mod records;
 mod scan;
+mod sink;
 mod slices;
 
 use std::fmt;
@@ -36,6 +40,8 @@ use self::offsets::{Offsets, from_json, to_json};
 use self::options::{Bound, KafkaOptions};
 use self::scan::KafkaTable;
 use self::slices::{distance, end_of_slice, ranges};
+
+pub use self::sink::{KafkaSink, KafkaWriter};
 
 /// The name of the format.
 pub(crate) const KAFKA: &str = "kafka";

@@ -10,7 +10,7 @@ use std::time::Duration;
 use deltaworks_spark::relation::ReadOptions;
 use deltaworks_spark::{Error, Result};
 
-use super::jaas;
+use super::{jaas, producer_properties as producer};
 use crate::errors::invalid_option;
 
 /// How long Kafka may take to answer a question.
@@ -57,20 +57,33 @@ impl ClientProperties {
     /// `User` if there are no servers, or a property is one that the source decides; `Unsupported` for properties that
     /// need a JVM.
     pub(crate) fn parse(options: &ReadOptions) -> Result<Self> {
-        let mut given =
-            Given(options.iter().filter_map(|(key, value)| Some((java_name(key)?, value.to_owned()))).collect());
+        let given = given(options);
         given.0.keys().try_for_each(|key| refuse(key))?;
+        // Java's default; librdkafka's is `read_committed`.
+        let defaults = BTreeMap::from([("isolation.level".to_owned(), "read_uncommitted".to_owned())]);
+        Self::of(given, defaults, "to read from Kafka")
+    }
+
+    /// The properties among the options of a sink.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub(crate) fn for_producer(options: &ReadOptions) -> Result<Self> {
+        let mut given = given(options);
+        given.0.keys().try_for_each(|key| refuse_in_sinks(key))?;
+        let defaults = producer::take(&mut given.0)?;
+        Self::of(given, defaults, "to write to Kafka")
+    }
+
+    fn of(mut given: Given, mut properties: BTreeMap<String, String>, purpose: &str) -> Result<Self> {
         let servers =
             given.take("bootstrap.servers").filter(|servers| !servers.trim().is_empty()).ok_or_else(|| {
-                Error::user("option `kafka.bootstrap.servers` is required to read from Kafka")
+                Error::user(format!("option `kafka.bootstrap.servers` is required {purpose}"))
                     .with_help("Set it to the brokers' addresses: `host:9092,other:9092`.")
             })?;
         let answer_timeout = answer_timeout(&mut given)?;
-        let mut properties = BTreeMap::new();
         let mut set = |key: &str, value: String| properties.insert(key.to_owned(), value);
         set("bootstrap.servers", servers.clone());
-        // Java's default; librdkafka's is `read_committed`.
-        set("isolation.level", "read_uncommitted".to_owned());
         log_in(&mut given, &mut set)?;
         trust(&mut given, &mut set)?;
         keys(&mut given, &mut set)?;
@@ -86,6 +99,11 @@ impl ClientProperties {
         }
         Ok(Self { servers, properties, answer_timeout })
     }
+}
+
+/// The options that are meant for the client.
+fn given(options: &ReadOptions) -> Given {
+    Given(options.iter().filter_map(|(key, value)| Some((java_name(key)?, value.to_owned()))).collect())
 }
 
 /// The name of Java's client for an option of a reader; `None` if it is not meant for the client.
@@ -109,7 +127,7 @@ fn refuse(key: &str) -> Result<()> {
             "Say by option `startingOffsets` where a new checkpoint starts; later it starts where it ended."
         }
         "key.deserializer" | "value.deserializer" | "key.serializer" | "value.serializer" => {
-            "Keys and values are read as BINARY; convert them in the query."
+            "Keys and values are BINARY; convert them in the query."
         }
         "enable.auto.commit" | "auto.commit.interval.ms" | "enable.auto.offset.store" => {
             "What was read is remembered in the checkpoint, not in Kafka."
@@ -126,6 +144,17 @@ fn refuse(key: &str) -> Result<()> {
         _ => return Ok(()),
     };
     Err(Error::user(format!("Kafka option `{key}` is not supported")).with_help(help))
+}
+
+/// Properties that a sink decides besides those of [`refuse`].
+fn refuse_in_sinks(key: &str) -> Result<()> {
+    match key {
+        "transactional.id" => Err(Error::user(format!("Kafka option `{key}` is not supported"))
+            .with_help("Records are sent at least once, without transactions. Remove it.")),
+        "partitioner.class" => Err(Error::unsupported(format!("option `kafka.{key}`, a Java class,"))
+            .with_help("Give the partition in a column `partition`.")),
+        key => refuse(key),
+    }
 }
 
 const PASSWORD_ONLY: &str =
