@@ -138,6 +138,9 @@ pub(crate) struct RunArgs {
     /// Try failed flows again
     #[arg(long)]
     pub(crate) production: bool,
+    /// Run until stopped, and look for new input again and again
+    #[arg(long)]
+    pub(crate) continuous: bool,
 }
 
 impl RunArgs {
@@ -171,6 +174,15 @@ impl RunArgs {
             full_refresh_all: self.full_refresh_all,
             dry_run: false,
         })
+    }
+
+    /// The settings to override: those asked for, and what options stand for.
+    pub(crate) fn settings(&self) -> SettingsArgs {
+        let mut settings = self.pipeline.settings.clone();
+        if self.continuous {
+            settings.set.push(("continuous".to_owned(), "true".to_owned()));
+        }
+        settings
     }
 
     /// `Some(true)` for development, `Some(false)` for production, `None` for what the settings say.

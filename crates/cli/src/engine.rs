@@ -81,6 +81,8 @@ pub(crate) struct UpdateOutcome {
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// Whether the definitions could be run at all.
     pub(crate) definitions_valid: bool,
+    /// Whether being stopped is how it ends.
+    pub(crate) continuous: bool,
 }
 
 /// What the definitions resolve to, and what is wrong with them.
@@ -234,6 +236,7 @@ impl Engine for Local {
             state: outcome.state,
             diagnostics: outcome.diagnostics,
             definitions_valid: outcome.definitions_valid,
+            continuous: outcome.continuous,
         })
     }
 

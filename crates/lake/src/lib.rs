@@ -36,9 +36,9 @@ pub use changes::{CommitChanges, DataFile};
 pub use commit::Commit;
 pub use definition::TableDefinition;
 pub use lake::Lake;
-pub use provider::{FILE_COLUMN, snapshot_of};
+pub use provider::{FILE_COLUMN, latest_of, snapshot_of};
 pub use state::{Replacement, StateTable};
-pub use table::Table;
+pub use table::{Table, are_columns_changed};
 pub use writer::{Writer, WriterOptions, WrittenFiles};
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ impl Table {
     pub fn provider(&self) -> Result<Arc<dyn TableProvider>> {
         let scan = eager_scan(self.state()?.snapshot())?;
         let (schema, blank) = (Arc::clone(self.schema()), self.blank_partitions()?);
-        Ok(Arc::new(TableScan { table: self.inner().clone(), scan, schema, blank, whole: true }))
+        Ok(Arc::new(TableScan { table: self.inner().clone(), scan, schema, blank, whole: Some(self.clone()) }))
     }
 
     /// The rows of `files`, in the table's schema at this version; columns a file is too old for are NULL.
@@ -62,7 +62,7 @@ impl Table {
             let scan = scan.with_file_paths(paths);
             let blank = if version == self.version() { self.blank_partitions()? } else { self.text_partitions()? };
             let table = self.inner().clone();
-            parts.push(Arc::new(TableScan { table, scan, schema, blank, whole: false }));
+            parts.push(Arc::new(TableScan { table, scan, schema, blank, whole: None }));
         }
         match <[_; 1]>::try_from(parts) {
             Ok([part]) if part.schema() == *self.schema() => Ok(part),
@@ -80,7 +80,7 @@ impl Table {
         let schema = scan.schema();
         let scan = scan.with_file_paths(paths);
         let blank = self.blank_partitions()?;
-        Ok(Arc::new(TableScan { table: self.inner().clone(), scan, schema, blank, whole: false }))
+        Ok(Arc::new(TableScan { table: self.inner().clone(), scan, schema, blank, whole: None }))
     }
 
     /// The file of `files` that a value of [`FILE_COLUMN`] names.
@@ -104,10 +104,31 @@ impl Table {
 
 /// The id and the version of the table that `provider` reads, if it reads one as a whole.
 pub fn snapshot_of(provider: &dyn TableProvider) -> Option<(String, u64)> {
+    let table = whole_table(provider)?;
+    Some((table.id().ok()?, table.version()))
+}
+
+/// The rows that the table of `provider` has now; `None` if it has no others, if an earlier state of it was asked for, or
+/// if `provider` reads no table as a whole.
+///
+/// # Errors
+/// `DELTA_SCHEMA_CHANGED` (`Conflict`) if its columns are others now; `Unavailable` if storage does not answer.
+pub async fn latest_of(provider: &dyn TableProvider) -> Result<Option<Arc<dyn TableProvider>>> {
+    let Some(table) = whole_table(provider).filter(|table| !table.is_pinned()) else { return Ok(None) };
+    if table.latest_version().await? == table.version() {
+        return Ok(None);
+    }
+    let gone = || Error::user(format!("there is no table at `{}` any more", table.location()));
+    let latest = table.at(None).await?.ok_or_else(|| gone().with_condition("DELTA_PATH_DOES_NOT_EXIST"))?;
+    if !table.has_same_columns(&latest) {
+        return Err(table.columns_changed());
+    }
+    latest.provider().map(Some)
+}
+
+fn whole_table(provider: &dyn TableProvider) -> Option<&Table> {
     let any: &dyn std::any::Any = provider;
-    let scan = any.downcast_ref::<TableScan>().filter(|scan| scan.whole)?;
-    let state = scan.table.snapshot().ok()?;
-    Some((state.metadata().id().to_owned(), scan.table.version()?))
+    any.downcast_ref::<TableScan>()?.whole.as_ref()
 }
 
 /// Readers differ in how often they escape the characters of a path.
@@ -169,8 +190,8 @@ struct TableScan {
     schema: SchemaRef,
     /// Partition columns in which an empty text, which stands for NULL, may occur.
     blank: Vec<String>,
-    /// All files of the table's version, not some of them.
-    whole: bool,
+    /// The table, if all files of its version are read, not some of them.
+    whole: Option<Table>,
 }
 
 #[async_trait]

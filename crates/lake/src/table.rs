@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, SchemaRef};
 use deltalake::kernel::Action;
 use deltalake::kernel::transaction::CommitProperties;
 use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::SaveMode;
 use deltalake::table::state::DeltaTableState;
 use deltalake::{DeltaTable, DeltaTableError};
-use deltaworks_spark::error::{Error, Result};
+use deltaworks_spark::error::{Error, Kind, Result};
 use deltaworks_spark::relation::TimeTravel;
 use futures::TryStreamExt as _;
 use url::Url;
@@ -21,6 +21,14 @@ use crate::error::{from_delta, while_opening};
 use crate::lake::Lake;
 use crate::{location, metadata, properties, schema};
 
+/// Condition of reads that were planned for columns which the table has not any more.
+const COLUMNS_CHANGED: &str = "DELTA_SCHEMA_CHANGED";
+
+/// Whether a read failed because the table has other columns than it was planned for: it succeeds when it is planned again.
+pub fn are_columns_changed(error: &Error) -> bool {
+    error.condition() == Some(COLUMNS_CHANGED)
+}
+
 /// A Delta table at the version it was opened at or last committed.
 #[derive(Clone)]
 pub struct Table {
@@ -28,6 +36,8 @@ pub struct Table {
     lake: Lake,
     location: Url,
     schema: SchemaRef,
+    /// Whether an earlier state was asked for.
+    pinned: bool,
 }
 
 impl Table {
@@ -37,6 +47,7 @@ impl Table {
             return Ok(None);
         }
         let mut inner = DeltaTable::new(log_store);
+        let pinned = at.is_some();
         let loaded = match at {
             None => inner.load().await,
             Some(TimeTravel::Version(version)) => match inner.load_version(version).await {
@@ -51,7 +62,7 @@ impl Table {
             }
         };
         match loaded {
-            Ok(()) => Self::new(inner, lake, location).map(Some),
+            Ok(()) => Self::new(inner, lake, location, pinned).map(Some),
             Err(_) if !inner.verify_deltatable_existence().await.map_err(from_delta)? => Ok(None),
             Err(error) => Err(while_opening(error, location)),
         }
@@ -79,12 +90,12 @@ impl Table {
             create = create.with_table_name(name);
         }
         let inner = create.await.map_err(|error| creation_failed(error, location))?;
-        Self::new(inner, lake, location)
+        Self::new(inner, lake, location, false)
     }
 
-    fn new(inner: DeltaTable, lake: &Lake, location: &Url) -> Result<Self> {
+    fn new(inner: DeltaTable, lake: &Lake, location: &Url, pinned: bool) -> Result<Self> {
         let schema = inner.snapshot().map_err(from_delta)?.snapshot().arrow_schema();
-        Ok(Self { inner, lake: lake.clone(), location: location.clone(), schema })
+        Ok(Self { inner, lake: lake.clone(), location: location.clone(), schema, pinned })
     }
 
     /// The same table at another version; `None` if it is gone.
@@ -93,6 +104,11 @@ impl Table {
     /// Those of [`Lake::open`].
     pub async fn at(&self, at: Option<TimeTravel>) -> Result<Option<Self>> {
         Self::open(&self.lake, &self.location, at).await
+    }
+
+    /// Whether it was opened as of a version or time, rather than as the latest.
+    pub fn is_pinned(&self) -> bool {
+        self.pinned
     }
 
     /// The version this is a view of.
@@ -168,6 +184,21 @@ impl Table {
         let commits = commit_times(&self.inner).await?;
         let since = commits.iter().find(|(_, time)| *time >= at_us).map(|(version, _)| *version);
         since.ok_or_else(|| after_latest(at_us, commits[commits.len() - 1]).with_help("Use a time up to then."))
+    }
+
+    /// Whether rows look the same in both: names and types, whatever the comments.
+    pub fn has_same_columns(&self, other: &Self) -> bool {
+        let (a, b) = (self.schema.fields(), other.schema.fields());
+        let same =
+            |(a, b): (&FieldRef, &FieldRef)| a.name() == b.name() && a.data_type().equals_datatype(b.data_type());
+        a.len() == b.len() && a.iter().zip(b).all(same)
+    }
+
+    /// The error of a reader that was planned for other columns than the table has now.
+    pub fn columns_changed(&self) -> Error {
+        Error::new(Kind::Conflict, format!("the columns of the table at `{}` have changed", self.location))
+            .with_condition(COLUMNS_CHANGED)
+            .with_help("Start the update again, so that the flow is planned with the new columns.")
     }
 
     /// Moves to the latest version.

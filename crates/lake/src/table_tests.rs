@@ -9,7 +9,9 @@ use deltaworks_spark::error::Kind;
 use deltaworks_spark::relation::TimeTravel;
 
 use crate::test_support::{Folder, people, people_schema, people_table, rows, write};
-use crate::{Commit, Lake, TableDefinition, Writer, WriterOptions, schema};
+use crate::{
+    Commit, Lake, TableDefinition, Writer, WriterOptions, WrittenFiles, are_columns_changed, latest_of, schema,
+};
 
 #[tokio::test]
 async fn missing_table_is_none() {
@@ -204,4 +206,28 @@ async fn log_checkpoint_is_written_every_ten_commits() {
     let table = table.at(None).await.unwrap().unwrap();
     assert_eq!(table.row_count_from_stats().unwrap(), Some(11));
     assert_eq!(table.transaction_version("app").await.unwrap(), Some(10));
+}
+
+#[tokio::test]
+async fn a_provider_can_be_brought_up_to_date() {
+    let folder = Folder::new();
+    let mut table = people_table(&folder).await;
+    let provider = table.provider().unwrap();
+    assert!(latest_of(provider.as_ref()).await.unwrap().is_none());
+    let pinned = table.at(Some(TimeTravel::Version(0))).await.unwrap().unwrap().provider().unwrap();
+
+    let files = write(&table, people(&[(1, "ann")])).await;
+    Commit::append(files).commit(&mut table).await.unwrap();
+    let latest = latest_of(provider.as_ref()).await.unwrap().unwrap();
+    assert_eq!(rows(latest).await, ["1|ann"]);
+    assert!(latest_of(pinned.as_ref()).await.unwrap().is_none());
+    let some_files = table.provider_for_files(&table.files().unwrap()).await.unwrap();
+
+    let mut wider = people_schema().fields().to_vec();
+    wider.push(Arc::new(Field::new("age", DataType::Int32, true)));
+    let wider = Commit::append(WrittenFiles::default()).schema(Arc::new(Schema::new(wider)));
+    wider.commit(&mut table).await.unwrap();
+    let error = latest_of(provider.as_ref()).await.unwrap_err();
+    assert!(are_columns_changed(&error), "{error}");
+    assert!(latest_of(some_files.as_ref()).await.unwrap().is_none());
 }

@@ -28,6 +28,7 @@ use crate::owner;
 use crate::session::{EngineOptions, Sessions};
 use crate::spec::PipelineSpec;
 use crate::storage::Storage;
+use crate::update::selection::check_continuous;
 use crate::update::{Retries, Rounds, RoundsOutcome, UpdateLock, UpdateRequest};
 use crate::validate::analyse;
 use crate::views;
@@ -74,6 +75,8 @@ pub struct UpdateOutcome {
     pub diagnostics: Vec<Diagnostic>,
     /// Whether the definitions were valid.
     pub definitions_valid: bool,
+    /// Whether it was to run until it is stopped, so that being `CANCELED` is its normal end.
+    pub continuous: bool,
 }
 
 /// The rows of a query.
@@ -124,6 +127,7 @@ impl Pipeline {
             parameters: Arc::new(parameters(&spec)),
             event_log,
             redactor: Redactor::default(),
+            continuous: spec.continuous,
             resets: Arc::default(),
         };
         Ok(Self { spec, environment: Arc::new(environment) })
@@ -194,6 +198,11 @@ impl Pipeline {
         mut sinks: Vec<Box<dyn EventSink>>,
         cancel: CancellationToken,
     ) -> Result<UpdateOutcome> {
+        // A client's run is triggered, whatever the settings of the storage that it is kept in say.
+        let continuous = self.spec.continuous && matches!(source, Source::Files);
+        if continuous {
+            check_continuous(&request)?;
+        }
         let update_id = self.environment.ids.next_id().to_string();
         let _lock = UpdateLock::acquire(&self.environment.storage.lock_file(), &update_id)?;
         owner::claim(self.environment.storage.root(), &self.spec.id)?;
@@ -203,6 +212,7 @@ impl Pipeline {
         let bus = EventBus::start(self.bus_context(&update_id), sinks);
         let emitter = bus.emitter();
         let outcome = self.run_update(source, &request, &update_id, hooks, &emitter, &cancel).await;
+        let outcome = outcome.map(|outcome| UpdateOutcome { continuous, ..outcome });
         if let Err(error) = &outcome {
             finished(&emitter, UpdateState::Failed, Some(error));
         }
@@ -263,7 +273,7 @@ impl Pipeline {
         self.announce(request, emitter);
         let mut environment = match &source {
             Source::Files => self.environment.as_ref().clone(),
-            Source::Client { environment, .. } => environment.as_ref().clone(),
+            Source::Client { environment, .. } => Environment { continuous: false, ..environment.as_ref().clone() },
         };
         if !request.validate_only {
             environment.resets = Arc::new(Resets::of(request, &environment.namespace));
@@ -303,7 +313,9 @@ impl Pipeline {
         warn(&validation.diagnostics, emitter);
         // A client's pipeline is one of several over this storage: what it does not define may be another's.
         views::publish(&definitions, &environment, from_files)?;
+        let continuous = environment.continuous;
         let rounds = Rounds {
+            continuous,
             environment,
             definitions,
             python,
@@ -311,18 +323,23 @@ impl Pipeline {
             emitter: emitter.clone(),
             cancel: cancel.clone(),
             max_concurrent_flows: self.spec.max_concurrent_flows,
-            retries: self.retries(),
+            retries: self.retries(continuous),
         };
         let outcome = told_when_stopping(rounds.run(validation.graph), emitter, cancel).await?;
         Ok(conclude(update_id, outcome, emitter, cancel))
     }
 
-    fn retries(&self) -> Retries {
+    fn retries(&self, continuous: bool) -> Retries {
         if self.spec.development {
             return Retries::NONE;
         }
-        let configured = self.environment.conf.get("pipelines.maxFlowRetryAttempts").and_then(|n| n.parse().ok());
-        Retries { max_retries: configured.unwrap_or(Retries::PRODUCTION.max_retries), ..Retries::PRODUCTION }
+        let configured = |key: &str| self.environment.conf.get(key).and_then(|n| n.parse().ok());
+        let of_flow = configured("pipelines.maxFlowRetryAttempts").unwrap_or(Retries::PRODUCTION.max_retries);
+        let retries = Retries { max_retries: of_flow, ..Retries::PRODUCTION };
+        match continuous {
+            true => retries.continuous(configured("pipelines.numUpdateRetryAttempts")),
+            false => retries,
+        }
     }
 
     fn origin(&self, update_id: &str) -> Origin {
@@ -374,7 +391,7 @@ fn folder_of_modules(spec: &PipelineSpec) -> std::path::PathBuf {
 
 impl UpdateOutcome {
     fn new(update_id: &str, state: UpdateState, diagnostics: Vec<Diagnostic>) -> Self {
-        Self { update_id: update_id.to_owned(), state, diagnostics, definitions_valid: true }
+        Self { update_id: update_id.to_owned(), state, diagnostics, definitions_valid: true, continuous: false }
     }
 }
 

@@ -79,10 +79,19 @@ pub async fn batch_provider(
             .with_help("Use spark.readStream, or `read_files`."));
     }
     let read = FileRead { reader, format, paths, schema, options, streaming: false };
-    let mut relation = FileRelation::resolve(read, context).await?;
-    let files = relation.list_once().await?;
+    let relation = FileRelation::resolve(read, context).await?;
     let request = format!("{:?} {paths:?} {:?}", relation.name, options.iter().collect::<Vec<_>>());
-    Ok(Arc::new(scan::FileTable::new(Arc::clone(&relation.spec), files, None).requested(request)))
+    Ok(Arc::new(scan::FileTable::requested(relation, request).await?))
+}
+
+/// What a read at once sees now, with the columns it had: `None` for anything but files, whose storage tells.
+///
+/// # Errors
+/// `PATH_NOT_FOUND` (`User`) if a path is gone; `Unavailable` if storage does not answer.
+pub async fn latest_of(provider: &dyn TableProvider) -> Result<Option<Arc<dyn TableProvider>>> {
+    let any: &dyn std::any::Any = provider;
+    let Some(files) = any.downcast_ref::<scan::FileTable>() else { return Ok(None) };
+    Ok(files.latest().await?.map(|latest| Arc::new(latest) as _))
 }
 
 /// What a read at once sees, as text: two reads of files that give the same text give the same rows.

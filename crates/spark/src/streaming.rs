@@ -56,6 +56,14 @@ pub struct OpenContext {
 pub trait StreamReader: Send {
     /// The next slice, or `None` once all that was there when the reader was opened has been planned.
     async fn next_slice(&mut self) -> Result<Option<Slice>>;
+
+    /// Whether the source may have something that was not there when the reader was opened: asked again and again
+    /// once there is no slice left, so it must cost little. If it has, the source is opened anew.
+    ///
+    /// A reader that cannot tell says yes.
+    async fn has_news(&mut self) -> Result<bool> {
+        Ok(true)
+    }
 }
 
 /// A bounded part of a stream: the input of one batch.

@@ -26,7 +26,11 @@ pub(crate) async fn dispatch(cli: Cli, output: &Output) -> Exit {
             if let Err(error) = args.request() {
                 return fail(&error, output, Exit::Usage);
             }
-            OpenOptions { development: args.development_mode(), ..OpenOptions::from(&args.pipeline) }
+            OpenOptions {
+                development: args.development_mode(),
+                settings: args.settings(),
+                ..OpenOptions::from(&args.pipeline)
+            }
         }
         Command::Validate(args) | Command::Status(args) => OpenOptions::from(args),
         Command::Sql(args) => {

@@ -56,9 +56,15 @@ fn display(args: &RunArgs, output: &Output, view: &SharedView) -> Result<Box<dyn
     Ok(Box::new(PlainDisplay::new(output.clone(), Arc::clone(view))))
 }
 
+/// Whether flows failed before the update was stopped.
+fn has_errors(outcome: &UpdateOutcome) -> bool {
+    outcome.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+}
+
 fn exit_of(outcome: &UpdateOutcome) -> Exit {
     match outcome.state {
         UpdateState::Completed => Exit::Done,
+        UpdateState::Canceled if outcome.continuous && !has_errors(outcome) => Exit::Done,
         _ if !outcome.definitions_valid => Exit::InvalidDefinitions,
         _ => Exit::UpdateFailed,
     }

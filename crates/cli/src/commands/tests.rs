@@ -62,6 +62,7 @@ impl Engine for Scripted {
             state,
             diagnostics: self.problems.clone(),
             definitions_valid: self.problems.is_empty(),
+            continuous: false,
         })
     }
 

@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod commands;
+mod continuous;
 mod diagnostics;
 mod guide;
 mod hooks;
 mod monitoring;
+mod running;
 mod secrets;
 mod settings;
 mod signals;

@@ -3,11 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod broker;
+mod continuous;
 mod crash;
 mod loss;
 mod medallion;
 mod outages;
 mod records;
+#[path = "../e2e/running.rs"]
+#[expect(dead_code, reason = "the other tests use the rest")]
+mod running;
 mod secrets;
 mod sinks;
 mod slices;

@@ -8,9 +8,10 @@ use deltaworks_spark::{Error, Result};
 
 use super::sinks;
 use super::suggest::nearest;
-use super::{Graph, ResolvedFlow};
+use super::{Environment, Graph, ResolvedFlow};
 use crate::definitions::{Flow, Output, OutputKind};
 use crate::name::DatasetName;
+use crate::spec::{TRIGGER_INTERVAL, parse_interval};
 
 /// The condition of outputs that nothing writes.
 pub(super) const WITHOUT_FLOW: &str = "PIPELINE_DATASET_WITHOUT_FLOW";
@@ -104,6 +105,32 @@ pub(super) fn table_properties(output: &Output) -> Result<(BTreeMap<String, Stri
         .at(output.location.clone())
     });
     Ok((supported.kept, ignored.collect()))
+}
+
+/// How often flows are triggered must be a time, wherever it is said. Triggered updates have no use for it.
+pub(super) fn check_trigger_intervals(
+    output: &Output,
+    flows: &[ResolvedFlow],
+    environment: &Environment,
+) -> Result<()> {
+    if !environment.continuous {
+        return Ok(());
+    }
+    if let Some(text) = property_of(output, TRIGGER_INTERVAL) {
+        parse_interval(text).map_err(|error| error.at(output.location.clone()))?;
+    }
+    for flow in flows {
+        if let Some(text) = flow.conf.get(TRIGGER_INTERVAL) {
+            parse_interval(&text).map_err(|error| error.at(flow.flow.location.clone()))?;
+        }
+    }
+    Ok(())
+}
+
+/// A property of the table, in whichever case.
+pub(crate) fn property_of<'a>(output: &'a Output, name: &str) -> Option<&'a str> {
+    let mut properties = output.properties.iter();
+    properties.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
 }
 
 fn check_flow_type(name: &str, kind: OutputKind, flow: &ResolvedFlow) -> Result<()> {

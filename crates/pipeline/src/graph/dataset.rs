@@ -195,6 +195,67 @@ pub fn other_reads(plan: &LogicalPlan) -> Result<Option<Vec<String>>> {
     Ok(states)
 }
 
+/// The plan with the reads of anything but the pipeline's datasets, which saw what was there when it was made, looking at
+/// what is there now.
+///
+/// # Errors
+/// `DELTA_SCHEMA_CHANGED` (`Conflict`) if a table has other columns now; `PATH_NOT_FOUND` (`User`) if files are gone.
+pub async fn with_latest_reads(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let mut providers = Vec::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            providers.push(source_as_provider(&scan.source).ok());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    let mut latest = Vec::with_capacity(providers.len());
+    for provider in &providers {
+        latest.push(match provider {
+            Some(provider) => latest_of(provider.as_ref()).await?,
+            None => None,
+        });
+    }
+    if latest.iter().all(Option::is_none) {
+        return Ok(plan);
+    }
+    let mut latest = latest.into_iter();
+    let renewed = plan.transform_down_with_subqueries(|node| match node {
+        LogicalPlan::TableScan(scan) => Ok(match latest.next().flatten() {
+            Some(provider) => {
+                let source = Arc::new(DefaultTableSource::new(provider));
+                Transformed::yes(LogicalPlan::TableScan(TableScan { source, ..scan }))
+            }
+            None => Transformed::no(LogicalPlan::TableScan(scan)),
+        }),
+        other => Ok(Transformed::no(other)),
+    })?;
+    Ok(renewed.data)
+}
+
+async fn latest_of(provider: &dyn TableProvider) -> Result<Option<Arc<dyn TableProvider>>> {
+    match deltaworks_lake::latest_of(provider).await? {
+        Some(table) => Ok(Some(table)),
+        None => deltaworks_sources::latest_of(provider).await,
+    }
+}
+
+/// Whether everything that is read at once is a Delta table.
+pub fn reads_only_delta(plan: &LogicalPlan) -> Result<bool> {
+    let mut only = true;
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && dataset_table(scan).is_none()
+            && !source_as_provider(&scan.source)
+                .is_ok_and(|table| deltaworks_lake::snapshot_of(table.as_ref()).is_some())
+        {
+            only = false;
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(only)
+}
+
 fn state_of(scan: &TableScan) -> Option<String> {
     let provider = source_as_provider(&scan.source).ok()?;
     match deltaworks_lake::snapshot_of(provider.as_ref()) {

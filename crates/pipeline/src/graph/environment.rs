@@ -45,6 +45,8 @@ pub struct Environment {
     pub event_log: Option<DatasetName>,
     /// Keeps the secrets that source files were given out of events and problems.
     pub redactor: Redactor,
+    /// Whether updates run until they are stopped.
+    pub continuous: bool,
     /// What the update clears; nothing outside an update.
     pub resets: Arc<Resets>,
 }

@@ -36,6 +36,7 @@ mod suggest;
 mod views;
 
 pub use changes::Changes;
+pub(crate) use checks::property_of;
 pub use dataset::DatasetRead;
 pub use environment::Environment;
 pub use pending::{is_pending, waiting_on};

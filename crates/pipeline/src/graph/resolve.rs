@@ -20,7 +20,8 @@ use parking_lot::Mutex;
 use url::Url;
 
 use super::checks::{
-    WITHOUT_FLOW, check_flows, duplicate, final_kind, shared_locations, table_properties, unknown_target,
+    WITHOUT_FLOW, check_flows, check_trigger_intervals, duplicate, final_kind, shared_locations, table_properties,
+    unknown_target,
 };
 use super::environment::Environment;
 use super::pending::{self, is_pending, waiting_on};
@@ -376,6 +377,7 @@ impl<'a> Resolver<'a> {
         self.lint(&flows);
         let schema = schema::stored(&schema);
         let mut output = output.clone();
+        check_trigger_intervals(&output, &flows, &self.environment)?;
         if !kind.is_view() {
             let (properties, ignored) = table_properties(&output)?;
             output.properties = properties;

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::bundle;
 use super::discover::{SpecKind, SpecSource, unwrapped};
+use super::interval::{TRIGGER_INTERVAL, parse_interval};
 use super::model::{Library, LibraryKind, MemoryLimit, PipelineSpec};
 use super::node::{Node, Origin, Value};
 use super::path_mappings::PathMappings;
@@ -100,6 +101,8 @@ pub(super) struct Draft {
     pub root_path: Option<Node>,
     pub python: Option<Node>,
     cluster_conf: BTreeMap<String, String>,
+    /// Where trigger intervals are set, the last one last.
+    trigger_intervals: Vec<Node>,
     default_storage: PathBuf,
     identity: Vec<String>,
     kind: SpecKind,
@@ -145,6 +148,7 @@ impl Draft {
             root_path: None,
             python: None,
             cluster_conf: BTreeMap::new(),
+            trigger_intervals: Vec::new(),
             default_storage,
             identity: vec![source.path.to_string_lossy().into_owned()],
             kind: source.kind,
@@ -197,6 +201,12 @@ impl Draft {
         }
     }
 
+    /// `configuration`
+    pub fn configuration(&mut self, node: &Node) {
+        self.trigger_intervals.extend(node.get(TRIGGER_INTERVAL).cloned());
+        self.spec.configuration.extend(settings::texts(node));
+    }
+
     /// `path_mappings`
     pub fn path_mappings(&mut self, node: &Node) {
         for (prefix, replacement) in node.entries() {
@@ -218,6 +228,7 @@ impl Draft {
         clusters.retain(|item| item.get("label").and_then(Node::text) != Some("maintenance"));
         clusters.sort_by_key(updates_last);
         for conf in clusters.into_iter().filter_map(|item| item.get("spark_conf")) {
+            self.trigger_intervals.extend(conf.get(TRIGGER_INTERVAL).cloned());
             self.cluster_conf.extend(settings::texts(conf));
         }
     }
@@ -313,7 +324,19 @@ impl Draft {
             None => self.default_storage.clone(),
         };
         self.spec.storage = folder_url(&storage)?;
-        Ok(())
+        self.check_trigger_interval()
+    }
+
+    /// A triggered update has no use for the interval, whatever it says.
+    fn check_trigger_interval(&self) -> Result<()> {
+        let Some(text) = self.spec.configuration.get(TRIGGER_INTERVAL).filter(|_| self.spec.continuous) else {
+            return Ok(());
+        };
+        let node = self.trigger_intervals.iter().rfind(|node| node.text() == Some(text));
+        parse_interval(text).map(drop).map_err(|error| match node {
+            Some(node) => error.at(node.location()),
+            None => error,
+        })
     }
 
     fn resolve_target(&mut self) -> Result<()> {

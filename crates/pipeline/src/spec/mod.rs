@@ -10,6 +10,7 @@ mod bundle;
 mod discover;
 mod init;
 mod interpolate;
+mod interval;
 mod load;
 mod model;
 mod node;
@@ -22,6 +23,7 @@ mod tests;
 
 pub use discover::{SpecKind, SpecSource, discover, discover_or_empty};
 pub use init::{InitLanguage, init};
+pub use interval::{TRIGGER_INTERVAL, parse_interval};
 pub use load::{LoadOptions, load};
 pub use model::{
     EventLogSpec, Library, LibraryKind, MemoryLimit, Notification, PipelineSpec, SourceFile, SourceFormat,

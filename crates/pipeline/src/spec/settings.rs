@@ -151,7 +151,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     both(
         "configuration",
         Kind::Texts,
-        |d, n| d.spec.configuration.extend(texts(n)),
+        |d, n| d.configuration(n),
         "Spark settings and the pipeline's own keys, for `spark.conf.get` and `${key}` in SQL.",
     ),
     both("parameters", Kind::Values, |d, n| d.spec.parameters.extend(texts(n)), "Named parameters."),
@@ -159,7 +159,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "continuous",
         Kind::Boolean,
         |d, n| d.spec.continuous = flag(n),
-        "Whether the pipeline runs until stopped. Default `false`.",
+        "Whether an update runs until it is stopped, and flows look for new input again and again; see [updates](updates.md#continuous-pipelines). Default `false`.",
     ),
     both(
         "development",

@@ -176,6 +176,7 @@ impl Batch<'_> {
         if let Effect::Deliver(delivery) = &self.effect {
             delivery.clean_up(self.checkpoint).await;
         }
+        self.checkpoint.forget_before(progress.batch).await;
         Ok(BatchReport {
             input_rows,
             output_rows,

@@ -22,6 +22,9 @@ use crate::storage::write_atomically;
 /// The format of progress files, in their `version` field.
 const FORMAT_VERSION: u32 = 1;
 
+/// The progress of so many batches is kept, as Spark keeps it.
+const KEPT_BATCHES: i64 = 100;
+
 /// What one batch read up to, and the versions of the state that belong to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
@@ -199,6 +202,18 @@ impl Checkpoint {
             .map_err(|error| Error::internal(error.to_string()))?
     }
 
+    /// Removes the progress of the batch that has become too old with `latest`: a target that is restored to an earlier
+    /// version goes on from there if that is not longer ago than [`KEPT_BATCHES`].
+    pub async fn forget_before(&self, latest: i64) {
+        let path = self.progress_file(latest - KEPT_BATCHES);
+        match tokio::fs::remove_file(&path).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::debug!(%error, path = %path.display(), "an old progress file stays");
+            }
+            _ => {}
+        }
+    }
+
     fn progress_file(&self, batch: i64) -> PathBuf {
         self.folder.join(format!("{batch}.json"))
     }
@@ -238,6 +253,19 @@ pub async fn current_generation(table: &Table, pipeline_id: &str) -> Result<i64>
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[tokio::test]
+    async fn old_progress_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoint = Checkpoint { folder: folder.path().to_owned(), app_id: "flow".to_owned() };
+        for batch in 0..105 {
+            checkpoint.write(&Progress::new(batch)).await.unwrap();
+            checkpoint.forget_before(batch).await;
+        }
+        let kept = |batch| checkpoint.progress_file(batch).exists();
+        assert_eq!((0..105).filter(|batch| kept(*batch)).count(), 100);
+        assert!(!kept(4) && kept(5) && kept(104));
+    }
 
     #[test]
     fn progress_reads_back_as_written() {

@@ -14,6 +14,7 @@ use super::checkpoint::{ComputedFrom, Progress};
 use super::flow::{FlowRun, Snapshot, bind};
 use super::report::{self, Recompute};
 use super::target;
+use crate::event::FlowStatus;
 use crate::graph::dataset::other_reads;
 
 /// Brings a materialized view up to date.
@@ -24,19 +25,24 @@ pub async fn run(run: &FlowRun) -> Result<()> {
     let mut table = run.open_target().await?;
     let checkpoint = run.checkpoint(&table).await?;
     let committed = checkpoint.committed(&table).await?;
-    let flow = run.flow()?;
-    let snapshots = run.snapshots(&flow.plan).await?;
-    let computed_from = computed_from(run, &snapshots)?;
-    let reason = why(run, &flow.plan, committed.as_ref(), &computed_from)?;
-    report::planned(&run.emitter, &reason);
+    let plan = run.plan().await?;
+    let snapshots = run.snapshots(&plan).await?;
+    let computed_from = computed_from(run, &plan, &snapshots)?;
+    let reason = why(run, &plan, committed.as_ref(), &computed_from)?;
     if reason == Recompute::NothingChanged {
+        // A view that is looked at again and again says so once.
+        if !run.status.is(FlowStatus::Idle) {
+            report::planned(&run.emitter, &reason);
+        }
         return Ok(());
     }
+    run.status.tell(FlowStatus::Running);
+    report::planned(&run.emitter, &reason);
     let ctx = run.session()?;
     let number = committed.map_or(0, |progress| progress.batch + 1);
     let batch = Batch {
         ctx: &ctx,
-        plan: bind(flow.plan.clone(), &snapshots)?,
+        plan: bind(plan, &snapshots)?,
         checkpoint: &checkpoint,
         effect: Effect::Replace(Box::new(target::definition(run.output()?, &run.environment.pipeline_id))),
         cancel: &run.cancel,
@@ -48,12 +54,12 @@ pub async fn run(run: &FlowRun) -> Result<()> {
 }
 
 /// What the result of a batch query depends on, as it is now.
-pub fn computed_from(run: &FlowRun, snapshots: &[Snapshot]) -> Result<ComputedFrom> {
+pub fn computed_from(run: &FlowRun, plan: &LogicalPlan, snapshots: &[Snapshot]) -> Result<ComputedFrom> {
     let flow = run.flow()?;
     let definition = target::definition(run.output()?, &run.environment.pipeline_id);
-    let others = other_reads(&flow.plan)?;
+    let others = other_reads(plan)?;
     Ok(ComputedFrom {
-        definition: fingerprint(&flow.plan, &definition, &flow.conf.all),
+        definition: fingerprint(plan, &definition, &flow.conf.all),
         inputs: versions(snapshots),
         others: others.map(|states| states.iter().map(|state| hash(state)).collect()),
     })

@@ -7,7 +7,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use deltaworks_incremental::{OutputMode, output_mode};
 use deltaworks_lake::Table;
-use deltaworks_spark::{Error, Result};
+use deltaworks_spark::{Error, Kind, Result};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -15,9 +15,10 @@ use super::batch::Effect;
 use super::changes::MergeInto;
 use super::checkpoint::{Checkpoint, InputVersion};
 use super::delivery::Delivery;
+use super::status::Status;
 use crate::definitions::python::BatchFunctions;
 use crate::event::EventEmitter;
-use crate::graph::dataset::{DatasetTable, bind_tables, dataset_tables};
+use crate::graph::dataset::{DatasetTable, bind_tables, dataset_tables, with_latest_reads};
 use crate::graph::{Environment, Graph, ResolvedFlow, ResolvedOutput};
 use crate::name::DatasetName;
 
@@ -32,8 +33,14 @@ pub struct FlowRun {
     pub name: DatasetName,
     /// Emits events of this flow.
     pub emitter: EventEmitter,
-    /// Stops the flow between batches and before a commit.
+    /// What the flow is doing.
+    pub status: Status,
+    /// No batch begins after it.
+    pub stop: CancellationToken,
+    /// Gives up the batch under way, if it is not committed.
     pub cancel: CancellationToken,
+    /// Whether the flow runs again and again, so that what its plan reads must be looked at anew.
+    pub repeats: bool,
     /// A materialized view is recomputed even if nothing changed.
     pub force: bool,
     /// Calls the functions of sinks; `None` if the pipeline has none.
@@ -109,6 +116,32 @@ impl FlowRun {
     /// A session with the flow's settings.
     pub fn session(&self) -> Result<SessionContext> {
         self.environment.sessions.context(&self.flow()?.conf)
+    }
+
+    /// The query. What it reads of anything but the pipeline's datasets was looked at when it was planned, or just now
+    /// if the flow runs again and again.
+    pub async fn plan(&self) -> Result<LogicalPlan> {
+        let plan = self.flow()?.plan.clone();
+        if self.repeats { with_latest_reads(plan).await } else { Ok(plan) }
+    }
+
+    /// An error of the flow, where its definition stands unless it says so itself.
+    pub fn located(&self, error: Error) -> Error {
+        match self.graph.flows.get(&self.name) {
+            Some(flow) => error.at(flow.flow.location.clone()),
+            None => error,
+        }
+    }
+
+    /// Fails once the flow shall stop.
+    ///
+    /// # Errors
+    /// `Cancelled`
+    pub fn check_stop(&self) -> Result<()> {
+        match self.stop.is_cancelled() {
+            true => Err(Error::new(Kind::Cancelled, "the update was cancelled")),
+            false => Ok(()),
+        }
     }
 
     /// The latest snapshots of the datasets that `plan` reads in batch, in the order of its reads.

@@ -10,6 +10,8 @@ use deltaworks_spark::{Error, Kind, Result};
 use indexmap::IndexMap;
 use tokio_util::sync::CancellationToken;
 
+use self::status::Status;
+use self::streaming::OpenedFlow;
 use crate::definitions::OutputKind;
 use crate::definitions::python::BatchFunctions;
 use crate::event::{Details, EventEmitter, FlowProgress, FlowStatus, Level, UpdateProgress, UpdateState};
@@ -22,6 +24,7 @@ pub mod changes;
 pub mod checkpoint;
 pub(crate) mod complete;
 mod conform;
+mod continuous;
 mod delivery;
 mod describe;
 mod flow;
@@ -34,6 +37,7 @@ mod scheduler;
 pub mod selection;
 mod sink;
 mod stateful;
+mod status;
 mod streaming;
 pub(crate) mod target;
 mod verdict;
@@ -42,6 +46,7 @@ pub(crate) mod write;
 pub use describe::describe;
 pub use flow::{FlowRun, snapshot};
 pub use lock::UpdateLock;
+pub use retry::Retries;
 pub use rounds::{Rounds, RoundsOutcome};
 pub use scheduler::FlowOutcome;
 pub use selection::{Refresh, UpdateRequest};
@@ -63,8 +68,12 @@ pub struct Pass {
     pub prepared: HashSet<DatasetName>,
     /// Emits the update's events.
     pub emitter: EventEmitter,
-    /// Stops the update.
+    /// No batch begins after it.
+    pub stop: CancellationToken,
+    /// Gives up the batches under way.
     pub cancel: CancellationToken,
+    /// Whether flows run again and again until they are stopped, instead of once.
+    pub repeats: bool,
     /// How many flows run at the same time, if set.
     pub max_concurrent_flows: Option<usize>,
     /// How often a flow is tried again after a transient error.
@@ -72,8 +81,6 @@ pub struct Pass {
     /// Calls the functions of sinks; `None` if the pipeline has none.
     pub functions: Option<BatchFunctions>,
 }
-
-pub use retry::Retries;
 
 /// How a pass ended.
 #[derive(Debug, Default)]
@@ -84,9 +91,11 @@ pub struct PassOutcome {
     pub errors: Vec<(DatasetName, Error)>,
     /// The datasets whose tables have been created or cleared in this update.
     pub prepared: HashSet<DatasetName>,
+    /// The flows that have caught up with their sources at least once.
+    pub caught_up: HashSet<DatasetName>,
 }
 
-/// Runs the selected flows.
+/// Runs the selected flows: once, or again and again until they are stopped or the graph has to be resolved anew.
 ///
 /// # Errors
 /// `Internal` if scheduling itself fails; errors of flows are in the outcome.
@@ -108,6 +117,11 @@ pub async fn run(mut pass: Pass) -> Result<PassOutcome> {
         .or(pass.max_concurrent_flows)
         .unwrap_or(MAX_CONCURRENT_FLOWS);
     let nodes = nodes(&pass.graph, &pass.selection, &pass.finished);
+    if pass.repeats {
+        let outcome = continuous::run(&pass, nodes, &unprepared, limit).await?;
+        let errors = std::mem::take(&mut *errors.lock()).into_iter().chain(outcome.errors).collect();
+        return Ok(PassOutcome { prepared, errors, ..outcome });
+    }
     let runner = {
         let (pass, errors) = (Arc::clone(&pass), Arc::clone(&errors));
         move |name: DatasetName| {
@@ -119,13 +133,33 @@ pub async fn run(mut pass: Pass) -> Result<PassOutcome> {
     let skip = |name: &DatasetName| pass.flow_event(name, FlowStatus::Skipped);
     let flows = scheduler::run_all(nodes, pass.finished.clone(), limit, runner, skip).await?;
     let errors = std::mem::take(&mut *errors.lock());
-    Ok(PassOutcome { flows, errors, prepared })
+    let caught_up = flows.iter().filter(|(_, outcome)| **outcome == FlowOutcome::Completed);
+    let caught_up = caught_up.map(|(flow, _)| flow.clone()).collect();
+    Ok(PassOutcome { flows, errors, prepared, caught_up })
 }
 
 impl Pass {
     fn flow_emitter(&self, name: &DatasetName) -> EventEmitter {
         let target = self.graph.flows.get(name).map_or(name, |flow| &flow.flow.target);
         flow_emitter(&self.emitter, &self.environment, name, target)
+    }
+
+    /// What a flow needs to run.
+    fn flow_run(&self, name: &DatasetName) -> FlowRun {
+        let emitter = self.flow_emitter(name);
+        let target = self.graph.flows.get(name).map(|flow| &flow.flow.target);
+        FlowRun {
+            environment: Arc::clone(&self.environment),
+            graph: Arc::clone(&self.graph),
+            name: name.clone(),
+            status: Status::new(emitter.clone()),
+            emitter,
+            stop: self.stop.clone(),
+            cancel: self.cancel.clone(),
+            repeats: self.repeats,
+            force: target.and_then(|target| self.selection.get(target)) == Some(&Refresh::Full),
+            functions: self.functions.clone(),
+        }
     }
 
     fn flow_event(&self, name: &DatasetName, status: FlowStatus) {
@@ -277,36 +311,22 @@ async fn run_flow(
     name: DatasetName,
     errors: &parking_lot::Mutex<Vec<(DatasetName, Error)>>,
 ) -> FlowOutcome {
-    let emitter = pass.flow_emitter(&name);
-    let progress = |status| emitter.emit(Details::FlowProgress(FlowProgress::new(status)));
-    progress(FlowStatus::Starting);
-    let target = pass.graph.flows.get(&name).map(|flow| flow.flow.target.clone());
-    let refresh = target.as_ref().and_then(|target| pass.selection.get(target)).copied();
-    let run = FlowRun {
-        environment: Arc::clone(&pass.environment),
-        graph: Arc::clone(&pass.graph),
-        name: name.clone(),
-        emitter: emitter.clone(),
-        cancel: pass.cancel.clone(),
-        force: refresh == Some(Refresh::Full),
-        functions: pass.functions.clone(),
-    };
-    progress(FlowStatus::Running);
-    match retry::with_retries(pass.retries, &emitter, &pass.cancel, || attempt(&run)).await {
+    let run = pass.flow_run(&name);
+    run.status.tell(FlowStatus::Starting);
+    run.status.tell(FlowStatus::Running);
+    let attempt = || async { attempt(&run, &mut None).await };
+    match retry::with_retries(pass.retries, &run.status, &pass.stop, attempt).await {
         Ok(()) => {
-            progress(FlowStatus::Completed);
+            run.status.tell(FlowStatus::Completed);
             FlowOutcome::Completed
         }
         Err(error) if error.kind() == Kind::Cancelled => {
-            progress(FlowStatus::Stopped);
+            run.status.tell(FlowStatus::Stopped);
             FlowOutcome::Stopped
         }
         Err(error) => {
-            let error = match pass.graph.flows.get(&name) {
-                Some(flow) => error.at(flow.flow.location.clone()),
-                None => error,
-            };
-            failed(&emitter, &error);
+            let error = run.located(error);
+            failed(&run.emitter, &error);
             let evolved = deltaworks_sources::is_schema_evolved(&error);
             errors.lock().push((name, error));
             if evolved { FlowOutcome::Postponed } else { FlowOutcome::Failed }
@@ -314,13 +334,15 @@ async fn run_flow(
     }
 }
 
-async fn attempt(run: &FlowRun) -> Result<()> {
+/// Runs a flow until everything that is there now has been processed. What it needs the next time stays in `opened`.
+async fn attempt(run: &FlowRun, opened: &mut Option<OpenedFlow>) -> Result<()> {
+    run.check_stop()?;
     let flow = run.flow()?;
     match run.output()?.kind {
         OutputKind::MaterializedView => complete::run(run).await,
         _ if flow.changes.as_ref().is_some_and(|changes| changes.snapshot) => changes::run_snapshot(run).await,
         _ if flow.flow.once => streaming::run_once(run).await,
-        _ => streaming::run(run).await,
+        _ => streaming::run(run, opened).await,
     }
 }
 

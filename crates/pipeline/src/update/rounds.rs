@@ -3,6 +3,9 @@
 //! Most updates are one round. Another follows when a source has grown a column (the flow and what depends on it
 //! run again, nothing else does), and when a Python function reads rows of datasets before it can say its query:
 //! it is called once those datasets are up to date.
+//!
+//! The rounds of a continuous update are the same until every query is known. The one after them runs until the update
+//! is stopped, or a source has grown a column.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -36,6 +39,8 @@ pub struct Rounds {
     pub emitter: EventEmitter,
     /// Stops the update.
     pub cancel: CancellationToken,
+    /// Whether flows run until the update is stopped.
+    pub continuous: bool,
     /// How many flows run at the same time, if set.
     pub max_concurrent_flows: Option<usize>,
     /// How often a flow is tried again after a transient error.
@@ -84,15 +89,23 @@ impl Rounds {
                 graph = self.resolve_again(&mut outcome).await;
                 continue;
             }
+            let is_known = |flow: &&PendingFlow| outcome.flows.contains_key(&flow.flow.name);
+            let repeats = self.continuous && needed(&graph, &selection).iter().all(is_known);
+            let mut finished = outcome.flows.clone();
+            // What has caught up goes on; what failed for good does not.
+            finished.retain(|_, ended| !repeats || *ended != FlowOutcome::Completed);
             let graph_of_pass = Arc::new(graph);
             let pass = run(Pass {
                 environment: Arc::clone(&self.environment),
                 graph: Arc::clone(&graph_of_pass),
                 selection,
-                finished: outcome.flows.clone(),
+                finished,
                 prepared: std::mem::take(&mut prepared),
                 emitter: self.emitter.clone(),
-                cancel: self.cancel.clone(),
+                stop: self.cancel.clone(),
+                // A continuous update is stopped in its normal course: no batch is given up for it.
+                cancel: if self.continuous { CancellationToken::new() } else { self.cancel.clone() },
+                repeats,
                 max_concurrent_flows: self.max_concurrent_flows,
                 retries: self.retries,
                 functions: self.python.as_ref().map(PythonSession::batch_functions),
@@ -102,6 +115,9 @@ impl Rounds {
             let mut evolved = HashSet::new();
             for (flow, error) in pass.errors {
                 if pass.flows.get(&flow) == Some(&FlowOutcome::Postponed) {
+                    if pass.caught_up.contains(&flow) {
+                        restarts.remove(&flow);
+                    }
                     let restarts = restarts.entry(flow.clone()).or_default();
                     *restarts += 1;
                     if *restarts > MAX_SCHEMA_CHANGES {
@@ -116,9 +132,13 @@ impl Rounds {
             let ended = pass.flows.into_iter().filter(|(_, ended)| *ended != FlowOutcome::Postponed);
             outcome.flows.extend(ended);
             let progress = outcome.flows.len() > before || !evolved.is_empty();
-            if self.cancel.is_cancelled() || !progress || (evolved.is_empty() && graph_of_pass.pending.is_empty()) {
+            let all_known = repeats || graph_of_pass.pending.is_empty();
+            let stopped = self.cancel.is_cancelled();
+            if stopped || !progress || (evolved.is_empty() && all_known) {
                 self.skip_pending(&graph_of_pass, &mut outcome)?;
-                break;
+                if stopped || repeats || !self.continuous {
+                    break;
+                }
             }
             if !evolved.is_empty() {
                 self.defer_askers(&graph_of_pass, evolved);

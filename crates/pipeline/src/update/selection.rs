@@ -75,6 +75,19 @@ pub fn select(graph: &Graph, request: &UpdateRequest, namespace: &Namespace) -> 
     Ok(selection)
 }
 
+/// Refuses to select datasets of a pipeline that runs until it is stopped. Clearing all of them at its start is no selection.
+///
+/// # Errors
+/// `INVALID_REFRESH_SELECTION.CONTINUOUS_PIPELINE_NOT_SUPPORTED` (`User`)
+pub fn check_continuous(request: &UpdateRequest) -> Result<()> {
+    if request.refresh.is_empty() && request.full_refresh.is_empty() {
+        return Ok(());
+    }
+    Err(Error::user("a continuous pipeline refreshes all of its datasets, not a selection")
+        .with_condition("INVALID_REFRESH_SELECTION.CONTINUOUS_PIPELINE_NOT_SUPPORTED")
+        .with_help("Leave the selection out, or run a triggered update: `--set continuous=false`."))
+}
+
 /// Whether the definition keeps full refreshes away from a streaming table.
 pub fn is_protected(output: &Output) -> bool {
     let mut properties = output.properties.iter();

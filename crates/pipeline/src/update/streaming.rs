@@ -21,29 +21,59 @@ use super::flow::{FlowRun, bind};
 use super::input::InputRows;
 use super::report;
 use super::stateful::{OperatorTable, StreamWatermarks, WatermarkPolicy};
+use crate::event::FlowStatus;
 use crate::graph::{Environment, ResolvedFlow};
 
-/// Runs a streaming flow until everything that was there when it started has been processed.
+/// Runs a streaming flow until everything that is there now has been processed. What it opens stays in `opened` for the
+/// next time, when the sources are asked for what has come since. After an error `opened` is of no use any more.
 ///
 /// # Errors
 /// Those of a batch; batches committed before stay.
-pub async fn run(run: &FlowRun) -> Result<()> {
-    let mut table = run.open_target().await?;
-    let checkpoint = run.checkpoint(&table).await?;
-    let mut committed = checkpoint.committed(&table).await?;
-    if let Some(delivered) = delivery::keep_promise(run, &mut table, &checkpoint, committed.as_ref()).await? {
-        check_goes_on(run.flow()?, &delivered)?;
-        committed = Some(delivered);
-    }
-    let mut stream = FlowStream::open(run, checkpoint, committed).await?;
-    while let Some(slices) = stream.next_batch().await? {
-        if run.cancel.is_cancelled() {
-            return Err(Error::new(deltaworks_spark::Kind::Cancelled, "the update was cancelled"));
-        }
-        let report = stream.run_batch(run, &mut table, slices).await?;
-        report::batch(&run.emitter, stream.number - 1, &report.0, report.1);
+pub async fn run(run: &FlowRun, opened: &mut Option<OpenedFlow>) -> Result<()> {
+    let has_news = tokio::select! {
+        biased;
+        // A broker may take its time to answer.
+        () = run.stop.cancelled() => return run.check_stop(),
+        asked = ask_sources(run, opened) => asked?,
+    };
+    let Some(opened) = opened.as_mut().filter(|_| has_news) else { return Ok(()) };
+    while let Some(slices) = opened.stream.next_batch().await? {
+        run.check_stop()?;
+        run.status.tell(FlowStatus::Running);
+        let report = opened.stream.run_batch(run, &mut opened.table, slices).await?;
+        report::batch(&run.emitter, opened.stream.number - 1, &report.0, report.1);
     }
     Ok(())
+}
+
+/// Opens the flow, or asks the sources of the one that is open; whether there may be something to process.
+async fn ask_sources(run: &FlowRun, opened: &mut Option<OpenedFlow>) -> Result<bool> {
+    match opened {
+        Some(opened) => opened.stream.look_again(run).await,
+        None => {
+            *opened = Some(OpenedFlow::open(run).await?);
+            Ok(true)
+        }
+    }
+}
+
+/// A streaming flow between two batches: its target, its sources and its state.
+pub struct OpenedFlow {
+    table: Table,
+    stream: FlowStream,
+}
+
+impl OpenedFlow {
+    async fn open(run: &FlowRun) -> Result<Self> {
+        let mut table = run.open_target().await?;
+        let checkpoint = run.checkpoint(&table).await?;
+        let mut committed = checkpoint.committed(&table).await?;
+        if let Some(delivered) = delivery::keep_promise(run, &mut table, &checkpoint, committed.as_ref()).await? {
+            check_goes_on(run.flow()?, &delivered)?;
+            committed = Some(delivered);
+        }
+        Ok(Self { stream: FlowStream::open(run, checkpoint, committed).await?, table })
+    }
 }
 
 /// Fails if `flow` cannot go on where its last batch into `table` stopped.
@@ -76,7 +106,7 @@ pub async fn run_once(run: &FlowRun) -> Result<()> {
         return Ok(());
     }
     let ctx = run.session()?;
-    let plan = run.flow()?.plan.clone();
+    let plan = run.plan().await?;
     let snapshots = run.snapshots(&plan).await?;
     let batch = Batch {
         ctx: &ctx,
@@ -111,7 +141,7 @@ struct SourceState {
 
 impl FlowStream {
     async fn open(run: &FlowRun, checkpoint: Checkpoint, committed: Option<Progress>) -> Result<Self> {
-        let plan = run.flow()?.plan.clone();
+        let plan = run.plan().await?;
         let sources = streaming_sources(&plan);
         let operators = stateful_operators(&plan)?;
         let mut opened = Vec::with_capacity(sources.len());
@@ -138,6 +168,21 @@ impl FlowStream {
             watermarks,
             number: committed.map_or(0, |progress| progress.batch + 1),
         })
+    }
+
+    /// Opens the sources that may have something new, after what was read last. Whether there is one.
+    async fn look_again(&mut self, run: &FlowRun) -> Result<bool> {
+        let mut has_news = false;
+        for source in &mut self.sources {
+            if source.reader.has_news().await? {
+                source.reopen().await?;
+                has_news = true;
+            }
+        }
+        if has_news {
+            self.plan = run.plan().await?;
+        }
+        Ok(has_news)
     }
 
     /// The next slice of each source; `None` when no source has anything left.
@@ -212,6 +257,15 @@ async fn open_source(
     let offset = progress.and_then(|progress| progress.offset.clone());
     let reader = source.open(OpenContext { start: offset.clone(), ledger: ledger.provider().await? }).await?;
     Ok(SourceState { source, reader, offset, ledger })
+}
+
+impl SourceState {
+    /// Reads on from the last batch, up to what is there now.
+    async fn reopen(&mut self) -> Result<()> {
+        let context = OpenContext { start: self.offset.clone(), ledger: self.ledger.provider().await? };
+        self.reader = self.source.open(context).await?;
+        Ok(())
+    }
 }
 
 /// The slice in the schema of its source, counted in `rows`; none if the source has nothing in this batch.

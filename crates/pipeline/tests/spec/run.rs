@@ -5,12 +5,14 @@ use std::path::Path;
 
 use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use deltaworks_pipeline::event::EventSink;
 use deltaworks_pipeline::spec;
 use deltaworks_pipeline::update::UpdateRequest;
 use deltaworks_pipeline::{EngineOptions, Pipeline, UpdateOutcome};
 use deltaworks_spark::diagnostic::{Diagnostic, Severity};
 use tokio_util::sync::CancellationToken;
 
+use crate::continuous::StopWhenIdle;
 use crate::document::{Document, Expected, File, Step};
 
 /// How the steps of a specification are run. The rows at the end do not depend on it.
@@ -24,6 +26,8 @@ pub enum Mode {
     AllAtOnce,
     /// One update per step; before each, updates that fail at every step of the batch protocol.
     Interrupted,
+    /// One update per step that runs until it is stopped, which happens when all flows are idle.
+    Continuous,
 }
 
 /// The named steps of the batch protocol.
@@ -37,7 +41,7 @@ impl Mode {
         if fails {
             return vec![Self::EachStep];
         }
-        let mut modes = vec![Self::EachStep, Self::OneThread, Self::Interrupted];
+        let mut modes = vec![Self::EachStep, Self::OneThread, Self::Interrupted, Self::Continuous];
         let joinable = document.steps.iter().all(|step| !step.barrier);
         if document.steps.len() > 1 && joinable {
             modes.push(Self::AllAtOnce);
@@ -53,6 +57,7 @@ impl fmt::Display for Mode {
             Self::OneThread => "one thread",
             Self::AllAtOnce => "all at once",
             Self::Interrupted => "interrupted",
+            Self::Continuous => "continuous",
         })
     }
 }
@@ -92,11 +97,16 @@ fn write(folder: &Path, file: &File) {
     }
 }
 
-fn open(folder: &Path, mode: Mode) -> Result<Pipeline, deltaworks_spark::Error> {
+fn open(folder: &Path, mode: Mode, continuous: bool) -> Result<Pipeline, deltaworks_spark::Error> {
     let source = spec::discover(Some(folder))?;
     let (mut loaded, _) = spec::load(&source, &spec::LoadOptions::default())?;
+    loaded.continuous = continuous;
     if let Some(python) = std::env::var_os("DELTAWORKS_TEST_PYTHON") {
         loaded.python = Some(python.into());
+    }
+    // A selection of datasets is a matter of triggered updates; with other settings, views would be computed anew.
+    if mode == Mode::Continuous {
+        loaded.configuration.insert(spec::TRIGGER_INTERVAL.to_owned(), "10 ms".to_owned());
     }
     let parallelism = (mode == Mode::OneThread).then_some(std::num::NonZeroUsize::MIN);
     Pipeline::open(loaded, &EngineOptions { parallelism, ..EngineOptions::default() })
@@ -108,11 +118,17 @@ async fn update(folder: &Path, step: &Step, mode: Mode) -> Outcome<Result<Update
         full_refresh: step.full_refresh.iter().filter(|name| *name != "all").cloned().collect(),
         ..UpdateRequest::default()
     };
-    let pipeline = match open(folder, mode) {
+    let continuous = mode == Mode::Continuous && request.full_refresh.is_empty();
+    let pipeline = match open(folder, mode, continuous) {
         Ok(pipeline) => pipeline,
         Err(error) => return Ok(Err(error)),
     };
-    Ok(pipeline.update(request, Vec::new(), CancellationToken::new()).await)
+    let cancel = CancellationToken::new();
+    let sinks: Vec<Box<dyn EventSink>> = match continuous {
+        true => vec![Box::new(StopWhenIdle::new(cancel.clone()))],
+        false => Vec::new(),
+    };
+    Ok(pipeline.update(request, sinks, cancel).await)
 }
 
 /// Updates that each break off at another step of the protocol, at their first batch and at their second.
@@ -153,7 +169,7 @@ fn version(folder: &Path, table: &str) -> Option<u64> {
 }
 
 fn find_storage(folder: &Path) -> Option<std::path::PathBuf> {
-    open(folder, Mode::EachStep).ok().map(|pipeline| pipeline.storage().root().to_path_buf())
+    open(folder, Mode::EachStep, false).ok().map(|pipeline| pipeline.storage().root().to_path_buf())
 }
 
 async fn check(
@@ -179,7 +195,7 @@ async fn check(
                 }
             }
             Expected::Warnings(wanted) => {
-                let pipeline = open(folder, mode).map_err(|error| error.to_string())?;
+                let pipeline = open(folder, mode, false).map_err(|error| error.to_string())?;
                 let validation = pipeline.validate().await.map_err(|error| error.to_string())?;
                 let warnings = shown(&validation.diagnostics, Severity::Warning);
                 for wanted in wanted.iter().filter(|line| !line.trim().is_empty()) {
@@ -243,7 +259,7 @@ fn shown(diagnostics: &[Diagnostic], severity: Severity) -> Vec<String> {
 }
 
 async fn compare(folder: &Path, query: &str, expected: &[Vec<String>]) -> Outcome<()> {
-    let pipeline = open(folder, Mode::EachStep).map_err(|error| error.to_string())?;
+    let pipeline = open(folder, Mode::EachStep, false).map_err(|error| error.to_string())?;
     let query = query.replace("'self'", &format!("'{}'", pipeline.spec().id));
     let result = pipeline.query(&query).await.map_err(|error| format!("{query}: {error}"))?;
     let mut found = vec![result.schema.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>()];

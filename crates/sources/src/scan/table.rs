@@ -14,14 +14,23 @@ use super::exec::FileScanExec;
 use super::{Evolution, ScanSpec};
 use crate::format::split::split;
 use crate::listing::FileEntry;
+use crate::relation::FileRelation;
 
 /// Files that were listed, read as `spec` says.
 pub(crate) struct FileTable {
     spec: Arc<ScanSpec>,
     files: Vec<Arc<FileEntry>>,
     evolution: Option<Arc<dyn Evolution>>,
-    /// What was asked for, as text; `None` for a slice of a stream.
-    request: Option<String>,
+    /// What was asked for; `None` for a slice of a stream.
+    request: Option<Request>,
+}
+
+/// A read of all files that there are.
+#[derive(Clone)]
+struct Request {
+    relation: FileRelation,
+    /// Format, paths and options.
+    text: String,
 }
 
 impl fmt::Debug for FileTable {
@@ -35,14 +44,24 @@ impl FileTable {
         Self { spec, files: files.into_iter().map(Arc::new).collect(), evolution, request: None }
     }
 
-    /// With what was asked for: format, paths, options.
-    pub(crate) fn requested(self, request: String) -> Self {
-        Self { request: Some(request), ..self }
+    /// The files of `relation` that there are now; `text` says what was asked for: format, paths, options.
+    pub(crate) async fn requested(mut relation: FileRelation, text: String) -> deltaworks_spark::Result<Self> {
+        let files = relation.list_once().await?;
+        let spec = Arc::clone(&relation.spec);
+        Ok(Self { request: Some(Request { relation, text }), ..Self::new(spec, files, None) })
+    }
+
+    /// The same read of the files that there are now; `None` for a slice of a stream.
+    pub(crate) async fn latest(&self) -> deltaworks_spark::Result<Option<Self>> {
+        match self.request.clone() {
+            Some(Request { relation, text }) => Self::requested(relation, text).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// What is read and from which state of which files: as long as it is the same text, so are the rows.
     pub(crate) fn state(&self) -> Option<String> {
-        let mut text = format!("{}\n{:?}", self.request.as_ref()?, self.spec.columns.schema);
+        let mut text = format!("{}\n{:?}", self.request.as_ref()?.text, self.spec.columns.schema);
         let mut files: Vec<&FileEntry> = self.files.iter().map(AsRef::as_ref).collect();
         files.sort_by(|a, b| a.url.cmp(&b.url));
         for file in files {

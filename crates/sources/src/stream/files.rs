@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
@@ -64,6 +65,7 @@ impl StreamSource for FileStreamSource {
         };
         let overwrites = relation.options.allow_overwrites;
         let mut files = relation.list().await?;
+        let listed = fingerprint(&files);
         files.retain(|file| match seen.get(&file.key) {
             None => true,
             Some(modified) => overwrites && *modified != file.modified_us,
@@ -71,7 +73,7 @@ impl StreamSource for FileStreamSource {
         let skip_existing = context.start.is_none() && !relation.options.include_existing;
         let discovered_us = (relation.context.clock)().timestamp_micros();
         let total = context.start.as_ref().and_then(|start| start.get("files")?.as_u64()).unwrap_or(0);
-        Ok(Box::new(FileStreamReader { relation, files: files.into(), total, skip_existing, discovered_us }))
+        Ok(Box::new(FileStreamReader { relation, files: files.into(), total, skip_existing, discovered_us, listed }))
     }
 }
 
@@ -99,6 +101,17 @@ struct FileStreamReader {
     total: u64,
     skip_existing: bool,
     discovered_us: i64,
+    /// What the listing said when the reader was opened.
+    listed: u64,
+}
+
+/// A number that is another one once a file has come, gone or changed.
+fn fingerprint(files: &[FileEntry]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for file in files {
+        (&file.url, file.size, file.modified_us).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 #[async_trait]
@@ -125,6 +138,11 @@ impl StreamReader for FileStreamReader {
         let evolution = self.relation.evolution(&files);
         let input = Arc::new(FileTable::new(Arc::clone(&self.relation.spec), files, evolution));
         Ok(Some(Slice { end, input, rows: None, ledger: Some(ledger), backlog }))
+    }
+
+    /// The ledger, which grows with every file, is read only if the listing says something new.
+    async fn has_news(&mut self) -> Result<bool> {
+        Ok(fingerprint(&self.relation.list().await?) != self.listed)
     }
 }
 

@@ -128,6 +128,10 @@ impl StreamReader for RateReader {
             return Ok(None);
         }
         let (times, values, end) = self.rows();
+        // The first batch remembers when counting began, even if no second has passed.
+        if values.is_empty() && self.start.is_some() {
+            return Ok(None);
+        }
         let columns: Vec<ArrayRef> = vec![
             Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")),
             Arc::new(Int64Array::from(values)),

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use arrow::datatypes::DataType;
 
 use super::*;
-use crate::READ_FILES;
+use crate::{READ_FILES, latest_of, state_of};
 
 const JSON: (&str, &str) = ("cloudFiles.format", "json");
 
@@ -207,4 +207,36 @@ async fn read_files_globs_strictly_and_reads_folders_whole() {
     assert_eq!(streamed(READ_FILES, "in/*.json", &[json, ("useStrictGlobber", "false")]).await, ["1", "2"]);
     assert_eq!(streamed("cloudFiles", "in/*.json", &[JSON]).await, ["1", "2"]);
     assert_eq!(batch(READ_FILES, &dir, &[json], &["a"]).await.unwrap(), ["1", "2"]);
+}
+
+#[tokio::test]
+async fn a_reader_knows_whether_files_have_come_since() {
+    let dir = TempDir::new().unwrap();
+    write(dir.path(), "in/a.json", "{\"a\": 1}\n");
+    let source = open(&dir, &[JSON]).await.unwrap();
+    let mut reader = source.open(OpenContext::default()).await.unwrap();
+    let first = reader.next_slice().await.unwrap().unwrap();
+    assert!(reader.next_slice().await.unwrap().is_none());
+    assert!(!reader.has_news().await.unwrap());
+    write(dir.path(), "in/b.json", "{\"a\": 2}\n");
+    assert!(reader.has_news().await.unwrap());
+    let mut reader = source.open(after(&[first])).await.unwrap();
+    assert!(reader.next_slice().await.unwrap().is_some());
+    assert!(!reader.has_news().await.unwrap());
+}
+
+#[tokio::test]
+async fn files_read_at_once_can_be_listed_anew() {
+    let dir = TempDir::new().unwrap();
+    write(dir.path(), "in/a.json", "{\"a\": 1}\n");
+    let paths = [dir.path().join("in").display().to_string()];
+    let context = context(&dir);
+    let before = batch_provider(Some("json"), &paths, None, &ReadOptions::new(), &context).await.unwrap();
+    write(dir.path(), "in/b.json", "{\"a\": 2, \"b\": 3}\n");
+    let now = latest_of(before.as_ref()).await.unwrap().unwrap();
+    assert_ne!(state_of(before.as_ref()), state_of(now.as_ref()));
+    assert_eq!(rows(before, &["a"]).await.unwrap(), ["1"]);
+    assert_eq!(rows(Arc::clone(&now), &["a"]).await.unwrap(), ["1", "2"]);
+    let again = latest_of(now.as_ref()).await.unwrap().unwrap();
+    assert_eq!((state_of(again.as_ref()), again.schema()), (state_of(now.as_ref()), now.schema()));
 }

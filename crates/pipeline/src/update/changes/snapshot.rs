@@ -24,6 +24,7 @@ use deltaworks_spark::{Error, Result};
 
 use super::in_schema;
 use crate::definitions::cdc::ScdType;
+use crate::event::FlowStatus;
 use crate::graph::Changes;
 use crate::update::batch::Batch;
 use crate::update::checkpoint::Progress;
@@ -44,12 +45,14 @@ pub async fn run(run: &FlowRun) -> Result<()> {
     let changes = flow.changes.as_ref().ok_or_else(|| Error::internal("the flow has no snapshots"))?;
     let changes = run.output()?.changes.as_ref().unwrap_or(changes);
     let ctx = run.session()?;
-    let snapshots = run.snapshots(&flow.plan).await?;
-    let computed_from = computed_from(run, &snapshots)?;
+    let plan = run.plan().await?;
+    let snapshots = run.snapshots(&plan).await?;
+    let computed_from = computed_from(run, &plan, &snapshots)?;
     let before = committed.as_ref().and_then(|progress| progress.computed_from.as_ref());
-    if computed_from.others.is_some() && before == Some(&computed_from) && is_deterministic(&flow.plan, &ctx)? {
+    if computed_from.others.is_some() && before == Some(&computed_from) && is_deterministic(&plan, &ctx)? {
         return Ok(());
     }
+    run.status.tell(FlowStatus::Running);
     let number = committed.as_ref().map_or(0, |progress| progress.batch + 1);
     let latest = committed.and_then(|progress| progress.snapshot_version);
     let version = match changes.sequence_type.is_integer() {
@@ -60,7 +63,7 @@ pub async fn run(run: &FlowRun) -> Result<()> {
             latest.map_or(now, |latest| now.max(latest + 1))
         }
     };
-    let snapshot = bind(flow.plan.clone(), &snapshots)?;
+    let snapshot = bind(plan, &snapshots)?;
     check_keys(&ctx, &snapshot, changes, &run.name.name).await?;
     let batch = Batch {
         ctx: &ctx,

@@ -157,6 +157,10 @@ impl StreamReader for ChangeFeedReader {
             backlog: self.backlog(),
         }))
     }
+
+    async fn has_news(&mut self) -> Result<bool> {
+        Ok(self.table.latest_version().await? != self.table.version())
+    }
 }
 
 /// A batch read of the feed: the changes of some commits.

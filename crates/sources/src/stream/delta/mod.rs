@@ -14,12 +14,12 @@ mod tests;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use deltaworks_lake::{CommitChanges, DataFile, Table};
 use deltaworks_spark::relation::{ReadOptions, TimeTravel};
 use deltaworks_spark::streaming::{Backlog, OpenContext, Slice, StreamReader, StreamSource};
-use deltaworks_spark::{Error, Kind, Result};
+use deltaworks_spark::{Error, Result};
 use url::Url;
 
 use self::commits::{check_columns, readable};
@@ -131,10 +131,8 @@ async fn latest(known: &Table) -> Result<Table> {
     }
     let location = known.location();
     let table = known.at(None).await?.ok_or_else(|| no_table(location.as_str()))?;
-    if !same_columns(table.schema(), known.schema()) {
-        return Err(Error::new(Kind::Conflict, format!("the columns of the table at `{location}` have changed"))
-            .with_condition("DELTA_SCHEMA_CHANGED")
-            .with_help("Start the update again, so that the flow is planned with the new columns."));
+    if !known.has_same_columns(&table) {
+        return Err(known.columns_changed());
     }
     Ok(table)
 }
@@ -192,15 +190,6 @@ async fn check_schema_changes(table: &Table, commits: &[CommitChanges], start: P
     check_columns(before.schema().fields(), table.schema().fields(), first, table.location().as_str())
 }
 
-/// Whether rows look the same in both: names and types, whatever the comments.
-fn same_columns(a: &Schema, b: &Schema) -> bool {
-    a.fields().len() == b.fields().len()
-        && a.fields()
-            .iter()
-            .zip(b.fields())
-            .all(|(a, b)| a.name() == b.name() && a.data_type().equals_datatype(b.data_type()))
-}
-
 /// Plans what was there when it was opened.
 struct DeltaStreamReader {
     table: Table,
@@ -233,5 +222,9 @@ impl StreamReader for DeltaStreamReader {
         let input = self.table.provider_for_files(&files).await?;
         let rows = files.iter().map(|file| file.rows).sum();
         Ok(Some(Slice { end: to_offset(&self.table_id, end)?, input, rows, ledger: None, backlog }))
+    }
+
+    async fn has_news(&mut self) -> Result<bool> {
+        Ok(self.table.latest_version().await? != self.table.version())
     }
 }

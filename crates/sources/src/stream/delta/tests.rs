@@ -471,3 +471,23 @@ async fn changes_between_versions_are_read_at_once() {
     assert_eq!(condition(&read(&[]).await.unwrap_err()), "DELTA_NO_START_FOR_CDC_READ");
     assert_eq!(condition(&read(&[("startingVersion", "9")]).await.unwrap_err()), "DELTA_INVALID_CDC_RANGE");
 }
+
+#[tokio::test]
+async fn a_reader_knows_whether_something_was_committed_since() {
+    let mut fixture = Fixture::new().await;
+    fixture.append(&[(1, "a")]).await;
+    let source = fixture.source(&[]).await.unwrap();
+    let mut reader = source.open(OpenContext::default()).await.unwrap();
+    assert!(reader.next_slice().await.unwrap().is_some());
+    assert!(!reader.has_news().await.unwrap());
+    fixture.append(&[(2, "b")]).await;
+    assert!(reader.has_news().await.unwrap());
+
+    let mut fixture = Fixture::recording().await;
+    fixture.append(&[(1, "a")]).await;
+    let source = fixture.source(&[("readChangeFeed", "true")]).await.unwrap();
+    let mut reader = source.open(OpenContext::default()).await.unwrap();
+    assert!(!reader.has_news().await.unwrap());
+    fixture.overwrite(&[(2, "b")]).await;
+    assert!(reader.has_news().await.unwrap());
+}

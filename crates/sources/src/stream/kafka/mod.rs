@@ -61,6 +61,8 @@ pub(crate) fn batch_provider(schema: Option<&SchemaRef>, options: &ReadOptions) 
 pub(crate) struct KafkaStreamSource {
     options: Arc<KafkaOptions>,
     schema: SchemaRef,
+    /// One for all readers, so that a source that is opened again and again does not log in each time.
+    cluster: Arc<Cluster>,
 }
 
 impl KafkaStreamSource {
@@ -71,7 +73,8 @@ impl KafkaStreamSource {
     pub(crate) fn new(schema: Option<&SchemaRef>, options: &ReadOptions) -> Result<Self> {
         refuse_schema(schema)?;
         let options = Arc::new(KafkaOptions::streaming(options)?);
-        Ok(Self { schema: kafka_schema(options.headers), options })
+        let cluster = Arc::new(Cluster::new(&options));
+        Ok(Self { schema: kafka_schema(options.headers), options, cluster })
     }
 }
 
@@ -97,15 +100,15 @@ impl StreamSource for KafkaStreamSource {
     }
 
     async fn open(&self, context: OpenContext) -> Result<Box<dyn StreamReader>> {
-        let options = &self.options;
-        let cluster = Arc::new(Cluster::new(options));
+        let (options, cluster) = (&self.options, &self.cluster);
         let stored = context.start.as_ref().map(stored_offsets).transpose()?;
         let available = cluster.available(&options.subscription, stored.as_ref()).await?;
         let position = match &stored {
             Some(stored) => progress::resume(stored, &available, &options.subscription, options.on_data_loss)?,
-            None => positions::start(&cluster, options, &available).await?,
+            None => positions::start(cluster, options, &available).await?,
         };
-        let mut end = positions::ends(&available);
+        let seen = positions::ends(&available);
+        let mut end = seen.clone();
         for (at, offset) in &mut end {
             // A partition may end before the offset that was asked for.
             *offset = (*offset).max(position.get(at).copied().unwrap_or(0));
@@ -116,8 +119,9 @@ impl StreamSource for KafkaStreamSource {
             Some(stored) => stored.iter().any(|(at, offset)| position.get(at) != Some(offset)),
         };
         Ok(Box::new(KafkaReader {
-            fetching: fetching(&cluster, options),
+            fetching: fetching(cluster, options),
             options: Arc::clone(options),
+            seen,
             position,
             end,
             anchor,
@@ -148,6 +152,8 @@ fn refuse_schema(schema: Option<&SchemaRef>) -> Result<()> {
 struct KafkaReader {
     fetching: Fetching,
     options: Arc<KafkaOptions>,
+    /// Where partitions ended when the reader was opened.
+    seen: Offsets,
     position: Offsets,
     end: Offsets,
     /// Whether a slice without rows is still needed, to remember a start that could not be found again.
@@ -173,5 +179,11 @@ impl StreamReader for KafkaReader {
         let backlog = Backlog { records: Some(distance(&end, &self.end)), ..Backlog::default() };
         self.position = end;
         Ok(Some(Slice { end: to_json(&self.position), input, rows: None, ledger: None, backlog }))
+    }
+
+    async fn has_news(&mut self) -> Result<bool> {
+        let cluster = &self.fetching.cluster;
+        let available = cluster.available(&self.options.subscription, Some(&self.position)).await?;
+        Ok(positions::ends(&available) != self.seen)
     }
 }
