@@ -21,7 +21,7 @@ use super::records::RecordColumns;
 /// Batches that wait for the producer.
 const WAITING_BATCHES: usize = 2;
 
-/// Options that are no properties of the client.
+/// The option that is no property of the client.
 const TOPIC: &str = "topic";
 
 /// Topics that rows are written to.
