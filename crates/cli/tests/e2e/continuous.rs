@@ -1,10 +1,9 @@
 //! Continuous pipelines: flows run until the update is stopped.
 
-use std::collections::HashMap;
 use std::net::TcpListener;
 use std::time::Instant;
 
-use crate::running::{PATIENCE, Running, rows_of, status_of};
+use crate::running::{PATIENCE, Running, rows_of};
 use crate::support::Pipeline;
 
 const SETTINGS: (&str, &str) =
@@ -86,12 +85,7 @@ fn a_flow_without_input_writes_nothing_and_says_so_once() {
     row(&pipeline, "quiet", 0);
     row(&pipeline, "busy", 0);
     let mut running = Running::start(&pipeline);
-    let mut idle: HashMap<&str, bool> = ["quiet", "quiet_total", "busy"].map(|flow| (flow, false)).into();
-    while idle.values().any(|idle| !idle) {
-        let event = running.until("IDLE", |event| status_of(event).is_some_and(|(_, status)| status == "IDLE"));
-        let (flow, _) = status_of(&event).unwrap();
-        *idle.get_mut(flow).unwrap() = true;
-    }
+    running.until_idle(&["quiet", "quiet_total", "busy"]);
     let before = ["quiet", "quiet_total"].map(|table| version(&pipeline, table));
     let heard = running.seen.len();
     // All have the same interval: while one has read twenty files, the others have looked for some many times.
@@ -209,8 +203,7 @@ fn queries_over_files_and_tables_outside_see_what_has_come() {
     ]);
     row(&pipeline, "in", 1);
     let mut running = Running::start(&pipeline);
-    running.until_status("listed", "IDLE");
-    running.until_status("named", "IDLE");
+    running.until_idle(&["listed", "named"]);
     pipeline.write("names/2.csv", "id,name\n2,two\n");
     row(&pipeline, "in", 2);
     while written(&running, "listed") < 2 || written(&running, "named") < 2 {

@@ -62,6 +62,15 @@ impl Running {
         self.until(&format!("{status} of `{flow}`"), |event| status_of(event) == Some((flow, status)))
     }
 
+    /// Waits until each of these flows has been idle once, in any order.
+    #[track_caller]
+    pub fn until_idle(&mut self, flows: &[&str]) {
+        let has_been = |seen: &[Value], flow: &str| seen.iter().any(|event| status_of(event) == Some((flow, "IDLE")));
+        while !flows.iter().all(|flow| has_been(&self.seen, flow)) {
+            self.until("IDLE", |event| status_of(event).is_some_and(|(_, status)| status == "IDLE"));
+        }
+    }
+
     /// Waits until batches of a flow have written `rows` rows from now on.
     #[track_caller]
     pub fn until_rows(&mut self, flow: &str, rows: u64) {
@@ -106,7 +115,7 @@ impl Drop for Running {
 }
 
 /// The flow whose status an event tells, and the status.
-pub fn status_of(event: &Value) -> Option<(&str, &str)> {
+fn status_of(event: &Value) -> Option<(&str, &str)> {
     let status = event["details"]["flow_progress"]["status"].as_str()?;
     Some((event["origin"]["flow_name"].as_str()?, status))
 }

@@ -36,7 +36,8 @@ impl EventSink for StopWhenIdle {
                 Details::FlowDefinition(definition) if definition.once => {
                     self.once.insert(flow);
                 }
-                Details::FlowProgress(progress) => {
+                // The query of a view may have to be found, but nothing of it runs.
+                Details::FlowProgress(progress) if progress.status != FlowStatus::Planning => {
                     let caught_up = match progress.status {
                         FlowStatus::Idle | FlowStatus::Skipped | FlowStatus::Excluded => true,
                         FlowStatus::Failed => event.level == Level::Error,

@@ -186,6 +186,8 @@ async fn check(
     }
     for expected in &step.expected {
         match expected {
+            // How often a flow was triggered until it was stopped is nobody's business.
+            Expected::Rows { query, .. } if mode == Mode::Continuous && query.contains("event_log(") => {}
             Expected::Rows { query, table } => compare(folder, query, table).await?,
             Expected::Problems(wanted) => {
                 for wanted in wanted.iter().filter(|line| !line.trim().is_empty()) {
