@@ -434,7 +434,7 @@ fn interval_end(tokens: &[TokenWithSpan], amount: usize) -> usize {
         ["year", "quarter", "month", "week", "day", "hour", "minute", "second", "millisecond", "microsecond"];
     let is_unit = |at: usize| {
         let named = |unit: &&str| is_word(&tokens[at], unit) || is_word(&tokens[at], &format!("{unit}s"));
-        at < tokens.len() && UNITS.iter().any(|unit| named(&unit))
+        at < tokens.len() && UNITS.iter().any(named)
     };
     let sign = |at: usize| tokens.get(at).is_some_and(|t| matches!(t.token, Token::Minus | Token::Plus));
     let mut end = amount;
