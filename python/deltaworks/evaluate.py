@@ -113,7 +113,12 @@ if __name__ == "__main__":
     # The module runs under the name `__main__`, which the user's files get.
     from deltaworks import evaluate
 
-    code = evaluate.main()
+    try:
+        code = evaluate.main()
+    except ModuleNotFoundError as missing:
+        # The engine says what to install: how the module came to be imported is of no use.
+        print(missing, file=sys.stderr)
+        code = 1
     sys.stderr.flush()
     # Threads of gRPC and of the user's code must not keep the process alive.
     os._exit(code)

@@ -182,6 +182,26 @@ fn only_files_that_import_the_pipelines_api_are_evaluated() {
 }
 
 #[test]
+fn streams_from_targets_of_changes_are_warned_of_unless_they_read_the_changes() {
+    let source = |read: &str| {
+        format!(
+            "CREATE STREAMING TABLE t TBLPROPERTIES ('delta.enableChangeDataFeed' = 'true');\n\
+             CREATE FLOW f AS AUTO CDC INTO t FROM STREAM read_files('in', format => 'json', schema => 'id INT, seq INT')\n\
+             KEYS (id) SEQUENCE BY seq;\n\
+             CREATE STREAMING TABLE u AS SELECT id FROM STREAM {read};\n"
+        )
+    };
+    let pipeline = Pipeline::new(&[("a.sql", &source("t")), ("in/1.json", "{\"id\": 1, \"seq\": 1}\n")]);
+    pipeline.run(&["validate"]).complains(0, &["whose rows AUTO CDC rewrites", "a.sql:4", "readChangeFeed"]);
+    pipeline.write("a.sql", &source("t WITH (readChangeFeed = true)"));
+    let done = pipeline.run(&["validate"]);
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert!(!done.err.contains("warning"), "{done:?}");
+    pipeline.write("a.sql", &source("t WITH (readChangeFeed = true)").replace("'true'", "'false'"));
+    pipeline.run(&["validate"]).complains(3, &["DELTA_MISSING_CHANGE_DATA", "delta.enableChangeDataFeed"]);
+}
+
+#[test]
 fn python_starts_without_what_it_seldom_needs() {
     // The user's file could not tell a module that the engine imported from one that it needs itself.
     let source = "import sys\nassert 'pandas' not in sys.modules, 'half a second for nothing'\n

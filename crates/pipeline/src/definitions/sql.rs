@@ -81,6 +81,7 @@ impl FileReader<'_> {
                 self.conf.insert(key, value);
                 Ok(())
             }
+            PipelineStatement::Show { .. } => Ok(()),
             PipelineStatement::UseCatalog { catalog, .. } => {
                 self.namespace.catalog = catalog;
                 Ok(())

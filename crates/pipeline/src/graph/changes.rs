@@ -472,5 +472,5 @@ pub(super) fn streamed(flow: &ResolvedFlow, read: &DatasetName) -> Diagnostic {
         flow.flow.name.name, read.name
     ))
     .at(flow.flow.location.clone())
-    .with_help("Read it in a materialized view, or stream from what the changes come from.")
+    .with_help("Read it in a materialized view, or its changes (option `readChangeFeed`).")
 }

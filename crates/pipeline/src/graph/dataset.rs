@@ -15,6 +15,7 @@ use datafusion::datasource::{DefaultTableSource, provider_as_source, source_as_p
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use deltaworks_lake::feed::CHANGE_TYPE;
 use deltaworks_spark::relation::TimeTravel;
 use deltaworks_spark::streaming::{OpenContext, StreamReader, StreamSource, StreamingTable, streaming_source};
 use deltaworks_spark::{Error, Result};
@@ -116,6 +117,8 @@ pub struct DatasetRead {
     pub name: DatasetName,
     /// As a stream, or as it is now.
     pub streaming: bool,
+    /// What commits change, instead of the rows.
+    pub changes: bool,
 }
 
 /// Every read of a stored dataset, subqueries included, in the order of a pre-order walk.
@@ -124,9 +127,9 @@ pub fn dataset_reads(plan: &LogicalPlan) -> Result<Vec<DatasetRead>> {
     plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node {
             if let Some(table) = dataset_table(scan) {
-                reads.push(DatasetRead { name: table.name.clone(), streaming: false });
-            } else if let Some(name) = streaming_dataset(scan) {
-                reads.push(DatasetRead { name, streaming: true });
+                reads.push(DatasetRead { name: table.name.clone(), streaming: false, changes: false });
+            } else if let Some((name, changes)) = streaming_dataset(scan) {
+                reads.push(DatasetRead { name, streaming: true, changes });
             }
         }
         Ok(TreeNodeRecursion::Continue)
@@ -168,10 +171,12 @@ fn dataset_table(scan: &TableScan) -> Option<DatasetTable> {
     any.downcast_ref::<DatasetTable>().cloned()
 }
 
-fn streaming_dataset(scan: &TableScan) -> Option<DatasetName> {
+/// The dataset that is streamed, and whether its changes are.
+fn streaming_dataset(scan: &TableScan) -> Option<(DatasetName, bool)> {
     let source = streaming_source(scan)?;
     let any: &dyn Any = source.as_ref();
-    any.downcast_ref::<DatasetStream>().map(|stream| stream.name.clone())
+    let stream = any.downcast_ref::<DatasetStream>()?;
+    Some((stream.name.clone(), stream.schema.fields().iter().any(|field| field.name() == CHANGE_TYPE)))
 }
 
 /// What the reads of anything but the pipeline's datasets see, as texts in the order of a pre-order walk; `None`

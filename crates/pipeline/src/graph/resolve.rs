@@ -410,7 +410,7 @@ impl<'a> Resolver<'a> {
     fn lint(&self, flows: &[ResolvedFlow]) {
         self.diagnostics.lock().extend(flows.iter().filter_map(changes::lint));
         for flow in flows {
-            let streams = flow.reads.iter().filter(|read| read.streaming);
+            let streams = flow.reads.iter().filter(|read| read.streaming && !read.changes);
             let resolved = self.resolved.lock();
             let changed = streams.filter(|read| {
                 resolved

@@ -2,9 +2,12 @@
 
 use arrow::datatypes::{DataType, Field};
 use datafusion::common::DFSchema;
-use sqlparser::ast::{AccessExpr, Expr, Ident, Value};
+use sqlparser::ast::{
+    AccessExpr, Expr, Ident, LambdaFunction, LambdaFunctionParameter, LambdaSyntax, OneOrManyWithParens, Value,
+};
 
 use super::repeated::shown;
+use super::rewrite::call;
 use crate::connect::types::is_hidden;
 use crate::error::{Error, Result};
 
@@ -130,7 +133,7 @@ impl ScopeColumn {
     fn field(&self, path: &[Ident]) -> Result<Option<Expr>> {
         let mut access = Vec::new();
         let mut data_type = self.data_type.clone();
-        for part in path {
+        for (at, part) in path.iter().enumerate() {
             match &data_type {
                 DataType::Struct(fields) => {
                     let Some(field) = fields.iter().find(|field| field.name().eq_ignore_ascii_case(&part.value)) else {
@@ -143,20 +146,47 @@ impl ScopeColumn {
                     access.push(AccessExpr::Dot(text(&part.value)));
                     data_type = map_value(entries).cloned().unwrap_or(DataType::Null);
                 }
-                DataType::List(_) => {
-                    return Err(Error::unsupported(format!(
-                        "field `{}` of every element of array `{}`",
-                        part.value, self.name
-                    )));
+                DataType::List(element) => {
+                    let Some(fields) = path_in(element.data_type(), &path[at..]) else { return Ok(None) };
+                    return Ok(Some(of_elements(accessed(self.expr.clone(), access), fields)));
                 }
                 _ => return Ok(None),
             }
         }
-        if access.is_empty() {
-            return Ok(Some(self.expr.clone()));
-        }
-        Ok(Some(Expr::CompoundFieldAccess { root: Box::new(self.expr.clone()), access_chain: access }))
+        Ok(Some(accessed(self.expr.clone(), access)))
     }
+}
+
+fn accessed(root: Expr, access_chain: Vec<AccessExpr>) -> Expr {
+    match access_chain.is_empty() {
+        true => root,
+        false => Expr::CompoundFieldAccess { root: Box::new(root), access_chain },
+    }
+}
+
+/// How structures within structures are accessed along `path`; `None` if there is no such field.
+fn path_in(data_type: &DataType, path: &[Ident]) -> Option<Vec<AccessExpr>> {
+    let mut access = Vec::with_capacity(path.len());
+    let mut data_type = data_type;
+    for part in path {
+        let DataType::Struct(fields) = data_type else { return None };
+        let field = fields.iter().find(|field| field.name().eq_ignore_ascii_case(&part.value))?;
+        access.push(AccessExpr::Dot(text(field.name())));
+        data_type = field.data_type();
+    }
+    Some(access)
+}
+
+/// `array.field`: the field of every element, as an array.
+fn of_elements(array: Expr, fields: Vec<AccessExpr>) -> Expr {
+    let element = ident("__element");
+    let parameter = LambdaFunctionParameter { name: element.clone(), data_type: None };
+    let lambda = Expr::Lambda(LambdaFunction {
+        params: OneOrManyWithParens::One(parameter),
+        body: Box::new(accessed(Expr::Identifier(element), fields)),
+        syntax: LambdaSyntax::Arrow,
+    });
+    call("transform", vec![array, lambda])
 }
 
 /// The type of a map's values.

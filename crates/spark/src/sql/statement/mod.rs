@@ -46,6 +46,11 @@ pub enum PipelineStatement {
         /// Where the statement stands.
         location: SourceLocation,
     },
+    /// `SET key`, which shows something and defines nothing.
+    Show {
+        /// Where the statement stands.
+        location: SourceLocation,
+    },
     /// `USE CATALOG c`
     UseCatalog {
         /// The catalog.

@@ -47,9 +47,12 @@ fn statement_of(cursor: &mut Cursor<'_>) -> Result<PipelineStatement> {
     Err(unsupported(cursor))
 }
 
-/// `SET key = value`: the value is the rest of the statement.
+/// `SET key = value`: the value is the rest of the statement. `SET key` shows a value in a notebook.
 fn set(cursor: &mut Cursor<'_>, location: SourceLocation) -> Result<PipelineStatement> {
     let key = cursor.property_key()?;
+    if cursor.at_end() || cursor.at_token(&Token::SemiColon) {
+        return Ok(PipelineStatement::Show { location });
+    }
     cursor.expect_token(&Token::Eq)?;
     if cursor.at_end() {
         return Err(cursor.expected("a value"));
