@@ -6,8 +6,8 @@ use datafusion::catalog::TableFunctionArgs;
 use datafusion::common::ExprSchema as _;
 use datafusion::logical_expr::{Extension, LogicalPlan};
 use sqlparser::ast::{
-    BinaryOperator, Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, Spanned, TableAlias, TableFactor,
-    TableWithJoins,
+    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, Spanned,
+    TableAlias, TableFactor, TableWithJoins, UnaryOperator, Value,
 };
 
 use super::plan::{Ctes, Planner, range, renamed};
@@ -88,8 +88,13 @@ impl Planner<'_> {
         let TableFactor::Table { args: Some(args), .. } = factor else {
             return Err(Error::unsupported(format!("`{factor}`")));
         };
-        let bounds = args.args.iter().map(|arg| arg.to_string().parse::<i64>()).collect::<Result<Vec<_>, _>>();
-        let bounds = bounds.map_err(|_| Error::unsupported("`range` with arguments that are not integers"))?;
+        let bounds = args.args.iter().map(|arg| match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(bound)) => integer(bound),
+            _ => None,
+        });
+        let bounds = bounds
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| Error::unsupported("`range` with arguments that are not constant integers"))?;
         let exprs: Vec<_> = bounds.into_iter().map(datafusion::logical_expr::lit).collect();
         let functions = self.provider.state().table_functions();
         let function = functions.get("range").ok_or_else(|| self.unknown_function("range"))?;
@@ -238,6 +243,28 @@ impl Planner<'_> {
         }
         merged.columns.extend(rest_left.into_iter().chain(rest_right));
         Ok(merged)
+    }
+}
+
+/// The value of an expression of integers alone.
+fn integer(expr: &Expr) -> Option<i64> {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::Number(digits, _) => digits.parse().ok(),
+            _ => None,
+        },
+        Expr::Nested(inner) => integer(inner),
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => integer(expr)?.checked_neg(),
+        Expr::BinaryOp { left, op, right } => {
+            let (left, right) = (integer(left)?, integer(right)?);
+            match op {
+                BinaryOperator::Plus => left.checked_add(right),
+                BinaryOperator::Minus => left.checked_sub(right),
+                BinaryOperator::Multiply => left.checked_mul(right),
+                _ => None,
+            }
+        }
+        _ => None,
     }
 }
 

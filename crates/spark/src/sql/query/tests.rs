@@ -257,6 +257,10 @@ async fn subqueries_and_common_table_expressions() {
     );
     assert_eq!(rows("SELECT col1, t.col2 FROM VALUES (1, 'a'), (2, 'b') t WHERE col1 = 2").await, "col1,col2 / 2,b");
     assert_eq!(rows("SELECT id FROM range(1, 3) ORDER BY id").await, "id / 1 / 2");
+    assert_eq!(
+        rows("SELECT count(*) AS n, min(id) AS least FROM range(-(2 + 3), 365 * 10)").await,
+        "n,least / 3655,-5"
+    );
 }
 
 #[tokio::test]
