@@ -137,9 +137,12 @@ impl Planner<'_> {
         let scope = Scope::new(plan, &[]);
         let target: Vec<Field> = match &declared {
             Some(declared) if declared.fields().len() == schema.fields().len() => {
-                let open =
-                    |field: &Arc<Field>| field.as_ref().clone().with_data_type(with_nulls_inside(field.data_type()));
-                declared.fields().iter().map(open).collect()
+                // What a cast makes may have NULLs inside, as far as its type says.
+                let target = |(given, field): (&Arc<Field>, &Arc<Field>)| match given.data_type() == field.data_type() {
+                    true => field.as_ref().clone(),
+                    false => field.as_ref().clone().with_data_type(with_nulls_inside(field.data_type())),
+                };
+                schema.fields().iter().zip(declared.fields()).map(target).collect()
             }
             Some(declared) => {
                 return Err(Error::user(format!(
@@ -278,7 +281,7 @@ fn sorted_options(options: &std::collections::HashMap<String, String>) -> ReadOp
     pairs.into_iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
 }
 
-/// The type with elements, values and fields that may be NULL: of what is computed nobody knows that they are not.
+/// The type with elements, values and fields that may be NULL.
 fn with_nulls_inside(data_type: &DataType) -> DataType {
     let inside = |field: &Arc<Field>| {
         Arc::new(field.as_ref().clone().with_data_type(with_nulls_inside(field.data_type())).with_nullable(true))
