@@ -127,7 +127,9 @@ pub fn can_cast(from: &DataType, to: &DataType) -> bool {
 
 fn cast_list(list: &ListArray, element: &Arc<Field>, mode: CastMode, tz: Tz) -> Result<ArrayRef> {
     let values = cast_array(list.values(), element.data_type(), mode, tz)?;
-    let element = Arc::new(element.as_ref().clone().with_nullable(true));
+    // A value that cannot be cast becomes NULL in some modes.
+    let nullable = element.is_nullable() || values.null_count() > 0;
+    let element = Arc::new(element.as_ref().clone().with_nullable(nullable));
     Ok(Arc::new(ListArray::try_new(element, list.offsets().clone(), values, list.nulls().cloned())?))
 }
 

@@ -3,7 +3,7 @@
 use std::io::Cursor;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{Field, Schema};
 use arrow::ipc::reader::StreamReader;
 use arrow::record_batch::RecordBatch;
 use datafusion::catalog::MemTable;
@@ -137,12 +137,7 @@ impl Planner<'_> {
         let scope = Scope::new(plan, &[]);
         let target: Vec<Field> = match &declared {
             Some(declared) if declared.fields().len() == schema.fields().len() => {
-                // What a cast makes may have NULLs inside, as far as its type says.
-                let target = |(given, field): (&Arc<Field>, &Arc<Field>)| match given.data_type() == field.data_type() {
-                    true => field.as_ref().clone(),
-                    false => field.as_ref().clone().with_data_type(with_nulls_inside(field.data_type())),
-                };
-                schema.fields().iter().zip(declared.fields()).map(target).collect()
+                declared.fields().iter().map(|field| field.as_ref().clone()).collect()
             }
             Some(declared) => {
                 return Err(Error::user(format!(
@@ -279,24 +274,4 @@ fn sorted_options(options: &std::collections::HashMap<String, String>) -> ReadOp
     let mut pairs: Vec<_> = options.iter().collect();
     pairs.sort();
     pairs.into_iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
-}
-
-/// The type with elements, values and fields that may be NULL.
-fn with_nulls_inside(data_type: &DataType) -> DataType {
-    let inside = |field: &Arc<Field>| {
-        Arc::new(field.as_ref().clone().with_data_type(with_nulls_inside(field.data_type())).with_nullable(true))
-    };
-    match data_type {
-        DataType::List(element) => DataType::List(inside(element)),
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(inside).collect()),
-        DataType::Map(entries, sorted) => match entries.data_type() {
-            // Keys are never NULL.
-            DataType::Struct(fields) if fields.len() == 2 => {
-                let entry = DataType::Struct(vec![Arc::clone(&fields[0]), inside(&fields[1])].into());
-                DataType::Map(Arc::new(entries.as_ref().clone().with_data_type(entry)), *sorted)
-            }
-            _ => data_type.clone(),
-        },
-        other => other.clone(),
-    }
 }
