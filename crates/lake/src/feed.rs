@@ -73,11 +73,13 @@ impl Table {
     /// The changes of the commits `from` to `to`, both included, in the columns of [`feed_schema`].
     ///
     /// # Errors
-    /// `DELTA_MISSING_CHANGE_DATA` (`User`) if the table does not record changes.
-    pub fn change_feed(&self, from: u64, to: u64) -> Result<Arc<dyn TableProvider>> {
+    /// `DELTA_MISSING_CHANGE_DATA` (`User`) if the table does not record changes; `Unsupported` if a partition's value cannot
+    /// be part of a path as it is.
+    pub async fn change_feed(&self, from: u64, to: u64) -> Result<Arc<dyn TableProvider>> {
         if !self.records_changes()? {
             return Err(not_recorded(self.location().as_str()));
         }
+        self.check_paths(from, to).await?;
         let feed = self.inner().clone().scan_cdf().with_starting_version(from).with_ending_version(to);
         let feed = DeltaCdfTableProvider::try_new(feed.with_allow_out_of_range()).map_err(from_delta)?;
         let columns = feed_schema(self.schema());
@@ -86,6 +88,24 @@ impl Table {
         });
         let scan = LogicalPlanBuilder::scan("feed", provider_as_source(Arc::new(feed)), None)?;
         Ok(view(scan.project(columns.collect::<Vec<_>>())?.build()?))
+    }
+
+    /// The library that reads the feed escapes the paths of files once more, and finds none that was escaped.
+    async fn check_paths(&self, from: u64, to: u64) -> Result<()> {
+        if self.definition()?.partition_columns.is_empty() {
+            return Ok(());
+        }
+        for commit in self.changes(from, to.min(self.version())).await? {
+            let added = commit.added.iter().map(|file| &file.path);
+            let mut paths = added.chain(commit.removed.iter().map(|file| &file.path));
+            if let Some(path) = paths.find(|path| path.contains('%')) {
+                return Err(Error::unsupported(format!(
+                    "the change data feed of a partition whose value is escaped in paths (`{path}`)"
+                ))
+                .with_help("Partition the table by another column, by values without blanks and signs."));
+            }
+        }
+        Ok(())
     }
 
     /// The rows of `files`, which the table has at this version, as if this version had inserted them.

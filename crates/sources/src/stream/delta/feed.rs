@@ -146,7 +146,7 @@ impl StreamReader for ChangeFeedReader {
             _ => self.end(),
         };
         let input = match (taken.first(), taken.last()) {
-            (Some(first), Some(last)) => self.table.change_feed(first.version, last.version)?,
+            (Some(first), Some(last)) => self.table.change_feed(first.version, last.version).await?,
             _ => Arc::new(datafusion::datasource::empty::EmptyTable::new(feed_schema(self.table.schema()))),
         };
         Ok(Some(Slice {
@@ -206,5 +206,5 @@ pub(crate) async fn changes_between(
         ))
         .with_condition("DELTA_INVALID_CDC_RANGE"));
     }
-    table.change_feed(start, end)
+    table.change_feed(start, end).await
 }

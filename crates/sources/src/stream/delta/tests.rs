@@ -491,3 +491,17 @@ async fn a_reader_knows_whether_something_was_committed_since() {
     fixture.overwrite(&[(2, "b")]).await;
     assert!(reader.has_news().await.unwrap());
 }
+
+#[tokio::test]
+async fn changes_of_partitions_whose_value_is_escaped_are_refused() {
+    let mut fixture = Fixture::recording().await;
+    fixture.append(&[(1, "a")]).await;
+    fixture.append(&[(2, "b c")]).await;
+    let read = async |version: &str| {
+        let source = fixture.source(&[("readChangeFeed", "true"), ("startingVersion", version)]).await.unwrap();
+        source.open(OpenContext::default()).await.unwrap().next_slice().await
+    };
+    let error = read("1").await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unsupported);
+    assert!(error.message().contains("name=b%20c"), "{error}");
+}
