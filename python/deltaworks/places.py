@@ -16,7 +16,8 @@ class Places:
 
     def __init__(self, mappings: Mapping[str, str]) -> None:
         known = [(_canonical(prefix).rstrip("/"), local) for prefix, local in mappings.items()]
-        self._mappings = sorted(known, key=lambda item: -len(item[0]))
+        # `/dbfs/x` is `/x`, and not longer for being spelled so.
+        self._mappings = sorted(known, key=lambda item: (-len(item[0].removeprefix("/dbfs")), -len(item[0])))
 
     def mapped(self, path: str) -> str | None:
         """The local path of `path`; None if no prefix covers it."""
@@ -67,16 +68,27 @@ def _inside(root: str, rest: str, path: str) -> str:
     return joined
 
 
+def _has(path: str, mode: str) -> bool:
+    """Whether there is something to open: the file, or the folder of one to be written."""
+    return os.path.exists(path if "r" in mode else os.path.dirname(path))
+
+
 def install(places: Places) -> None:
-    """Has ``open`` find mapped places, also for libraries that read files with it, such as pandas."""
+    """Has ``open`` find mapped places, also for libraries that read files with it, such as pandas.
+
+    A prefix as short as ``/`` covers files that libraries have of their own, too: a file that is here, and not where
+    the mapping leads, is opened where it is; one to be written likewise, by the folder it is to lie in.
+    """
     original = builtins.open
 
-    def mapped_open(file: Any, *args: Any, **kwargs: Any) -> Any:
+    def mapped_open(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
         if isinstance(file, (str, os.PathLike)):
             name = os.fspath(file)
             if isinstance(name, str) and (":" in name or name.startswith("/")):
-                file = places.mapped(name) or file
-        return original(file, *args, **kwargs)
+                mapped = places.mapped(name)
+                if mapped is not None and (_has(mapped, mode) or not _has(name, mode)):
+                    file = mapped
+        return original(file, mode, *args, **kwargs)
 
     # Both names: modules that take the function from `io` must find it, too.
     builtins.open = mapped_open

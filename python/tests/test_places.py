@@ -32,6 +32,14 @@ def test_prefixes_cover_components_in_all_spellings() -> None:
         mapped.mapped("/mnt/raw/../../a")
 
 
+def test_a_prefix_is_no_longer_for_being_spelled_with_dbfs() -> None:
+    mapped = Places({"dbfs:/": "/p/a", "/mnt/": "/p/b", "dbfs:/data/": "/p/c", "/data/raw": "/p/d"})
+    assert mapped.mapped("/mnt/x") == mapped.mapped("dbfs:/mnt/x") == "/p/b/x"
+    assert mapped.mapped("/data/raw/x") == "/p/d/x"
+    assert mapped.mapped("/data/x") == "/p/c/x"
+    assert mapped.mapped("/dbfs/other") == "/p/a/other"
+
+
 def test_open_finds_mapped_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.txt").write_text("here")
     monkeypatch.setattr("builtins.open", open)
@@ -43,6 +51,27 @@ def test_open_finds_mapped_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert raw.read() == b"here"
     with pytest.raises(FileNotFoundError):
         open("/Volumes/other/a.txt")  # noqa: PTH123, SIM115
+
+
+def test_open_leaves_files_alone_that_no_mapping_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("builtins.open", open)
+    monkeypatch.setattr(io, "open", io.open)
+    root, here = tmp_path / "root", tmp_path / "here"
+    for folder in (root, here):
+        folder.mkdir()
+    places.install(Places({"dbfs:/": str(root)}))
+    (here / "own.txt").write_text("own")
+    with open(here / "own.txt") as file:  # noqa: PTH123
+        assert file.read() == "own"
+    (root / "data.txt").write_text("mapped")
+    with open("/data.txt") as file:  # noqa: PTH123
+        assert file.read() == "mapped"
+    with open("/new.txt", "w") as file:  # noqa: PTH123
+        file.write("written")
+    assert (root / "new.txt").read_text() == "written"
+    with open(here / "later.txt", mode="w") as file:  # noqa: PTH123
+        file.write("own")
+    assert (here / "later.txt").exists()
 
 
 def test_dbutils_lists_mapped_folders(tmp_path: Path) -> None:

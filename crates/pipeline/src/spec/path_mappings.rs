@@ -20,6 +20,14 @@ struct Rule {
     replacement: String,
 }
 
+impl Rule {
+    /// What decides between prefixes. `/dbfs/x` is `/x`, and not longer for being spelled so; of the two it is the closer one.
+    fn length(&self) -> (usize, usize) {
+        let place = self.prefix.trim_end_matches('/');
+        (place.strip_prefix("/dbfs").unwrap_or(place).len(), place.len())
+    }
+}
+
 impl PathMappings {
     /// No mappings; relative paths start from `base`.
     pub fn new(base: impl Into<PathBuf>) -> Self {
@@ -31,7 +39,7 @@ impl PathMappings {
         let prefix = canonical(prefix);
         self.rules.retain(|rule| rule.prefix != prefix);
         self.rules.push(Rule { prefix, replacement: replacement.to_owned() });
-        self.rules.sort_by(|a, b| b.prefix.len().cmp(&a.prefix.len()).then_with(|| a.prefix.cmp(&b.prefix)));
+        self.rules.sort_by(|a, b| b.length().cmp(&a.length()).then_with(|| a.prefix.cmp(&b.prefix)));
     }
 
     /// The folder relative paths start from.
@@ -186,6 +194,11 @@ mod tests {
         check(&[], "file:///tmp/x", "/tmp/x");
         check(&[], "data/x", "/p/data/x");
         check(&[("/", "all")], "/x/y", "/p/all/x/y");
+        let mappings = [("dbfs:/", "a"), ("/mnt/", "b"), ("dbfs:/data/", "c"), ("/data/raw", "d")];
+        check(&mappings, "/mnt/x", "/p/b/x");
+        check(&mappings, "dbfs:/mnt/x", "/p/b/x");
+        check(&mappings, "/data/raw/x", "/p/d/x");
+        check(&mappings, "/data/x", "/p/c/x");
     }
 
     #[test]
