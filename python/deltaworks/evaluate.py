@@ -60,6 +60,7 @@ def main() -> int:
     if not line:
         return 0
     job = json.loads(line)
+    commands = _commands(_take_stdin())
     from deltaworks.session import connect
 
     # First of all: it knows how to import the client without what the client seldom needs.
@@ -68,7 +69,7 @@ def main() -> int:
 
     evaluator = Evaluator(spark, job, reports)
     evaluator.evaluate()
-    serve(evaluator, reports, _commands(sys.stdin))
+    serve(evaluator, reports, commands)
     return 0
 
 
@@ -87,8 +88,11 @@ def serve(evaluator: Evaluator, reports: Reports, commands: Iterable[str]) -> No
 
 
 def _commands(stream: TextIO) -> Iterator[str]:
-    """The lines of `stream`; its end ends the process at once, even in the middle of the user's code."""
-    lines: queue.Queue[str] = queue.Queue()
+    """The lines of `stream`, read from now on.
+
+    Its end ends the process at once, even in the middle of the user's code.
+    """
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def read() -> None:
         for line in stream:
@@ -97,8 +101,14 @@ def _commands(stream: TextIO) -> Iterator[str]:
         os._exit(0)
 
     threading.Thread(target=read, name="commands", daemon=True).start()
-    while True:
-        yield lines.get()
+    return iter(lines.get, None)
+
+
+def _take_stdin() -> TextIO:
+    """Keeps standard input for commands: the user's code finds it empty, and does not wait for what is not for it."""
+    commands = sys.stdin
+    sys.stdin = open(os.devnull)  # noqa: SIM115
+    return commands
 
 
 def _take_stdout() -> TextIO:

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -75,6 +76,36 @@ while not pathlib.Path('never').exists():
     assert_eq!((done.status.code(), err.as_str()), (Some(1), ""), "{out}");
     let last: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
     assert_eq!(last["details"]["update_progress"]["state"], "CANCELED");
+}
+
+#[test]
+fn the_process_of_the_sources_ends_with_its_engine() {
+    let pipeline = Pipeline::new(&[(
+        "pipeline.py",
+        "import os, pathlib, threading
+try:
+    input()
+except EOFError:
+    pathlib.Path('pid.new').write_text(str(os.getpid()))
+    os.rename('pid.new', 'pid')
+threading.Event().wait()
+",
+    )]);
+    let mut child = pipeline.command(&["validate"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let pid = pipeline.path().join("pid");
+    while !pid.exists() {
+        assert!(child.try_wait().unwrap().is_none(), "the pipeline was evaluated without an end");
+        std::thread::yield_now();
+    }
+    let process = std::path::Path::new("/proc").join(std::fs::read_to_string(pid).unwrap());
+    assert!(process.exists());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let given_up = Instant::now() + Duration::from_mins(1);
+    while process.exists() {
+        assert!(Instant::now() < given_up, "{} is still there", process.display());
+        std::thread::yield_now();
+    }
 }
 
 #[test]
