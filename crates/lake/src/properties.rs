@@ -71,13 +71,14 @@ const RULES: &[(&str, Rule)] = &[
 /// Sorts out the properties of a table.
 ///
 /// # Errors
-/// `INVALID_PARAMETER_VALUE` (`User`) for a value that Delta's property cannot have; `Unsupported` for column mapping,
-/// without which the names of columns would mean something else.
+/// `INVALID_PARAMETER_VALUE` (`User`) for a value that Delta's property cannot have.
 pub fn supported(properties: &BTreeMap<String, String>) -> Result<Supported> {
     let mut result = Supported::default();
     for (key, value) in properties {
         if key.eq_ignore_ascii_case(COLUMN_MAPPING) {
-            check_column_mapping(key, value)?;
+            if maps_columns(key, value)? {
+                result.ignored.push(key.clone());
+            }
             continue;
         }
         match RULES.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)) {
@@ -98,11 +99,11 @@ fn names_feature(key: &str) -> bool {
     key.get(..14).is_some_and(|prefix| prefix.eq_ignore_ascii_case("delta.feature."))
 }
 
-fn check_column_mapping(key: &str, value: &str) -> Result<()> {
+/// Column mapping is asked for because of columns like `my id`, which tables here can have without it.
+fn maps_columns(key: &str, value: &str) -> Result<bool> {
     match value.trim().to_ascii_lowercase().as_str() {
-        "none" => Ok(()),
-        "name" | "id" => Err(Error::unsupported(format!("table property `{key}` = '{value}' (column mapping)"))
-            .with_help("Remove it, and alias columns whose names need it.")),
+        "none" => Ok(false),
+        "name" | "id" => Ok(true),
         _ => Err(invalid(key, value, "none, name or id")),
     }
 }
@@ -195,14 +196,14 @@ mod tests {
     }
 
     #[test]
-    fn column_mapping_is_refused_unless_it_is_none() {
+    fn column_mapping_is_not_needed() {
         assert_eq!(check("delta.columnMapping.mode", "none"), Ok(Supported::default()));
         for mode in ["name", "id"] {
-            let message = check("delta.columnMapping.mode", mode).unwrap_err();
-            assert_eq!(
-                message,
-                format!("table property `delta.columnMapping.mode` = '{mode}' (column mapping) is not supported yet")
-            );
+            assert_eq!(check("delta.columnMapping.mode", mode), ignored("delta.columnMapping.mode"));
         }
+        assert_eq!(
+            check("delta.columnMapping.mode", "maybe").unwrap_err(),
+            "table property `delta.columnMapping.mode` has value `maybe`, expected none, name or id"
+        );
     }
 }
