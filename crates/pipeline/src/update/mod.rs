@@ -30,6 +30,7 @@ mod describe;
 mod flow;
 mod input;
 mod lock;
+mod nullability;
 mod report;
 mod retry;
 mod rounds;
@@ -262,7 +263,7 @@ async fn prepare_table(pass: &Pass, output: &ResolvedOutput, refresh: Refresh) -
         match output.output.sink {
             Some(ref sink) if sink.is_table() => sink::prepare(lake, stored, output, refresh, pipeline_id).await?,
             Some(_) => sink::prepare_deliveries(environment, stored, output, refresh).await?,
-            None => target::prepare(lake, stored, output, refresh, pipeline_id).await?,
+            None => target::prepare(environment, stored, output, refresh).await?,
         };
     }
     Ok(stopped)

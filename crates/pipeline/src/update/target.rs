@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 use datafusion::prelude::SessionContext;
-use deltaworks_lake::{Commit, Lake, Table, TableDefinition, WriterOptions, WrittenFiles};
+use deltaworks_lake::{Commit, Table, TableDefinition, WriterOptions, WrittenFiles};
 use deltaworks_spark::diagnostic::SourceLocation;
 use deltaworks_spark::{Error, Result};
 use url::Url;
 
 use super::checkpoint::{current_generation, flow_app_id, generation_app_id};
+use super::nullability;
 use super::selection::Refresh;
 use crate::definitions::OutputKind;
-use crate::graph::ResolvedOutput;
+use crate::graph::{Environment, ResolvedOutput};
 
 /// The table property that says what a table is to its pipeline.
 pub(super) const KIND: &str = "deltaworks.datasetType";
@@ -33,12 +34,12 @@ pub(crate) fn is_private(definition: &TableDefinition) -> bool {
 /// If the stored table cannot become what the definition says: another kind of dataset, other partition
 /// columns, columns of incompatible types.
 pub async fn prepare(
-    lake: &Lake,
+    environment: &Environment,
     stored: Option<Table>,
     output: &ResolvedOutput,
     refresh: Refresh,
-    pipeline_id: &str,
 ) -> Result<Table> {
+    let (lake, pipeline_id) = (&environment.lake, environment.pipeline_id.as_str());
     let location = output.location.as_ref().ok_or_else(|| Error::internal("a view has no table"))?;
     let wanted = definition(output, pipeline_id);
     let external = output.output.path.is_some();
@@ -57,7 +58,7 @@ pub async fn prepare(
         (OutputKind::StreamingTable, _) if is_untouched(&table, output, pipeline_id).await? => {
             redefine(&mut table, &wanted).await?;
         }
-        (OutputKind::StreamingTable, _) => evolve(&mut table, &wanted, output).await?,
+        (OutputKind::StreamingTable, _) => evolve(environment, &mut table, &wanted, output).await?,
         // A materialized view takes its new columns in the commit that takes its new rows.
         _ => {}
     }
@@ -185,7 +186,12 @@ async fn redefine(table: &mut Table, wanted: &TableDefinition) -> Result<()> {
 }
 
 /// Adds new columns, properties and the comment, in a commit of its own if anything differs.
-async fn evolve(table: &mut Table, wanted: &TableDefinition, output: &ResolvedOutput) -> Result<()> {
+async fn evolve(
+    environment: &Environment,
+    table: &mut Table,
+    wanted: &TableDefinition,
+    output: &ResolvedOutput,
+) -> Result<()> {
     let stored = table.definition()?;
     super::changes::drift::check(&stored.properties, wanted, table, &output.output.name.name)?;
     check_partitioning(&stored.partition_columns, wanted, output)?;
@@ -194,6 +200,10 @@ async fn evolve(table: &mut Table, wanted: &TableDefinition, output: &ResolvedOu
             .context(format!("in streaming table `{}`", output.output.name.name))
             .with_help("Cast the column to the stored type, or run a full refresh of the table.")
     })?;
+    let columns = schema.unwrap_or_else(|| Arc::clone(table.schema()));
+    let ctx = environment.sessions.context(&environment.conf)?;
+    let columns = nullability::as_declared(&ctx, table, columns, output).await?;
+    let schema = (columns != *table.schema()).then_some(columns);
     let mut properties = stored.properties.clone();
     properties.extend(wanted.properties.clone());
     if schema.is_none() && properties == stored.properties && wanted.comment == stored.comment {
