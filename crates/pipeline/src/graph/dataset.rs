@@ -265,6 +265,8 @@ fn state_of(scan: &TableScan) -> Option<String> {
     let provider = source_as_provider(&scan.source).ok()?;
     match deltaworks_lake::snapshot_of(provider.as_ref()) {
         Some((id, version)) => Some(format!("delta {id} {version}")),
-        None => deltaworks_sources::state_of(provider.as_ref()),
+        None => {
+            deltaworks_sources::state_of(provider.as_ref()).or_else(|| super::constants::state_of(provider.as_ref()))
+        }
     }
 }

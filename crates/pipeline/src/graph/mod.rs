@@ -16,6 +16,7 @@ use crate::name::DatasetName;
 
 mod changes;
 mod checks;
+mod constants;
 pub mod dataset;
 mod environment;
 mod grouping;
