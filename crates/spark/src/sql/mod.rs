@@ -17,7 +17,7 @@ mod tokens;
 
 pub use dialect::SparkDialect;
 pub use name::parse_name;
-pub use query::{Parameters, SqlQuery, parse_query, plan_expression, plan_expressions, plan_query, relations_of};
+pub use query::{Parameters, SqlQuery, parse_query, plan_expression, plan_expressions, plan_query};
 pub use script::{StatementText, split};
 pub use statement::PipelineStatement;
 pub use substitute::substitute;

@@ -10,6 +10,7 @@ use sqlparser::ast::{
     TableAlias, TableFactor, TableWithJoins, UnaryOperator, Value,
 };
 
+use super::pivot::{Pivot, Unpivot};
 use super::plan::{Ctes, Planner, range, renamed};
 use super::relation::{Watermark, read_of};
 use super::repeated::unique;
@@ -46,6 +47,29 @@ impl Planner<'_> {
                 self.table(factor, plan, alias, Vec::new(), false)
             }
             TableFactor::Table { .. } => self.named(factor, ctes).map_err(|error| error.at(place)),
+            TableFactor::Pivot { table, aggregate_functions, value_column, value_source, alias, .. } => {
+                let pivot = Pivot {
+                    table: table.as_ref().clone(),
+                    aggregates: std::mem::take(aggregate_functions),
+                    columns: std::mem::take(value_column),
+                    values: value_source.clone(),
+                    alias: alias.take(),
+                };
+                *factor = self.pivot(pivot, ctes).map_err(|error| error.at(place))?;
+                self.factor(factor, ctes, outer)
+            }
+            TableFactor::Unpivot { table, value, name, columns, null_inclusion, alias } => {
+                let unpivot = Unpivot {
+                    table: table.as_ref().clone(),
+                    value: value.clone(),
+                    name: name.clone(),
+                    columns: std::mem::take(columns),
+                    nulls: null_inclusion.take(),
+                    alias: alias.take(),
+                };
+                *factor = self.unpivot(unpivot, ctes).map_err(|error| error.at(place))?;
+                self.factor(factor, ctes, outer)
+            }
             other => {
                 let text = other.to_string();
                 let what = text.split_whitespace().next().unwrap_or_default().to_uppercase();

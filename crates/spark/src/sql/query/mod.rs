@@ -1,5 +1,6 @@
 //! Queries: from text to a syntax tree, and with a resolver of relations to a resolved plan.
 
+mod block;
 mod forms;
 mod from;
 mod generator;
@@ -8,6 +9,7 @@ mod named;
 mod names;
 mod names_over;
 mod parameters;
+mod pivot;
 mod plan;
 mod provider;
 mod relation;
@@ -15,6 +17,7 @@ mod repeated;
 mod rewrite;
 mod scope;
 mod select;
+mod time_travel;
 
 #[cfg(test)]
 mod tests;
@@ -36,7 +39,6 @@ use crate::relation::{RelationRequest, RelationResolver};
 use crate::session::conf_of;
 
 pub use parameters::Parameters;
-pub use relation::relations_of;
 
 /// A query as parsed, not yet resolved.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,7 +81,9 @@ pub async fn plan_query(
 ) -> Result<LogicalPlan> {
     let mut relations: Vec<(RelationRequest, LogicalPlan)> = Vec::new();
     let state = ctx.state();
-    for read in relation::reads(query, conf_of(&state).time_zone) {
+    let source = Source::new(&query.text, &query.location);
+    let tree = time_travel::with_fixed_times(ctx, &query.query, &source).await?;
+    for read in relation::reads(&tree, &source, conf_of(&state).time_zone) {
         let request = read?.request;
         let plan = resolver.resolve(&request).await.map_err(|error| match &request.location {
             Some(location) => error.at(location.clone()),
@@ -87,8 +91,8 @@ pub async fn plan_query(
         })?;
         relations.push((request, plan));
     }
-    let planner = Planner::new(Provider::new(&state), Source::new(&query.text, &query.location), relations);
-    let plan = planner.plan_query(query.query.clone(), &HashMap::new(), &[]);
+    let planner = Planner::new(Provider::new(&state), source, relations);
+    let plan = planner.plan_query(tree, &HashMap::new(), &[]);
     plan.and_then(repeated::restored)
         .and_then(crate::windowing::resolve)
         .map_err(|error| error.at(query.location.clone()))

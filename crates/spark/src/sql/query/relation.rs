@@ -8,8 +8,8 @@ use sqlparser::ast::{
     self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, SelectItem, TableFactor, TableVersion,
     Value, Visit, Visitor,
 };
+use sqlparser::tokenizer::Location;
 
-use super::SqlQuery;
 use crate::cast::parse::timestamp;
 use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
@@ -36,18 +36,12 @@ pub(super) struct Watermark {
     pub(super) delay: Expr,
 }
 
-/// What `query` reads, in the order of its text.
+/// What `query` reads, in the order of its text; times without a zone are those of `zone`.
 ///
-/// Names of common table expressions are left out; malformed reads are left to planning.
-pub fn relations_of(query: &SqlQuery) -> Vec<RelationRequest> {
-    reads(query, Tz::UTC).into_iter().flatten().map(|read| read.request).collect()
-}
-
-/// The same with everything planning needs; times without a zone are those of `zone`.
-pub(super) fn reads(query: &SqlQuery, zone: Tz) -> Vec<Result<Read>> {
-    let source = Source::new(&query.text, &query.location);
-    let mut collector = Collector { source, zone, ctes: Vec::new(), found: Vec::new() };
-    let _ = query.query.visit(&mut collector);
+/// Names of common table expressions are left out; reads that are malformed are errors.
+pub(super) fn reads(query: &Query, source: &Source<'_>, zone: Tz) -> Vec<Result<Read>> {
+    let mut collector = Collector { source: source.clone(), zone, ctes: Vec::new(), found: Vec::new() };
+    let _ = query.visit(&mut collector);
     collector.found
 }
 
@@ -68,7 +62,7 @@ struct Collector<'a> {
     source: Source<'a>,
     zone: Tz,
     /// Per open query: the names of its common table expressions and where they end.
-    ctes: Vec<Vec<(String, sqlparser::tokenizer::Location)>>,
+    ctes: Vec<Vec<(String, Location)>>,
     found: Vec<Result<Read>>,
 }
 
@@ -83,9 +77,14 @@ impl Visitor for Collector<'_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-        let tables = query.with.iter().flat_map(|with| &with.cte_tables);
-        self.ctes
-            .push(tables.map(|cte| (cte.alias.name.value.clone(), cte.closing_paren_token.0.span.start)).collect());
+        let known = query.with.iter().flat_map(|with| {
+            // With RECURSIVE a table may name itself.
+            with.cte_tables.iter().map(|cte| {
+                let end = if with.recursive { Location::new(0, 0) } else { cte.closing_paren_token.0.span.start };
+                (cte.alias.name.value.clone(), end)
+            })
+        });
+        self.ctes.push(known.collect());
         ControlFlow::Continue(())
     }
 
@@ -369,6 +368,11 @@ fn text(expr: &Expr) -> Result<String> {
             Err(Error::user(format!("expected a constant, found `{other}`")).with_condition("NON_FOLDABLE_ARGUMENT"))
         }
     }
+}
+
+/// Whether the time of a `TIMESTAMP AS OF` is written as a constant.
+pub(super) fn is_constant(expr: &Expr) -> bool {
+    matches!(expr, Expr::TypedString(_)) || text(expr).is_ok()
 }
 
 fn time_travel(version: &TableVersion, zone: Tz) -> Result<TimeTravel> {

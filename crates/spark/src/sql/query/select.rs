@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use datafusion::logical_expr::planner::ContextProvider as _;
 use sqlparser::ast::{
-    Expr, GroupByExpr, Ident, ObjectName, OrderBy, OrderByKind, Select, SelectItem, SelectItemQualifiedWildcardKind,
-    Spanned, Value, WildcardAdditionalOptions,
+    Expr, GroupByExpr, Ident, ObjectName, OrderBy, OrderByKind, Select, SelectFlavor, SelectItem,
+    SelectItemQualifiedWildcardKind, Spanned, Value, WildcardAdditionalOptions,
 };
 
 use super::named;
@@ -75,6 +75,11 @@ impl Planner<'_> {
         order_by: Option<&mut OrderBy>,
     ) -> Result<Vec<String>> {
         self.refuse(select)?;
+        // `FROM t` alone is all of it.
+        if select.flavor == SelectFlavor::FromFirstNoSelect {
+            select.projection.push(SelectItem::Wildcard(WildcardAdditionalOptions::default()));
+        }
+        select.flavor = SelectFlavor::Standard;
         let mut scope = self.from(&mut select.from, ctes, outer)?;
         if !select.lateral_views.is_empty() {
             scope = self.lateral_views(select, scope, ctes, outer)?;

@@ -299,6 +299,66 @@ async fn field_of_an_array_is_that_of_every_element() {
 }
 
 #[tokio::test]
+async fn pivots() {
+    let sales = "(VALUES (1, 'a', 2024, 10), (1, 'b', 2024, NULL), (1, 'a', 2025, 5), (2, 'a', 2024, 1), (2, 'b', 2025, 7)) AS s(id, kind, year, n)";
+    assert_eq!(
+        rows(&format!("SELECT * FROM {sales} PIVOT (sum(n) FOR kind IN ('a', 'b' AS other, 'c')) ORDER BY id, year"))
+            .await,
+        "id,year,a,other,c / 1,2024,10,, / 1,2025,5,, / 2,2024,1,, / 2,2025,,7,"
+    );
+    assert_eq!(
+        rows(&format!("SELECT p.id, p.a_most + 1 AS m, `b_count(s.n)` FROM {sales} PIVOT (max(s.n) AS most, count(s.n) FOR s.kind IN ('a', 'b')) AS p WHERE year = 2024 ORDER BY id"))
+            .await,
+        "id,m,b_count(s.n) / 1,11,0 / 2,2,"
+    );
+    assert_eq!(
+        rows(&format!("SELECT * FROM (SELECT kind, year, n FROM {sales}) PIVOT (sum(n) FOR (kind, year) IN (('a', 2024), ('b', 2025) AS b25))")).await,
+        "{a, 2024},b25 / 11,7"
+    );
+    assert_eq!(
+        failure(&format!("SELECT * FROM {sales} PIVOT (sum(n) FOR (kind, year) IN ('a'))")).await.0,
+        "PIVOT_VALUE_DATA_TYPE_MISMATCH"
+    );
+}
+
+#[tokio::test]
+async fn unpivots() {
+    let quarters = "(VALUES (1, 10, NULL, 'x'), (2, NULL, NULL, 'y')) AS t(id, q1, q2, note)";
+    assert_eq!(
+        rows(&format!("SELECT * FROM {quarters} UNPIVOT (n FOR quarter IN (q1, t.q2 AS second))")).await,
+        "id,note,quarter,n / 1,x,q1,10"
+    );
+    assert_eq!(
+        rows(&format!("SELECT u.* FROM {quarters} UNPIVOT INCLUDE NULLS (n FOR quarter IN (q1, q2 AS `2nd`)) AS u ORDER BY id, quarter")).await,
+        "id,note,quarter,n / 1,x,2nd, / 1,x,q1,10 / 2,y,2nd, / 2,y,q1,"
+    );
+    assert_eq!(
+        rows(&format!(
+            "SELECT * FROM {quarters} UNPIVOT ((a, b) FOR pair IN ((q1, q2), (q2, q1) AS swapped)) ORDER BY pair"
+        ))
+        .await,
+        "id,note,pair,a,b / 1,x,q1_q2,10, / 1,x,swapped,,10"
+    );
+    assert_eq!(
+        failure(&format!("SELECT * FROM {quarters} UNPIVOT (n FOR x IN ((q1, q2)))")).await.0,
+        "UNPIVOT_VALUE_SIZE_MISMATCH"
+    );
+}
+
+#[tokio::test]
+async fn from_may_come_first() {
+    assert_eq!(rows("FROM cities SELECT city WHERE customerid = 1").await, "city / Rome");
+    assert_eq!(rows("SELECT count(*) AS n FROM (FROM cities)").await, "n / 3");
+    assert_eq!(
+        run("WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r) SELECT * FROM r")
+            .await
+            .unwrap_err()
+            .message(),
+        "`WITH RECURSIVE` is not supported yet"
+    );
+}
+
+#[tokio::test]
 async fn tables_may_stand_in_parentheses() {
     assert_eq!(rows("SELECT city FROM (cities) WHERE customerid = 1").await, "city / Rome");
     let join = "SELECT c.city FROM (people) AS p JOIN ((cities) c) ON p.customerId = c.customerid ORDER BY 1";
@@ -360,15 +420,41 @@ async fn errors_point_at_the_name() {
     assert!(help.starts_with("Did you mean one of `customerId`"), "{help}");
 }
 
+#[tokio::test]
+async fn times_to_go_back_to_may_be_computed() {
+    let fixed = async |sql: &str| {
+        let query = parse_query(sql, &location()).unwrap().query;
+        time_travel::with_fixed_times(&context(), &query, &Source::new(sql, &location())).await.map(|q| q.to_string())
+    };
+    assert_eq!(
+        fixed("SELECT 1 FROM a TIMESTAMP AS OF date_add('2026-01-30', 1) JOIN (SELECT * FROM b FOR SYSTEM_TIME AS OF timestamp'2026-01-31 10:00:00' - INTERVAL 1 HOUR) c")
+            .await
+            .unwrap(),
+        "SELECT 1 FROM a TIMESTAMP AS OF '2026-01-31T00:00:00.000000Z' JOIN \
+         (SELECT * FROM b TIMESTAMP AS OF '2026-01-31T09:00:00.000000Z') c"
+    );
+    let constant = "SELECT 1 FROM a TIMESTAMP AS OF '2026-01-31'";
+    assert_eq!(fixed(constant).await.unwrap(), constant);
+    let condition = async |time: &str| {
+        let error = fixed(&format!("SELECT 1 FROM a TIMESTAMP AS OF {time}")).await.unwrap_err();
+        (error.condition().unwrap_or_default().to_owned(), error.location().unwrap().to_string())
+    };
+    let at = "q.sql:1:33".to_owned();
+    assert_eq!(condition("upper('x')").await, ("INVALID_TIME_TRAVEL_TIMESTAMP_EXPR.INPUT".into(), at));
+    assert_eq!(condition("(SELECT max(x) FROM b)").await.1, "q.sql:1:34");
+    assert_eq!(condition("date_add(d, 1)").await.0, "UNRESOLVED_COLUMN.WITHOUT_SUGGESTION");
+}
+
 #[test]
 fn what_a_query_reads() {
     let sql = "WITH a AS (SELECT * FROM a) SELECT * FROM a JOIN STREAM(LIVE.b) b JOIN STREAM c WITH (skipChangeCommits) \
                JOIN STREAM read_files('/d', format => 'csv', header => true, schemaHints => 'x INT') JOIN cloud_files('/e', 'json', map('cloudFiles.inferColumnTypes', 'true')) \
                JOIN delta.`/f` JOIN g VERSION AS OF 3 JOIN h@v4 JOIN event_log(TABLE(x.y)) JOIN read_files('/i')";
     let query = parse_query(sql, &location()).unwrap();
-    let all: Vec<String> = relations_of(&query)
+    let all: Vec<String> = relation::reads(&query.query, &Source::new(sql, &location()), chrono_tz::Tz::UTC)
         .into_iter()
         .map(|read| {
+            let read = read.unwrap().request;
             let stream = if read.streaming { "stream " } else { "" };
             let text = match read.relation {
                 UnresolvedRelation::Table { name, options, time_travel } => {
