@@ -1,6 +1,6 @@
 //! Expressions of the protocol as DataFusion expressions over the columns of a [`Scope`].
 
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::{DataType, FieldRef, Fields};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{Exists, InSubquery, LambdaVariable};
 use datafusion::logical_expr::{Expr, ExprSchemable, Operator, SortExpr, Subquery, lit};
@@ -343,29 +343,32 @@ impl<'a> Expressions<'a> {
         let schema = self.scope.schema();
         match (child.get_type(schema)?, &key) {
             (DataType::Struct(fields), Expr::Literal(ScalarValue::Utf8(Some(wanted)), _)) => {
-                let same = |field: &&std::sync::Arc<Field>| {
-                    field.name() == wanted
-                        || (!self.planner.conf.case_sensitive && field.name().eq_ignore_ascii_case(wanted))
-                };
-                let field = fields.iter().find(same).ok_or_else(|| {
-                    let names: Vec<_> = fields.iter().map(|field| format!("`{}`", field.name())).collect();
-                    Error::user(format!("no such struct field `{wanted}` in {}", names.join(", ")))
-                        .with_condition("FIELD_NOT_FOUND")
-                })?;
-                faces::get_field(self.planner, child, field.name())
+                faces::get_field(self.planner, child, self.field_of(&fields, wanted)?)
             }
             (DataType::Struct(_), _) => {
                 Err(Error::user("the field of a struct must be named by a string")
                     .with_condition("INVALID_EXTRACT_FIELD"))
             }
-            (DataType::List(_) | DataType::LargeList(_), Expr::Literal(ScalarValue::Utf8(Some(field)), _)) => {
-                faces::fields_of_elements(self.planner, child, field, schema)
-            }
+            (DataType::List(element), Expr::Literal(ScalarValue::Utf8(Some(wanted)), _)) => match element.data_type() {
+                DataType::Struct(fields) => Ok(faces::field_of_elements(child, self.field_of(fields, wanted)?)),
+                other => Err(not_extractable(other)),
+            },
             (DataType::List(_) | DataType::LargeList(_), _) => faces::element(self.planner, child, key, schema),
             (DataType::Map(..), _) => faces::map_value(self.planner, child, key, schema),
-            (other, _) => Err(Error::user(format!("cannot extract a value from `{}`", faces::type_name(&other)))
-                .with_condition("INVALID_EXTRACT_BASE_FIELD_TYPE")),
+            (other, _) => Err(not_extractable(&other)),
         }
+    }
+
+    /// The field called `wanted`, as the struct spells it.
+    fn field_of<'f>(&self, fields: &'f Fields, wanted: &str) -> Result<&'f str> {
+        let same = |field: &&FieldRef| {
+            field.name() == wanted || (!self.planner.conf.case_sensitive && field.name().eq_ignore_ascii_case(wanted))
+        };
+        fields.iter().find(same).map(|field| field.name().as_str()).ok_or_else(|| {
+            let names: Vec<_> = fields.iter().map(|field| format!("`{}`", field.name())).collect();
+            Error::user(format!("no such struct field `{wanted}` in {}", names.join(", ")))
+                .with_condition("FIELD_NOT_FOUND")
+        })
     }
 
     fn cast(&self, cast: &expression::Cast) -> Result<Expr> {
@@ -471,4 +474,9 @@ pub(super) fn kind(expr: &Expression) -> Result<&ExprType> {
 /// A part that every well-formed message has.
 pub(super) fn required<T>(part: Option<&T>) -> Result<&T> {
     part.ok_or_else(|| Error::internal("a required part of the message is missing"))
+}
+
+fn not_extractable(from: &DataType) -> Error {
+    Error::user(format!("cannot extract a value from `{}`", faces::type_name(from)))
+        .with_condition("INVALID_EXTRACT_BASE_FIELD_TYPE")
 }

@@ -22,6 +22,7 @@ use crate::conf::SparkConf;
 use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
 use crate::functions::FunctionCall;
+use crate::functions::element_field::ELEMENT_FIELD;
 use crate::sql::query::{Parameters, parse_query};
 
 /// What a cast does with values that do not fit.
@@ -143,15 +144,9 @@ pub(super) fn map_value(planner: &Planner<'_>, child: Expr, key: Expr, schema: &
     scalar_function(planner, "array_element", vec![found, lit(1_i64)])
 }
 
-/// `structs.field` for an array of structs: the field of every element.
-pub(super) fn fields_of_elements(
-    _planner: &Planner<'_>,
-    _child: Expr,
-    field: &str,
-    _schema: &DFSchema,
-) -> Result<Expr> {
-    Err(Error::unsupported(format!("the field `{field}` of an array of structs"))
-        .with_help("Use transform(array, x -> x.field)."))
+/// `structs.field` for an array of structs: the field of every element, by its exact name.
+pub(super) fn field_of_elements(child: Expr, field: &str) -> Expr {
+    ELEMENT_FIELD.call(vec![child, lit(field)])
 }
 
 /// A random number from 0 up to 1 for every row.
@@ -222,15 +217,14 @@ fn shown_schema(expressions: &Expressions<'_>) -> Result<(DFSchema, HashMap<Colu
     for (i, column) in scope.columns.iter().enumerate() {
         let field = scope.schema().field_from_column(&column.column)?;
         let field = Arc::new(field.as_ref().clone().with_name(&column.name));
-        let mut table = column.qualifier.last().map(|name| TableReference::bare(name.as_str()));
-        let taken = |table: &Option<TableReference>| {
-            fields
-                .iter()
-                .any(|(other, f)| f.name() == &column.name && (other == table || table.is_none() || other.is_none()))
+        let table = column.qualifier.last().map(|name| TableReference::bare(name.as_str()));
+        // Of columns that share a name each needs a table: with one that has none the schema would be ambiguous, even
+        // if nobody asks for the name.
+        let taken = match &table {
+            Some(table) => fields.iter().any(|(other, f)| f.name() == &column.name && other.as_ref() == Some(table)),
+            None => scope.columns.iter().filter(|other| other.name == column.name).count() > 1,
         };
-        if taken(&table) {
-            table = Some(TableReference::bare(format!("duplicate_{i}")));
-        }
+        let table = if taken { Some(TableReference::bare(format!("duplicate_{i}"))) } else { table };
         columns.insert(Column::new(table.clone(), &column.name), column.column.clone());
         fields.push((table, field));
     }

@@ -16,6 +16,7 @@ mod clock;
 mod conditional;
 mod csv;
 mod datetime;
+pub(crate) mod element_field;
 mod encoding;
 mod exponential;
 mod form;
