@@ -179,17 +179,25 @@ pub(super) fn duplicate(
 }
 
 pub(super) fn unknown_target<'a>(flow: &Flow, outputs: impl Iterator<Item = &'a DatasetName>) -> Diagnostic {
-    let names: Vec<&str> = outputs.map(|name| name.name.as_str()).collect();
-    let diagnostic = Diagnostic::error(format!(
-        "flow `{}` writes `{}`, which the pipeline does not define",
-        flow.name.name, flow.target.name
-    ))
-    .with_condition("FLOW_TARGET_NOT_FOUND")
-    .at(flow.location.clone());
-    match nearest(&flow.target.name, names) {
-        Some(near) => diagnostic.with_help(format!("Did you mean `{near}`?")),
-        None => diagnostic.with_help("Create the target: CREATE STREAMING TABLE … or dlt.create_streaming_table(…)."),
+    let (target, outputs) = (&flow.target, outputs.collect::<Vec<_>>());
+    let problem = |target: &str, help: String| {
+        Diagnostic::error(format!("flow `{}` writes `{target}`, which the pipeline does not define", flow.name.name))
+            .with_condition("FLOW_TARGET_NOT_FOUND")
+            .with_help(help)
+            .at(flow.location.clone())
+    };
+    if let Some(elsewhere) = outputs.iter().find(|output| output.name.eq_ignore_ascii_case(&target.name)) {
+        let qualified = |name: &DatasetName| match elsewhere.catalog.eq_ignore_ascii_case(&target.catalog) {
+            true => format!("{}.{}", name.schema, name.name),
+            false => name.to_string(),
+        };
+        return problem(&qualified(target), format!("Did you mean `{}`?", qualified(elsewhere)));
     }
+    let help = match nearest(&target.name, outputs.iter().map(|output| output.name.as_str())) {
+        Some(near) => format!("Did you mean `{near}`?"),
+        None => "Create the target: CREATE STREAMING TABLE … or dlt.create_streaming_table(…).".to_owned(),
+    };
+    problem(&target.name, help)
 }
 
 /// Tables of which one would lie in the folder of another.

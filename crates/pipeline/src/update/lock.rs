@@ -19,16 +19,10 @@ impl UpdateLock {
     /// `Conflict` if another update is active; its id is named.
     pub fn acquire(path: &Path, update_id: &str) -> Result<Self> {
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| {
-                Error::new(
-                    Kind::Unavailable,
-                    format!("storage folder `{}` cannot be created: {error}", folder.display()),
-                )
-                .with_help("Check that `storage` names a folder that can be written.")
-                .with_source(error)
-            })?;
+            std::fs::create_dir_all(folder).map_err(|error| unwritable("storage folder", folder, "created", error))?;
         }
-        let mut file = File::options().create(true).read(true).write(true).truncate(false).open(path)?;
+        let open = File::options().create(true).read(true).write(true).truncate(false).open(path);
+        let mut file = open.map_err(|error| unwritable("storage file", path, "written", error))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -48,10 +42,23 @@ impl UpdateLock {
     }
 }
 
+fn unwritable(what: &str, path: &Path, done: &str, error: std::io::Error) -> Error {
+    Error::new(Kind::Unavailable, format!("{what} `{}` cannot be {done}: {error}", path.display()))
+        .with_help("Check that `storage` names a folder that can be written.")
+        .with_source(error)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = UpdateLock::acquire(folder.path(), "first").unwrap_err();
+        assert!(error.message().starts_with(&format!("storage file `{}` cannot be written", folder.path().display())));
+    }
 
     #[test]
     fn a_second_update_is_refused_until_the_first_ends() {

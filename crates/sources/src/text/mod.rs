@@ -8,13 +8,12 @@ mod temporal;
 
 use arrow::datatypes::DataType;
 use chrono_tz::Tz;
-use deltaworks_spark::Result;
 
 pub(crate) use column::{TextColumn, supports};
 use pattern::Pattern;
 
 use crate::options::Options;
-use deltaworks_spark::types;
+use deltaworks_spark::{Error, Result, types};
 
 /// How scalar values are written.
 #[derive(Clone, Debug)]
@@ -48,6 +47,12 @@ impl TextParser {
     /// A parser with the formats of the options.
     pub(crate) fn from_options(options: &Options<'_>, session_zone: Tz) -> Result<Self> {
         options.refuse(&["localeDateFormat"])?;
+        if let Some(locale) = options.get("locale")
+            && !locale.get(..2).is_some_and(|language| language.eq_ignore_ascii_case("en"))
+        {
+            return Err(Error::unsupported(format!("option `locale` with value `{locale}`"))
+                .with_help("Read the columns as STRING, and convert them: CAST(replace(x, ',', '.') AS DOUBLE)."));
+        }
         let pattern = |key: &str| options.get(key).map(|text| Pattern::parse(key, text)).transpose();
         let zone = match options.any(&["timeZone", "timestampZone"]) {
             Some(name) => name
@@ -92,8 +97,9 @@ impl TextParser {
         }
     }
 
-    /// A floating-point number.
+    /// A floating-point number; as for Java there may be blanks around it.
     pub(crate) fn double(&self, text: &str) -> Option<f64> {
+        let text = text.trim_matches(|c| c <= ' ');
         match text.as_bytes().first()? {
             b'0'..=b'9' | b'.' => text.parse().ok(),
             _ if text == self.nan => Some(f64::NAN),
@@ -202,11 +208,12 @@ mod tests {
     #[test]
     fn inference_takes_the_narrowest_type() {
         let parser = TextParser::new(Tz::UTC);
-        let seen: Vec<_> = ["1", "3000000000", "1.5", "true", "2024-01-31", "2024-01-31T10:00:00Z", "x", "", "-"]
-            .iter()
-            .map(|text| parser.infer(text, true))
-            .collect();
+        let seen: Vec<_> =
+            ["1", "3000000000", "1.5", " 7 ", "true", "2024-01-31", "2024-01-31T10:00:00Z", "x", "", "-", " "]
+                .iter()
+                .map(|text| parser.infer(text, true))
+                .collect();
         use DataType::*;
-        assert_eq!(seen, [Int32, Int64, Float64, Boolean, Date32, types::timestamp(), Utf8, Null, Utf8]);
+        assert_eq!(seen, [Int32, Int64, Float64, Float64, Boolean, Date32, types::timestamp(), Utf8, Null, Utf8, Utf8]);
     }
 }
