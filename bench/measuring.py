@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -44,6 +45,8 @@ def tree_memory(root: int) -> int:
 
 def measure(what: str, command: list[str], cwd: Path) -> Measured:
     """Runs a command to its end; a failure ends the benchmark with the command's own output."""
+    # What was written before, by a copy of the data or by another run, must not wait for the disk in this one's time.
+    os.sync()
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(command, cwd=cwd, stdout=log, stderr=subprocess.STDOUT)
