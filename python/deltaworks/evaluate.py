@@ -9,8 +9,9 @@ Standard input, one JSON object per line. The first is the job::
      "path_mappings": {prefix: folder}}
 
 Later lines are commands with an ``id``: ``{"evaluate": flow}`` calls a function again, ``{"snapshot": flow,
-"latest_version": value}`` asks for the next snapshot, ``{"batch": sink, "batch_id": number}`` calls the
-function of a sink. ``{"exit": true}`` or the end of input ends the process.
+"latest_version": version or null}`` asks for the snapshot after a version (``{"type", "value", "local"}``, see
+``snapshots``), ``{"batch": sink, "batch_id": number}`` calls the function of a sink. ``{"exit": true}`` or the end
+of input ends the process.
 ``{"event": {...}}`` goes to the event hooks, which run in a thread of their own.
 
 Standard output, one JSON object per line: ``{"type": "error", "message", "condition", "file", "line",

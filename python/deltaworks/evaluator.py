@@ -9,7 +9,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from deltaworks import graph as graphs
-from deltaworks import notebook, origin, source
+from deltaworks import notebook, origin, snapshots, source
 from deltaworks.dbutils import DBUtils, Secrets
 from deltaworks.hooks import Hooks
 from deltaworks.places import Places
@@ -226,16 +226,30 @@ class Evaluator:
             return {"ok": False, **self._problem(error, called.sink.location, None)}
         return {"ok": True}
 
-    def _next_snapshot(self, name: str, latest: Any) -> dict[str, Any]:
+    def _next_snapshot(self, name: str, latest: dict[str, Any] | None) -> dict[str, Any]:
         flow = next(flow for flow in self.graph.flows if flow.name == name and flow.snapshots is not None)
         assert flow.snapshots is not None
-        with flow_context(self.spark, self.registry.graph_id, flow.name):
-            found = flow.snapshots(latest)
-        if found is None or found[0] is None:
-            return {"ok": True, "flow": name, "snapshot": False}
-        frame, version = found
-        self.registry.define_flow(flow, self._as_frame(frame, name))
-        return {"ok": True, "flow": name, "snapshot": True, "version": version}
+        function, defined = snapshots.origin(flow.snapshots)
+        place = self._shown(defined or flow.location)
+        try:
+            with flow_context(self.spark, self.registry.graph_id, flow.name):
+                found = snapshots.call(flow.snapshots, latest)
+        except (DatasetNotReady, DatasetNotMaterialized) as waiting:
+            return {"ok": False, "flow": name, "waits_for": waiting.dataset}
+        except snapshots.SnapshotError as problem:
+            described = self._problem(problem, None, flow.target)
+            message = f"function `{function}` of flow `{flow.name}` returned {problem}"
+            described.update(message=message, file=place.file, line=place.line, traceback=None)
+            return {"ok": False, "flow": name, **described}
+        except (Exception, SystemExit) as error:
+            return {"ok": False, "flow": name, **self._problem(error, flow.location, flow.target)}
+        if found is not None:
+            self.registry.define_flow(flow, found[0], version=found[1])
+        return {
+            "ok": True,
+            "flow": name,
+            "function": {"name": function, "file": place.file, "line": place.line},
+        }
 
     def _guarded(self, location: Location, dataset: str | None, work: Any) -> None:
         try:

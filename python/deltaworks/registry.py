@@ -12,7 +12,7 @@ base64 of a spark.connect.Expression}, "action": "warn" | "drop" | "fail", "plac
 "import_checkpoint", "waits_for": dataset, "auto_cdc": {"condition", "ignore_null_updates",
 "columns_to_update", "system_sequence_by", "stored_as_scd_type", "track_history_column_list",
 "track_history_except_column_list"}, "snapshot_cdc": {"source", "keys",
-"stored_as_scd_type", "track_history_column_list", "track_history_except_column_list"}}}``
+"stored_as_scd_type", "track_history_column_list", "track_history_except_column_list", "version"}}}``
 
 All members are optional. The Rust side is ``connect::extension``.
 """
@@ -70,9 +70,16 @@ class Registry:
         command.pipeline_command.define_output.CopyFrom(message)
         self.client.execute_command(command)
 
-    def define_flow(self, flow: Flow, frame: Any | None, waits_for: str | None = None) -> None:
-        """Defines a flow: with the frame its function returned, or with the dataset it waits for."""
+    def define_flow(
+        self, flow: Flow, frame: Any | None, waits_for: str | None = None, version: dict[str, Any] | None = None
+    ) -> None:
+        """Defines a flow: with the frame its function returned, or with the dataset it waits for.
+
+        The frame of a snapshot has a version.
+        """
         extension = dict(flow.extension)
+        if version is not None:
+            extension["snapshot_cdc"] = {**extension["snapshot_cdc"], "version": version}
         if waits_for is not None:
             extension["waits_for"] = waits_for
         if flow.auto_cdc is not None:

@@ -3,14 +3,15 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use deltaworks_spark::Result;
 use deltaworks_spark::diagnostic::Diagnostic;
+use deltaworks_spark::{Error, Result};
 
+use crate::definitions::Definitions;
 use crate::definitions::python::{Evaluated, PythonSession};
-use crate::definitions::{Definitions, FlowQuery};
 use crate::graph::{Environment, Graph, PendingFlow, resolve};
 use crate::name::DatasetName;
 use crate::pipeline::Validation;
+use crate::update::changes::latest_version;
 
 /// Resolves everything that `definitions` declare, as far as that is possible before an update.
 pub(crate) async fn analyse(
@@ -28,8 +29,9 @@ pub(crate) async fn analyse(
             Ok(Evaluated::Query(flow)) => definitions.replace(*flow),
             Ok(Evaluated::WaitsFor(dataset)) => {
                 given_up.insert(pending.flow.name.clone());
-                let query = FlowQuery::Deferred { waits_for: dataset };
-                definitions.replace(crate::definitions::Flow { query, ..pending.flow });
+                let mut flow = pending.flow;
+                flow.query.defer(dataset);
+                definitions.replace(flow);
             }
             Err(error) => {
                 given_up.insert(pending.flow.name.clone());
@@ -62,13 +64,21 @@ async fn call(
             stored.insert(name.clone());
         }
     }
+    if pending.flow.query.snapshot_function().is_some() {
+        let output = definitions.outputs.iter().find(|output| output.name == pending.flow.target);
+        let output = output.ok_or_else(|| Error::internal("a pending flow has no target"))?;
+        let latest = latest_version(environment, output, &pending.flow).await?;
+        let functions = python.snapshot_functions(Arc::new(definitions.clone()));
+        return functions.next(&pending.flow, latest.as_ref(), stored).await;
+    }
     python.evaluate(&pending.flow, &Arc::new(definitions.clone()), stored).await
 }
 
 fn only_in_an_update(pending: &PendingFlow) -> Diagnostic {
+    let read = pending.waits_for.as_ref().map_or("a dataset".to_owned(), |dataset| format!("`{}`", dataset.name));
     let message = format!(
-        "flow `{}` can be analysed in an update only: its function reads rows of `{}`, which has not been computed yet",
-        pending.flow.name.name, pending.waits_for.name
+        "flow `{}` can be analysed in an update only: its function reads rows of {read}, which has not been computed yet",
+        pending.flow.name.name
     );
     Diagnostic::warning(message).at(pending.flow.location.clone())
 }

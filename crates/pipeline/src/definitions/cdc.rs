@@ -9,6 +9,9 @@ use deltaworks_spark::sql::{self, SqlQuery};
 use deltaworks_spark::{Error, Result};
 use proto::expression::ExprType;
 use proto::pipeline_command::define_flow::{AutoCdcFlowDetails, ScdType as ProtoScdType};
+use serde::Deserialize as _;
+
+use super::snapshots::{SnapshotAnswer, SnapshotFunction, SnapshotVersion, VersionedSnapshot};
 
 /// A flow that applies changes.
 #[derive(Debug, Clone)]
@@ -44,6 +47,8 @@ pub enum ChangeSource {
     Dataset(ObjectName),
     /// A dataset whose rows are all there is: what changed is found by comparing.
     Snapshot(ObjectName),
+    /// A function that gives snapshots with their versions.
+    Function(Box<SnapshotFunction>),
 }
 
 /// An expression over the columns of the source.
@@ -180,15 +185,20 @@ impl AutoCdc {
         })
     }
 
-    /// What `create_auto_cdc_from_snapshot_flow` says.
+    /// What `create_auto_cdc_from_snapshot_flow` says of the flow that its client calls `flow`; with the `relation` of a
+    /// snapshot if its function has been called.
     ///
     /// # Errors
-    /// `Unsupported` if a function gives the snapshots.
-    pub fn from_snapshot(snapshot: &SnapshotCdc) -> Result<Self> {
+    /// `Unsupported` for bitemporal history; `Internal` for a snapshot without a version.
+    pub fn from_snapshot(snapshot: &SnapshotCdc, flow: &str, relation: Option<&proto::Relation>) -> Result<Self> {
         const CONSTRUCT: &str = "create_auto_cdc_from_snapshot_flow";
-        let Some(source) = &snapshot.source else {
-            return Err(Error::unsupported(format!("a function as the `source` of `{CONSTRUCT}`"))
-                .with_help("Name the dataset that holds the latest snapshot: source=\"customers_today\"."));
+        let source = match &snapshot.source {
+            Some(name) => ChangeSource::Snapshot(sql::parse_name(name)?),
+            None => ChangeSource::Function(Box::new(SnapshotFunction {
+                flow: flow.to_owned(),
+                answer: relation.map(|relation| answer(relation, snapshot.version.as_ref())).transpose()?,
+                waits_for: None,
+            })),
         };
         let scd_type = match snapshot.stored_as_scd_type.as_str() {
             "1" => ScdType::One,
@@ -202,7 +212,7 @@ impl AutoCdc {
         };
         Ok(Self {
             construct: CONSTRUCT.to_owned(),
-            source: ChangeSource::Snapshot(sql::parse_name(source)?),
+            source,
             keys: snapshot.keys.clone(),
             sequence_by: None,
             deletes: None,
@@ -213,6 +223,15 @@ impl AutoCdc {
             track_history,
         })
     }
+}
+
+/// What a function has given; what it was called with is not known here.
+fn answer(relation: &proto::Relation, version: Option<&serde_json::Value>) -> Result<SnapshotAnswer> {
+    let version = version.ok_or_else(|| Error::internal("a snapshot has no version"))?;
+    let version = SnapshotVersion::deserialize(version)
+        .map_err(|error| Error::internal(format!("the version of a snapshot is malformed: {error}")))?;
+    let next = VersionedSnapshot { relation: Box::new(relation.clone()), version };
+    Ok(SnapshotAnswer { after: None, next: Some(next) })
 }
 
 const BITEMPORAL_HELP: &str = "Keep one time in SCD type 2 and the other one as a column.";

@@ -16,9 +16,12 @@ pub mod load;
 mod notebook;
 pub mod python;
 mod salvage;
+pub mod snapshots;
 pub mod sql;
 
 pub use cdc::AutoCdc;
+use cdc::ChangeSource;
+use snapshots::SnapshotFunction;
 
 /// Everything the source files declare, and every problem found on the way.
 #[derive(Debug, Clone, Default)]
@@ -260,4 +263,55 @@ pub enum FlowQuery {
         /// The dataset it waits for.
         waits_for: DatasetName,
     },
+}
+
+impl FlowQuery {
+    /// Whether a function must be called, in an update, before the query is known.
+    pub fn is_deferred(&self) -> bool {
+        match self {
+            Self::Deferred { .. } => true,
+            other => other.snapshot_function().is_some_and(|function| function.answer.is_none()),
+        }
+    }
+
+    /// The dataset that must be up to date before a function can say the query.
+    pub fn waits_for(&self) -> Option<&DatasetName> {
+        match self {
+            Self::Deferred { waits_for } => Some(waits_for),
+            other => other.snapshot_function()?.waits_for.as_ref(),
+        }
+    }
+
+    /// The function must be called again once `dataset`, if there is one, is up to date.
+    pub fn defer(&mut self, dataset: DatasetName) {
+        match self.snapshot_function_mut() {
+            Some(function) => {
+                function.answer = None;
+                function.waits_for = Some(dataset);
+            }
+            None => *self = Self::Deferred { waits_for: dataset },
+        }
+    }
+
+    /// The function that gives the snapshots of the flow, if one does.
+    pub fn snapshot_function(&self) -> Option<&SnapshotFunction> {
+        match self {
+            Self::AutoCdc(cdc) => match &cdc.source {
+                ChangeSource::Function(function) => Some(function),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn snapshot_function_mut(&mut self) -> Option<&mut SnapshotFunction> {
+        match self {
+            Self::AutoCdc(cdc) => match &mut cdc.source {
+                ChangeSource::Function(function) => Some(function),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
 }

@@ -51,17 +51,16 @@ fn snapshot_version_type() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
-/// Plans the events of a flow.
+/// Plans the events of a flow, from the rows of its source; snapshots may have versions of their own, of type `version`.
 ///
 /// # Errors
-/// `AUTOCDC_*` (`User`) for columns that are not there, reserved or cannot be ordered; what `relations` returns.
-pub(super) async fn plan(
+/// `AUTOCDC_*` (`User`) for columns that are not there, reserved or cannot be ordered.
+pub(super) fn plan(
     ctx: &SessionContext,
     cdc: &AutoCdc,
-    once: bool,
-    relations: &dyn RelationResolver,
+    source: LogicalPlan,
+    version: Option<DataType>,
 ) -> Result<(LogicalPlan, Changes)> {
-    let source = source(ctx, cdc, once, relations).await?;
     let fields = source.schema();
     check_reserved(cdc, fields)?;
     let names = |list: &[String]| list.iter().map(|name| column(fields, name, cdc)).collect::<Result<Vec<_>>>();
@@ -84,9 +83,9 @@ pub(super) async fn plan(
         tracked: others(&cdc.track_history)?,
         tracked_as: shown(&cdc.track_history),
         keys,
-        sequence_type: snapshot_version_type(),
+        sequence_type: version.unwrap_or_else(snapshot_version_type),
         sequence_columns: Vec::new(),
-        snapshot: matches!(cdc.source, ChangeSource::Snapshot(_)),
+        snapshot: matches!(cdc.source, ChangeSource::Snapshot(_) | ChangeSource::Function(_)),
     };
     let mut projection: Vec<Expr> = Vec::with_capacity(selected.len() + 2);
     for (qualifier, field) in fields.iter() {
@@ -105,7 +104,11 @@ pub(super) async fn plan(
     Ok((LogicalPlanBuilder::from(source).project(projection)?.build()?, changes))
 }
 
-async fn source(
+/// What a flow reads its changes from.
+///
+/// # Errors
+/// What `relations` returns.
+pub(super) async fn source(
     ctx: &SessionContext,
     cdc: &AutoCdc,
     once: bool,
@@ -120,6 +123,7 @@ async fn source(
         ChangeSource::Query(query) => schema::selected(sql::plan_query(ctx, query, relations).await?),
         ChangeSource::Dataset(name) => schema::visible(relations.resolve(&read(name, !once)).await?),
         ChangeSource::Snapshot(name) => schema::visible(relations.resolve(&read(name, false)).await?),
+        ChangeSource::Function(_) => Err(Error::internal("a function has no rows before it is called")),
     }
 }
 
@@ -367,7 +371,9 @@ fn check_versions(output: &Output, changes: &mut Changes) -> Result<()> {
             type_name(&changes.sequence_type)
         )));
     };
-    if changes.snapshot && start.data_type() == end.data_type() && start.data_type().is_integer() {
+    // Numbers of snapshots fit any integer; what else a version is, the function says.
+    let is_numbered = changes.sequence_type == snapshot_version_type() || changes.sequence_type.is_integer();
+    if changes.snapshot && is_numbered && start.data_type() == end.data_type() && start.data_type().is_integer() {
         changes.sequence_type = start.data_type().clone();
     }
     match [start, end].into_iter().find(|field| field.data_type() != &changes.sequence_type) {

@@ -7,10 +7,13 @@ use deltaworks_sources::SourceContext;
 use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::python::PythonWorkers;
 use deltaworks_spark::sql::Parameters;
+use deltaworks_spark::{Error, Result};
 use url::Url;
 
 use super::schema_store::Resets;
+use crate::definitions::{Definitions, Output};
 use crate::event::{Clock, IdGenerator, Redactor};
+use crate::locations::own_location;
 use crate::name::{DatasetName, Namespace};
 use crate::session::Sessions;
 use crate::spec::PathMappings;
@@ -52,6 +55,27 @@ pub struct Environment {
 }
 
 impl Environment {
+    /// Where the table of `output` lies.
+    ///
+    /// # Errors
+    /// `User` if the place that the output names for itself cannot be used.
+    pub fn table_location(&self, output: &Output) -> Result<Url> {
+        match own_location(output, &self.path_mappings)? {
+            Some(location) => Ok(location),
+            None => self.storage.table(&output.name),
+        }
+    }
+
+    /// The dataset that our own host calls `shown`.
+    ///
+    /// # Errors
+    /// `Internal` if there is none.
+    pub fn named(&self, shown: &str, definitions: &Definitions) -> Result<DatasetName> {
+        let mut names = definitions.outputs.iter().map(|output| &output.name);
+        let found = names.find(|name| name.display_in(&self.namespace) == shown);
+        found.cloned().ok_or_else(|| Error::internal(format!("the pipeline has no dataset `{shown}`")))
+    }
+
     /// What sources need to know.
     pub fn source_context(&self, schema_store: Option<Url>) -> SourceContext {
         let mappings = Arc::clone(&self.path_mappings);

@@ -11,7 +11,7 @@ use deltaworks_spark::conf::SparkConf;
 use indexmap::IndexMap;
 use url::Url;
 
-use crate::definitions::{Flow, FlowQuery, Output, OutputKind};
+use crate::definitions::{Flow, Output, OutputKind};
 use crate::name::DatasetName;
 
 mod changes;
@@ -31,6 +31,7 @@ mod rules;
 mod schema;
 mod schema_store;
 mod sinks;
+mod snapshots;
 mod stored;
 mod streams;
 mod suggest;
@@ -44,6 +45,7 @@ pub use pending::{is_pending, waiting_on};
 pub use resolve::resolve;
 pub use schema_store::Resets;
 pub(crate) use sinks::SinkKind;
+pub use snapshots::replan;
 pub use stored::{plan_partial, plan_stored};
 pub(crate) use suggest::nearest;
 
@@ -72,14 +74,15 @@ pub struct PendingOutput {
 pub struct PendingFlow {
     /// As declared.
     pub flow: Flow,
-    /// The dataset that must be up to date (a deferred function), or resolved (a query that reads it).
-    pub waits_for: DatasetName,
+    /// The dataset that must be up to date (a deferred function), or resolved (a query that reads it); `None` if its
+    /// function can be called at once.
+    pub waits_for: Option<DatasetName>,
 }
 
 impl PendingFlow {
     /// Whether its function must be called; otherwise it is resolved as soon as its input is.
     pub fn is_deferred(&self) -> bool {
-        matches!(self.flow.query, FlowQuery::Deferred { .. })
+        self.flow.query.is_deferred()
     }
 }
 

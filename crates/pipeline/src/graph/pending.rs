@@ -64,5 +64,5 @@ fn cycle_from(graph: &Graph, start: &DatasetName) -> Option<Vec<DatasetName>> {
 /// What a pending output waits for. Nothing that is resolved stands on what is pending.
 fn inputs(graph: &Graph, name: &DatasetName) -> Vec<DatasetName> {
     let pending = graph.pending.get(name).into_iter().flat_map(|pending| &pending.flows);
-    pending.map(|flow| flow.waits_for.clone()).collect()
+    pending.filter_map(|flow| flow.waits_for.clone()).collect()
 }

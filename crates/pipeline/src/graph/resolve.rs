@@ -9,7 +9,7 @@ use datafusion::prelude::SessionContext;
 use deltaworks_lake::feed;
 use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::connect::artifacts::Artifacts;
-use deltaworks_spark::diagnostic::{Diagnostic, SourceLocation};
+use deltaworks_spark::diagnostic::{Diagnostic, Severity, SourceLocation};
 use deltaworks_spark::python::NamedFunction;
 use deltaworks_spark::streaming::is_streaming;
 use deltaworks_spark::{Error, Result, connect, sql};
@@ -29,11 +29,11 @@ use super::relations::FlowRelations;
 use super::schema_store::schema_store;
 use super::{
     Graph, PendingFlow, PendingOutput, ResolvedFlow, ResolvedOutput, changes, dataset, grouping, guard, lints, order,
-    rules, schema, sinks, streams,
+    rules, schema, sinks, snapshots, streams,
 };
+use crate::definitions::cdc::ChangeSource;
 use crate::definitions::{Definitions, Flow, FlowQuery, Output, OutputKind};
 use crate::expectation::aggregate::Scope;
-use crate::locations::own_location;
 use crate::name::DatasetName;
 use crate::update::selection::is_protected;
 use crate::views::StoredView;
@@ -94,7 +94,7 @@ pub(super) struct ResolvedDataset {
     /// Where it is stored; `None` for views.
     pub(super) location: Option<Url>,
     output: Output,
-    flows: Vec<ResolvedFlow>,
+    pub(super) flows: Vec<ResolvedFlow>,
     changes: Option<super::Changes>,
     ctx: datafusion::prelude::SessionContext,
 }
@@ -256,8 +256,8 @@ impl<'a> Resolver<'a> {
         let mut waiting = Vec::new();
         let mut failed = false;
         for flow in declared {
-            if let FlowQuery::Deferred { waits_for } = &flow.query {
-                waiting.push(PendingFlow { flow: (*flow).clone(), waits_for: waits_for.clone() });
+            if flow.query.is_deferred() {
+                waiting.push(PendingFlow { flow: (*flow).clone(), waits_for: flow.query.waits_for().cloned() });
                 continue;
             }
             let relations = FlowRelations::of_flow(self, flow, trail.clone());
@@ -265,7 +265,7 @@ impl<'a> Resolver<'a> {
             match (resolved, relations.pending.into_inner()) {
                 (Ok(resolved), _) => flows.push(resolved),
                 (Err(error), Some(waits_for)) if is_pending(&error) => {
-                    waiting.push(PendingFlow { flow: (*flow).clone(), waits_for });
+                    waiting.push(PendingFlow { flow: (*flow).clone(), waits_for: Some(waits_for) });
                 }
                 (Err(error), _) => {
                     failed = true;
@@ -298,7 +298,16 @@ impl<'a> Resolver<'a> {
                 connect::plan::plan_relation_with(&ctx, relation, relations, &artifacts).await?
             }
             FlowQuery::AutoCdc(cdc) => {
-                let (plan, how) = changes::plan(&ctx, cdc, flow.once, relations).await?;
+                let target = self.outputs.get(&flow.target).copied();
+                let (source, version) = match &cdc.source {
+                    ChangeSource::Function(function) => {
+                        let (source, version) =
+                            snapshots::source(&ctx, cdc, function, target, relations, &self.environment).await?;
+                        (source, Some(version))
+                    }
+                    _ => (changes::source(&ctx, cdc, flow.once, relations).await?, None),
+                };
+                let (plan, how) = changes::plan(&ctx, cdc, source, version)?;
                 changes = Some(how);
                 plan
             }
@@ -400,10 +409,7 @@ impl<'a> Resolver<'a> {
         if kind == OutputKind::Sink {
             return sinks::location(output, &self.environment).map(Some);
         }
-        match own_location(output, &self.environment.path_mappings)? {
-            Some(location) => Ok(Some(location)),
-            None => self.environment.storage.table(&output.name).map(Some),
-        }
+        self.environment.table_location(output).map(Some)
     }
 
     /// Warnings that do not stop the update.
@@ -455,6 +461,11 @@ impl<'a> Resolver<'a> {
         }
     }
 
+    /// The first problem found.
+    pub(super) fn first_problem(&self) -> Option<Diagnostic> {
+        self.diagnostics.lock().iter().find(|problem| problem.severity == Severity::Error).cloned()
+    }
+
     fn into_graph(self, definitions: &Definitions) -> Graph {
         let mut resolved = self.resolved.into_inner();
         let mut outputs = IndexMap::new();
@@ -484,7 +495,7 @@ impl<'a> Resolver<'a> {
 }
 
 /// The condition of errors whose cause has been reported for another dataset.
-const UPSTREAM_FAILED: &str = "DELTAWORKS_UPSTREAM_NOT_RESOLVED";
+pub(super) const UPSTREAM_FAILED: &str = "DELTAWORKS_UPSTREAM_NOT_RESOLVED";
 
 fn upstream_failed(name: &DatasetName) -> Error {
     Error::user(format!("dataset `{}` could not be resolved", name.name)).with_condition(UPSTREAM_FAILED)

@@ -16,6 +16,7 @@ use deltaworks_spark::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 
 use super::delivery::Promise;
+use crate::definitions::snapshots::SnapshotVersion;
 use crate::name::DatasetName;
 use crate::storage::write_atomically;
 
@@ -47,6 +48,9 @@ pub struct Progress {
     /// Comparison of snapshots: the version of the snapshot, a number or microseconds since the epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot_version: Option<i64>,
+    /// Snapshots that a function gives: the version of the last one, with which the function is called next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_version: Option<SnapshotVersion>,
     /// Sinks that are told the number of a batch: its rows, which any attempt to deliver it takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promise: Option<Promise>,
@@ -116,6 +120,7 @@ impl Progress {
             watermark: None,
             computed_from: None,
             snapshot_version: None,
+            source_version: None,
             promise: None,
         }
     }

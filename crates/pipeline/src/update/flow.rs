@@ -16,7 +16,7 @@ use super::changes::MergeInto;
 use super::checkpoint::{Checkpoint, InputVersion};
 use super::delivery::Delivery;
 use super::status::Status;
-use crate::definitions::python::BatchFunctions;
+use crate::definitions::python::{BatchFunctions, SnapshotFunctions};
 use crate::event::EventEmitter;
 use crate::graph::dataset::{DatasetTable, bind_tables, dataset_tables, with_latest_reads};
 use crate::graph::{Environment, Graph, ResolvedFlow, ResolvedOutput};
@@ -45,6 +45,8 @@ pub struct FlowRun {
     pub force: bool,
     /// Calls the functions of sinks; `None` if the pipeline has none.
     pub functions: Option<BatchFunctions>,
+    /// Calls the functions that give snapshots; `None` without a Python process.
+    pub snapshot_functions: Option<SnapshotFunctions>,
 }
 
 /// A snapshot that a batch reads.

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use self::status::Status;
 use self::streaming::OpenedFlow;
 use crate::definitions::OutputKind;
-use crate::definitions::python::BatchFunctions;
+use crate::definitions::python::{BatchFunctions, SnapshotFunctions};
 use crate::event::{Details, EventEmitter, FlowProgress, FlowStatus, Level, UpdateProgress, UpdateState};
 use crate::graph::{Environment, Graph, ResolvedFlow, ResolvedOutput};
 use crate::locations::ExternalLocations;
@@ -81,6 +81,8 @@ pub struct Pass {
     pub retries: retry::Retries,
     /// Calls the functions of sinks; `None` if the pipeline has none.
     pub functions: Option<BatchFunctions>,
+    /// Calls the functions that give snapshots; `None` without a Python process.
+    pub snapshot_functions: Option<SnapshotFunctions>,
 }
 
 /// How a pass ended.
@@ -160,6 +162,7 @@ impl Pass {
             repeats: self.repeats,
             force: target.and_then(|target| self.selection.get(target)) == Some(&Refresh::Full),
             functions: self.functions.clone(),
+            snapshot_functions: self.snapshot_functions.clone(),
         }
     }
 
@@ -328,9 +331,9 @@ async fn run_flow(
         Err(error) => {
             let error = run.located(error);
             failed(&run.emitter, &error);
-            let evolved = deltaworks_sources::is_schema_evolved(&error);
+            let postponed = is_postponed(&error);
             errors.lock().push((name, error));
-            if evolved { FlowOutcome::Postponed } else { FlowOutcome::Failed }
+            if postponed { FlowOutcome::Postponed } else { FlowOutcome::Failed }
         }
     }
 }
@@ -341,13 +344,19 @@ async fn attempt(run: &FlowRun, opened: &mut Option<OpenedFlow>) -> Result<()> {
     let flow = run.flow()?;
     match run.output()?.kind {
         OutputKind::MaterializedView => complete::run(run).await,
+        _ if flow.flow.query.snapshot_function().is_some() => changes::run_function(run).await,
         _ if flow.changes.as_ref().is_some_and(|changes| changes.snapshot) => changes::run_snapshot(run).await,
         _ if flow.flow.once => streaming::run_once(run).await,
         _ => streaming::run(run, opened).await,
     }
 }
 
+/// Whether a flow that ended with `error` goes on once the graph has been resolved again.
+fn is_postponed(error: &Error) -> bool {
+    deltaworks_sources::is_schema_evolved(error) || changes::needs_other_graph(error)
+}
+
 fn failed(emitter: &EventEmitter, error: &Error) {
-    let level = if deltaworks_sources::is_schema_evolved(error) { Level::Warn } else { Level::Error };
+    let level = if is_postponed(error) { Level::Warn } else { Level::Error };
     emitter.event(Details::FlowProgress(FlowProgress::new(FlowStatus::Failed))).level(level).error(error).emit();
 }

@@ -15,9 +15,11 @@ use deltaworks_spark::{Error, Kind, Result};
 use indexmap::IndexMap;
 use tokio_util::sync::CancellationToken;
 
+use super::changes::latest_version;
 use super::{FlowOutcome, Pass, Refresh, Retries, UpdateRequest, describe, failed, flow_emitter, run, selection};
 use crate::definitions::python::{Evaluated, PythonSession};
-use crate::definitions::{Definitions, FlowQuery};
+use crate::definitions::snapshots::{SnapshotAnswer, SnapshotVersion};
+use crate::definitions::{Definitions, Flow};
 use crate::event::{Details, EventEmitter, FlowProgress, FlowStatus};
 use crate::graph::{Environment, Graph, PendingFlow, resolve};
 use crate::name::DatasetName;
@@ -85,7 +87,7 @@ impl Rounds {
         loop {
             let selection = selection::select(&graph, &self.request, &self.environment.namespace)?;
             describe(&graph, &self.environment.namespace, &self.emitter, &mut described);
-            if self.evaluate_ready(&graph, &selection, &mut outcome).await? {
+            if self.evaluate_ready(&graph, &selection, &prepared, &mut outcome).await? {
                 graph = self.resolve_again(&mut outcome).await;
                 continue;
             }
@@ -109,6 +111,10 @@ impl Rounds {
                 max_concurrent_flows: self.max_concurrent_flows,
                 retries: self.retries,
                 functions: self.python.as_ref().map(PythonSession::batch_functions),
+                snapshot_functions: self.python.as_ref().map(|python| {
+                    let definitions = Arc::new(self.definitions.clone());
+                    python.snapshot_functions(definitions)
+                }),
             })
             .await?;
             prepared = pass.prepared;
@@ -124,6 +130,7 @@ impl Rounds {
                         return Err(too_many_changes(&flow));
                     }
                     evolved.extend(graph_of_pass.flows.get(&flow).map(|flow| flow.flow.target.clone()));
+                    self.forget_snapshot(&flow);
                 } else {
                     outcome.problems.push(error.to_diagnostic());
                 }
@@ -156,6 +163,7 @@ impl Rounds {
         &mut self,
         graph: &Graph,
         selection: &IndexMap<DatasetName, Refresh>,
+        prepared: &HashSet<DatasetName>,
         outcome: &mut RoundsOutcome,
     ) -> Result<bool> {
         let readiness = |name: &DatasetName| readiness(graph, selection, &outcome.flows, name);
@@ -164,7 +172,7 @@ impl Rounds {
         let deferred: Vec<(PendingFlow, Readiness)> = needed(graph, selection)
             .into_iter()
             .filter(|flow| flow.is_deferred() && !outcome.flows.contains_key(&flow.flow.name))
-            .map(|flow| (flow.clone(), readiness(&flow.waits_for)))
+            .map(|flow| (flow.clone(), flow.waits_for.as_ref().map_or(Readiness::Ready, readiness)))
             .collect();
         let mut changed = false;
         for (pending, readiness) in deferred {
@@ -177,7 +185,13 @@ impl Rounds {
                 }
                 Readiness::Ready => {
                     emitter.emit(Details::FlowProgress(FlowProgress::new(FlowStatus::Planning)));
-                    if let Err(error) = self.evaluate(&pending, settled.clone()).await {
+                    let target = &pending.flow.target;
+                    let refresh = match selection.get(target) {
+                        // It is empty by now.
+                        Some(Refresh::Full) if prepared.contains(target) => Refresh::Incremental,
+                        selected => selected.copied().unwrap_or(Refresh::Excluded),
+                    };
+                    if let Err(error) = self.evaluate(&pending, refresh, settled.clone()).await {
                         if error.kind() == Kind::Cancelled {
                             return Ok(false);
                         }
@@ -193,26 +207,64 @@ impl Rounds {
         Ok(changed)
     }
 
-    /// Calls one function and takes its query, or what it waits for, into the definitions.
-    async fn evaluate(&mut self, pending: &PendingFlow, settled: HashSet<DatasetName>) -> Result<()> {
+    /// Calls one function, whose target is going to be refreshed like this, and takes its query, or what it waits for, into
+    /// the definitions.
+    async fn evaluate(&mut self, pending: &PendingFlow, refresh: Refresh, settled: HashSet<DatasetName>) -> Result<()> {
+        let latest = match (pending.flow.query.snapshot_function(), refresh) {
+            (Some(_), Refresh::Incremental | Refresh::Excluded) => self.latest_version(&pending.flow).await?,
+            (Some(_), Refresh::Full) | (None, _) => None,
+        };
+        if let (Some(_), Refresh::Excluded) = (pending.flow.query.snapshot_function(), refresh) {
+            let mut flow = pending.flow.clone();
+            if let Some(function) = flow.query.snapshot_function_mut() {
+                function.answer = Some(SnapshotAnswer { after: latest, next: None });
+            }
+            self.definitions.replace(flow);
+            return Ok(());
+        }
         let python = self.python.as_mut().ok_or_else(|| {
             Error::internal(format!("there is no Python process to evaluate flow `{}`", pending.flow.name.name))
         })?;
         let definitions = Arc::new(self.definitions.clone());
         let evaluated = tokio::select! {
             () = self.cancel.cancelled() => return Err(Error::new(Kind::Cancelled, "the update was cancelled")),
-            evaluated = python.evaluate(&pending.flow, &definitions, settled) => evaluated?,
+            evaluated = async {
+                match pending.flow.query.snapshot_function() {
+                    Some(_) => {
+                        let functions = python.snapshot_functions(definitions);
+                        functions.next(&pending.flow, latest.as_ref(), settled).await
+                    }
+                    None => python.evaluate(&pending.flow, &definitions, settled).await,
+                }
+            } => evaluated?,
         };
         let mut flow = pending.flow.clone();
         match evaluated {
             Evaluated::Query(query) => flow = *query,
-            Evaluated::WaitsFor(dataset) if dataset == pending.waits_for => {
+            Evaluated::WaitsFor(dataset) if Some(&dataset) == pending.waits_for.as_ref() => {
                 return Err(Error::internal(format!("flow `{}` waits for `{dataset}` in vain", flow.name.name)));
             }
-            Evaluated::WaitsFor(dataset) => flow.query = FlowQuery::Deferred { waits_for: dataset },
+            Evaluated::WaitsFor(dataset) => flow.query.defer(dataset),
         }
         self.definitions.replace(flow);
         Ok(())
+    }
+
+    /// The version of the last snapshot that the target of `flow` has.
+    async fn latest_version(&self, flow: &Flow) -> Result<Option<SnapshotVersion>> {
+        let output = self.definitions.outputs.iter().find(|output| output.name == flow.target);
+        let output = output.ok_or_else(|| Error::internal(format!("`{}` is not defined", flow.target)))?;
+        latest_version(&self.environment, output, flow).await
+    }
+
+    /// The next snapshot of `flow` is asked for again before the graph is resolved.
+    fn forget_snapshot(&mut self, flow: &DatasetName) {
+        let mut flows = self.definitions.flows.iter_mut();
+        if let Some(function) =
+            flows.find(|known| known.name == *flow).and_then(|flow| flow.query.snapshot_function_mut())
+        {
+            function.answer = None;
+        }
     }
 
     /// Functions that asked for a schema which has grown are called again when their turn comes.
@@ -233,7 +285,7 @@ impl Rounds {
         }
         for flow in &mut self.definitions.flows {
             if let Some(asked) = flow.asked.iter().find(|asked| stale.contains(*asked)).cloned() {
-                flow.query = FlowQuery::Deferred { waits_for: asked };
+                flow.query.defer(asked);
             }
         }
     }
@@ -282,7 +334,7 @@ fn needed<'a>(graph: &'a Graph, selection: &IndexMap<DatasetName, Refresh>) -> V
         let Some(pending) = graph.pending.get(name) else { continue };
         if !names.contains(&name) {
             names.push(name);
-            open.extend(pending.flows.iter().map(|flow| &flow.waits_for));
+            open.extend(pending.flows.iter().filter_map(|flow| flow.waits_for.as_ref()));
         }
     }
     graph.pending.iter().filter(|(name, _)| names.contains(name)).flat_map(|(_, pending)| &pending.flows).collect()

@@ -83,7 +83,7 @@ pub struct AutoCdcExtension {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SnapshotCdc {
-    /// The table each of whose versions is a snapshot; `None` if a function gives the snapshots.
+    /// The dataset that is the latest snapshot; `None` if a function gives the snapshots.
     pub source: Option<String>,
     /// The columns that identify a row.
     pub keys: Vec<String>,
@@ -93,6 +93,8 @@ pub struct SnapshotCdc {
     pub track_history_column_list: Option<Vec<String>>,
     /// All but these columns open a new version.
     pub track_history_except_column_list: Option<Vec<String>>,
+    /// The version of the snapshot that is the flow's relation, if a function has given one.
+    pub version: Option<serde_json::Value>,
 }
 
 /// A named constraint and what happens to rows that violate it.

@@ -25,12 +25,14 @@ mod host;
 mod interpreter;
 mod process;
 mod register;
+mod snapshots;
 
 pub use batches::BatchFunctions;
 pub use hooks::EventHooks;
 pub(crate) use host::DefinitionHost;
 pub(crate) use interpreter::find as interpreter;
 use process::{DefinitionProcess, Evaluation, Job, Problem};
+pub use snapshots::SnapshotFunctions;
 
 /// The process that has read a pipeline's Python files, for functions that must be called during an update.
 ///
@@ -93,7 +95,8 @@ pub async fn define(
     definitions.diagnostics.extend(problems.into_iter().map(diagnostic));
     let has_functions =
         definitions.outputs.iter().any(|output| output.sink.as_ref().is_some_and(|sink| sink.function.is_some()));
-    if !has_hooks && !has_functions && definitions.flows.iter().all(|flow| flow.asked.is_empty()) {
+    let needs_calls = |flow: &Flow| !flow.asked.is_empty() || flow.query.snapshot_function().is_some();
+    if !has_hooks && !has_functions && !definitions.flows.iter().any(needs_calls) {
         DefinitionProcess::release(process).await;
         return Ok(None);
     }
@@ -127,7 +130,7 @@ impl PythonSession {
         let defined = self.host.end_evaluation();
         let answer = answer.map_err(|error| error.context(format!("while flow `{}` was evaluated", flow.name.name)))?;
         match (answer.waits_for, answer.problem, defined) {
-            (Some(dataset), ..) => Ok(Evaluated::WaitsFor(self.named(&dataset, definitions)?)),
+            (Some(dataset), ..) => Ok(Evaluated::WaitsFor(self.environment.named(&dataset, definitions)?)),
             (None, _, Some(mut defined)) if answer.ok => {
                 defined.asked = asked;
                 Ok(Evaluated::Query(Box::new(defined)))
@@ -154,11 +157,15 @@ impl PythonSession {
         }
     }
 
-    /// The dataset that our own host called `shown`.
-    fn named(&self, shown: &str, definitions: &Definitions) -> Result<DatasetName> {
-        let mut names = definitions.outputs.iter().map(|output| &output.name);
-        let found = names.find(|name| name.display_in(&self.environment.namespace) == shown);
-        found.cloned().ok_or_else(|| Error::internal(format!("the pipeline has no dataset `{shown}`")))
+    /// Calls the functions that give snapshots, which see `definitions`.
+    pub fn snapshot_functions(&self, definitions: Arc<Definitions>) -> SnapshotFunctions {
+        SnapshotFunctions {
+            host: Arc::clone(&self.host),
+            process: Arc::clone(&self.process),
+            environment: Arc::clone(&self.environment),
+            turn: Arc::clone(&self.turn),
+            definitions,
+        }
     }
 
     /// Ends the process, unless hooks still need it.

@@ -147,9 +147,23 @@ pub struct Answer {
     /// The dataset that the function asked for, if that is why not.
     #[serde(default)]
     pub waits_for: Option<String>,
+    /// The function that was called for a snapshot.
+    #[serde(default)]
+    pub function: Option<FunctionPlace>,
     /// The problem of the user's code, if that is why not.
     #[serde(flatten)]
     pub problem: Option<Problem>,
+}
+
+/// A function of the user's, and where it is defined.
+#[derive(Debug, Clone, Deserialize)]
+pub struct FunctionPlace {
+    /// Its name.
+    pub name: String,
+    /// The user's file.
+    pub file: String,
+    /// The line in it.
+    pub line: u32,
 }
 
 /// A running interpreter. It is killed when dropped.

@@ -115,7 +115,12 @@ pub fn flow(command: &DefineFlow, namespace: &Namespace) -> Result<Flow> {
     let query = match (&command.details, additions.waits_for) {
         (_, Some(dataset)) => FlowQuery::Deferred { waits_for: resolve(Some(&dataset), namespace)? },
         _ if let Some(snapshot) = &additions.snapshot_cdc => {
-            let cdc = AutoCdc::from_snapshot(snapshot).map_err(|error| error.at(location.clone()))?;
+            let relation = match &command.details {
+                Some(FlowDetails::RelationFlowDetails(details)) => details.relation.as_ref(),
+                _ => None,
+            };
+            let flow = command.flow_name.as_deref().unwrap_or_default();
+            let cdc = AutoCdc::from_snapshot(snapshot, flow, relation).map_err(|error| error.at(location.clone()))?;
             FlowQuery::AutoCdc(Box::new(cdc))
         }
         (Some(FlowDetails::AutoCdcFlowDetails(details)), _) => {

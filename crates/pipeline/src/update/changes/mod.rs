@@ -26,12 +26,14 @@ use crate::graph::Changes;
 use crate::name::DatasetName;
 
 pub mod drift;
+mod function;
 mod latest;
 mod ledger;
 mod rewrite;
 mod snapshot;
 mod versions;
 
+pub use function::{latest_version, needs_other_graph, run as run_function};
 use ledger::Ledger;
 pub use ledger::PendingLedger;
 use rewrite::Rewrite;

@@ -9,27 +9,30 @@
 //! All events of a snapshot have its version as their sequence.
 
 use arrow::array::AsArray;
+use arrow::compute::CastOptions;
 use arrow::datatypes::{DataType, Int64Type, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::{Column, JoinType, NullEquality};
 use datafusion::datasource::provider_as_source;
 use datafusion::functions_aggregate::expr_fn::count;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit, when};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit, when};
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
 use deltaworks_incremental::cdc::{END_AT, OPERATION, Operation, SEQUENCE};
 use deltaworks_lake::Table;
 use deltaworks_spark::streaming::Backlog;
+use deltaworks_spark::types::type_name;
 use deltaworks_spark::{Error, Result};
 
+use super::function::other_source;
 use super::in_schema;
 use crate::definitions::cdc::ScdType;
 use crate::event::FlowStatus;
 use crate::graph::Changes;
 use crate::update::batch::Batch;
-use crate::update::checkpoint::Progress;
+use crate::update::checkpoint::{Checkpoint, Progress};
 use crate::update::complete::{computed_from, is_deterministic};
-use crate::update::flow::{FlowRun, bind};
+use crate::update::flow::{FlowRun, Snapshot, bind};
 use crate::update::report;
 
 /// Applies what the latest snapshot changes; nothing if what it is read from is the same as last time.
@@ -41,15 +44,18 @@ pub async fn run(run: &FlowRun) -> Result<()> {
     let mut table = run.open_target().await?;
     let checkpoint = run.checkpoint(&table).await?;
     let committed = checkpoint.committed(&table).await?;
-    let flow = run.flow()?;
-    let changes = flow.changes.as_ref().ok_or_else(|| Error::internal("the flow has no snapshots"))?;
-    let changes = run.output()?.changes.as_ref().unwrap_or(changes);
-    let ctx = run.session()?;
+    if committed.as_ref().is_some_and(|progress| progress.source_version.is_some()) {
+        return Err(other_source(
+            &run.flow()?.flow.target,
+            "its snapshots are a dataset now, which a function gave before",
+        ));
+    }
+    let changes = changes_of(run)?;
     let plan = run.plan().await?;
     let snapshots = run.snapshots(&plan).await?;
     let computed_from = computed_from(run, &plan, &snapshots)?;
     let before = committed.as_ref().and_then(|progress| progress.computed_from.as_ref());
-    if computed_from.others.is_some() && before == Some(&computed_from) && is_deterministic(&plan, &ctx)? {
+    if computed_from.others.is_some() && before == Some(&computed_from) && is_deterministic(&plan, &run.session()?)? {
         return Ok(());
     }
     run.status.tell(FlowStatus::Running);
@@ -63,20 +69,65 @@ pub async fn run(run: &FlowRun) -> Result<()> {
             latest.map_or(now, |latest| now.max(latest + 1))
         }
     };
-    let snapshot = bind(plan, &snapshots)?;
+    let progress =
+        Progress { computed_from: Some(computed_from), snapshot_version: Some(version), ..Progress::new(number) };
+    let version = match &changes.sequence_type {
+        DataType::Timestamp(TimeUnit::Microsecond, zone) => {
+            ScalarValue::TimestampMicrosecond(Some(version), zone.clone())
+        }
+        _ => ScalarValue::Int64(Some(version)),
+    };
+    apply(run, &mut table, &checkpoint, Arrived { plan, snapshots, version, progress }).await
+}
+
+/// A snapshot that is to be compared with what is stored.
+pub(super) struct Arrived {
+    /// Its rows; reads of datasets are not bound yet.
+    pub plan: LogicalPlan,
+    /// What those reads are bound to.
+    pub snapshots: Vec<Snapshot>,
+    /// The sequence of what it changes.
+    pub version: ScalarValue,
+    /// What the batch leaves behind.
+    pub progress: Progress,
+}
+
+/// Applies what a snapshot changes, as one batch.
+///
+/// # Errors
+/// As [`run`].
+pub(super) async fn apply(run: &FlowRun, table: &mut Table, checkpoint: &Checkpoint, arrived: Arrived) -> Result<()> {
+    let (ctx, changes, number) = (run.session()?, changes_of(run)?, arrived.progress.batch);
+    let snapshot = bind(arrived.plan, &arrived.snapshots)?;
     check_keys(&ctx, &snapshot, changes, &run.name.name).await?;
+    let version = cast_version(&arrived.version, changes)?;
     let batch = Batch {
         ctx: &ctx,
-        plan: events(snapshot, &table, changes, version)?,
-        checkpoint: &checkpoint,
+        plan: events(snapshot, table, changes, version)?,
+        checkpoint,
         effect: run.effect(number)?,
         cancel: &run.cancel,
     };
-    let progress =
-        Progress { computed_from: Some(computed_from), snapshot_version: Some(version), ..Progress::new(number) };
-    let outcome = batch.run(&mut table, async || Ok(progress)).await?;
+    let outcome = batch.run(table, async || Ok(arrived.progress)).await?;
     report::batch(&run.emitter, number, &outcome, Backlog::default());
     Ok(())
+}
+
+/// How the flow changes its target, in the types and names of that.
+fn changes_of(run: &FlowRun) -> Result<&Changes> {
+    let own = run.flow()?.changes.as_ref().ok_or_else(|| Error::internal("the flow has no snapshots"))?;
+    Ok(run.output()?.changes.as_ref().unwrap_or(own))
+}
+
+/// The version in the type that the table declares for it.
+fn cast_version(version: &ScalarValue, changes: &Changes) -> Result<ScalarValue> {
+    let cast = version.cast_to_with_options(&changes.sequence_type, &CastOptions { safe: false, ..Default::default() });
+    cast.map_err(|error| {
+        Error::data(format!("version {version} of a snapshot does not fit type {}", type_name(&changes.sequence_type)))
+            .with_condition("APPLY_CHANGES_FROM_SNAPSHOT_ERROR.INVALID_SNAPSHOT_VERSION")
+            .with_help("Declare `__START_AT` and `__END_AT` with the type of the versions.")
+            .with_source(error)
+    })
 }
 
 /// A snapshot has one row per key.
@@ -106,7 +157,7 @@ async fn check_keys(ctx: &SessionContext, snapshot: &LogicalPlan, changes: &Chan
 }
 
 /// What must happen to `table` to be like `snapshot`.
-fn events(snapshot: LogicalPlan, table: &Table, changes: &Changes, version: i64) -> Result<LogicalPlan> {
+fn events(snapshot: LogicalPlan, table: &Table, changes: &Changes, version: ScalarValue) -> Result<LogicalPlan> {
     const PRESENT: &str = "__deltaworks_present";
     let columns: Vec<(String, DataType)> =
         snapshot.schema().fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect();
@@ -135,13 +186,7 @@ fn events(snapshot: LogicalPlan, table: &Table, changes: &Changes, version: i64)
     for (name, _) in &columns {
         projection.push(when(gone.clone(), of("old", name)).otherwise(of("new", name))?.alias(name));
     }
-    let sequence = match &changes.sequence_type {
-        DataType::Timestamp(TimeUnit::Microsecond, zone) => {
-            lit(ScalarValue::TimestampMicrosecond(Some(version), zone.clone()))
-        }
-        other => cast(lit(version), other.clone()),
-    };
-    projection.push(sequence.alias(SEQUENCE));
+    projection.push(lit(version).alias(SEQUENCE));
     let operation = when(gone, lit(Operation::Delete.code())).otherwise(lit(Operation::Upsert.code()))?;
     projection.push(operation.alias(OPERATION));
     Ok(LogicalPlanBuilder::from(new)

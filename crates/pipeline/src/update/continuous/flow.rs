@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::super::retry::{Attempts, Retries};
 use super::super::streaming::OpenedFlow;
-use super::super::{FlowOutcome, FlowRun, attempt};
+use super::super::{FlowOutcome, FlowRun, attempt, is_postponed};
 use super::{Standing, Standings};
 use crate::event::{FlowStatus, Level};
 use crate::name::DatasetName;
@@ -44,7 +44,7 @@ pub struct Ended {
 /// Whether `error` means that the flow was planned for other columns than its source has: it goes on once the graph has
 /// been resolved anew.
 fn ends_pass(error: &Error) -> bool {
-    deltaworks_sources::is_schema_evolved(error) || deltaworks_lake::are_columns_changed(error)
+    is_postponed(error) || deltaworks_lake::are_columns_changed(error)
 }
 
 impl RepeatedFlow {
