@@ -153,6 +153,14 @@ impl Scanner<'_> {
     }
 
     /// `h[h]:m[m][:s[s][.ffffff…]]` in microseconds.
+    /// One or two digits and nothing after them.
+    fn full_hour(&mut self) -> Option<i64> {
+        if self.0.len() > 2 {
+            return None;
+        }
+        self.number(1, 2).filter(|hour| *hour < 24 && self.0.is_empty()).map(|hour| hour * HOUR)
+    }
+
     fn time(&mut self) -> Option<i64> {
         let hour = self.number(1, 2)?;
         if !self.take(b':') {
@@ -208,7 +216,10 @@ pub(crate) fn local_timestamp(text: &str) -> Option<(i64, Option<Zone>)> {
     if !scanner.take(b' ') && !scanner.take(b'T') {
         return None;
     }
-    let time = scanner.time()?;
+    let time = match scanner.full_hour() {
+        Some(time) => time,
+        None => scanner.time()?,
+    };
     let rest = trim(std::str::from_utf8(scanner.0).ok()?);
     let zone = if rest.is_empty() { None } else { Some(zone(rest)?) };
     Some((midnight.checked_add(time)?, zone))

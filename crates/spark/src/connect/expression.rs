@@ -167,9 +167,13 @@ impl<'a> Expressions<'a> {
             items.extend(self.qualified_star(&parts)?.into_iter().map(Item::Column));
             return Ok(());
         }
-        for planned in faces::plan_select_item(self, text)? {
-            items.push(planned);
+        if let Some((call, names)) = faces::generator_call(text)?
+            && let Some(generator) = generator::of(self, &call, &names)?
+        {
+            items.push(Item::Generator(generator));
+            return Ok(());
         }
+        items.extend(faces::plan_select_item(self, text)?);
         Ok(())
     }
 

@@ -17,6 +17,8 @@ use datafusion::logical_expr::{Case, Expr, ExprSchemable, LogicalPlan, LogicalPl
 
 use super::context::Planner;
 use super::expression::{Expressions, Item};
+use super::proto::Expression;
+use super::proto::expression::{ExprType, ExpressionString, UnresolvedFunction};
 use super::scope::Output;
 use crate::conf::SparkConf;
 use crate::diagnostic::SourceLocation;
@@ -207,6 +209,21 @@ pub(super) fn plan_select_item(expressions: &Expressions<'_>, text: &str) -> Res
             Ok(Item::Column(Output::computed(expr, name)))
         })
         .collect()
+}
+
+/// A generator in SQL text as the call that a client sends of it, and the names of its columns.
+pub(super) fn generator_call(text: &str) -> Result<Option<(Expression, Vec<String>)>> {
+    let call = crate::sql::query::generator_call(text, &SourceLocation::new("<expr>", 1, 1))?;
+    Ok(call.map(|call| {
+        let argument = |expression| Expression {
+            common: None,
+            expr_type: Some(ExprType::ExpressionString(ExpressionString { expression })),
+        };
+        let arguments = call.arguments.into_iter().map(argument).collect();
+        let function = UnresolvedFunction { function_name: call.function, arguments, ..Default::default() };
+        let expr = Expression { common: None, expr_type: Some(ExprType::UnresolvedFunction(function)) };
+        (expr, call.names)
+    }))
 }
 
 /// The columns under the names the user sees, and the plan's columns they stand for.

@@ -9,8 +9,8 @@ use datafusion::logical_expr::expr::{
     AggregateFunction, HigherOrderFunction, Lambda, LambdaVariable, NullTreatment, WindowFunction, WindowFunctionParams,
 };
 use datafusion::logical_expr::{
-    Case, Expr, ExprSchemable, HigherOrderUDF, LambdaParametersProgress, Like, Operator, ValueOrLambda, WindowFrame,
-    WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, lit, when,
+    Case, Expr, ExprSchemable, HigherOrderUDF, LambdaParametersProgress, Like, Operator, SortExpr, ValueOrLambda,
+    WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, lit, when,
 };
 
 use super::expression::{Expressions, kind, required};
@@ -18,6 +18,7 @@ use super::proto::Expression;
 use super::proto::expression::{ExprType, LambdaFunction, UnresolvedFunction, Window, window::window_frame};
 use super::{faces, name};
 use crate::error::{Error, Result};
+use crate::functions::over_window;
 
 impl Expressions<'_> {
     /// A call as the client wrote it.
@@ -277,8 +278,7 @@ impl Expressions<'_> {
     /// `function OVER (PARTITION BY .. ORDER BY .. frame)`.
     pub(super) fn window(&self, window: &Window) -> Result<Expr> {
         let call = required(window.window_function.as_deref())?;
-        let (definition, mut arguments, distinct) = self.window_function(call)?;
-        let mut null_treatment = None;
+        let WindowCall { definition, mut arguments, distinct, mut null_treatment } = self.window_function(call)?;
         if definition.name() == "nth_value"
             && let [_, _, Expr::Literal(ScalarValue::Boolean(Some(ignore)), _)] = arguments.as_slice()
         {
@@ -289,7 +289,7 @@ impl Expressions<'_> {
         let order_by = window.order_spec.iter().map(|order| self.sort(order)).collect::<Result<Vec<_>>>()?;
         let ranking = matches!(definition, WindowFunctionDefinition::WindowUDF(_));
         let window_frame = match &window.frame_spec {
-            Some(frame) => self.frame(frame)?,
+            Some(frame) => self.frame(frame, &order_by)?,
             None if ranking || !order_by.is_empty() => WindowFrame::new((!order_by.is_empty()).then_some(false)),
             None => WindowFrame::new(None),
         };
@@ -307,9 +307,9 @@ impl Expressions<'_> {
         })))
     }
 
-    fn window_function(&self, call: &Expression) -> Result<(WindowFunctionDefinition, Vec<Expr>, bool)> {
+    fn window_function(&self, call: &Expression) -> Result<WindowCall> {
         if let Some((aggregate, arguments)) = self.user_window(call)? {
-            return Ok((WindowFunctionDefinition::AggregateUDF(aggregate), arguments, false));
+            return Ok(WindowCall::new(WindowFunctionDefinition::AggregateUDF(aggregate), arguments));
         }
         let name = match kind(call)? {
             ExprType::UnresolvedFunction(function) => function.function_name.as_str(),
@@ -322,25 +322,43 @@ impl Expressions<'_> {
                 ExprType::CallFunction(function) => &function.arguments,
                 _ => return Err(Error::internal("a window function that is no call")),
             };
-            return Ok((WindowFunctionDefinition::WindowUDF(function), self.arguments(arguments)?, false));
+            return Ok(WindowCall::new(WindowFunctionDefinition::WindowUDF(function), self.arguments(arguments)?));
         }
         match self.plan(call)?.unalias() {
-            Expr::AggregateFunction(AggregateFunction { func, params }) => {
-                Ok((WindowFunctionDefinition::AggregateUDF(func), params.args, params.distinct))
-            }
+            Expr::AggregateFunction(AggregateFunction { func, params }) => Ok(WindowCall {
+                definition: over_window(func),
+                arguments: params.args,
+                distinct: params.distinct,
+                null_treatment: params.null_treatment,
+            }),
             Expr::WindowFunction(_) => Err(Error::user("a window function inside another")),
             _ => Err(Error::user(format!("`{}` cannot be used with `OVER`", name::of(call)))
                 .with_condition("UNSUPPORTED_EXPR_FOR_WINDOW")),
         }
     }
 
-    fn frame(&self, frame: &super::proto::expression::window::WindowFrame) -> Result<WindowFrame> {
+    fn frame(
+        &self,
+        frame: &super::proto::expression::window::WindowFrame,
+        order_by: &[SortExpr],
+    ) -> Result<WindowFrame> {
         let units = match frame.frame_type() {
             window_frame::FrameType::Range => WindowFrameUnits::Range,
             _ => WindowFrameUnits::Rows,
         };
         let lower = self.bound(required(frame.lower.as_deref())?, true, units)?;
         let upper = self.bound(required(frame.upper.as_deref())?, false, units)?;
+        if let ([order], true) = (order_by, is_distance(&lower) || is_distance(&upper)) {
+            let data_type = order.expr.get_type(self.scope.schema())?;
+            if units == WindowFrameUnits::Range && !data_type.is_numeric() {
+                return Err(Error::user(format!(
+                    "the frame of a window ordered by {} cannot be bounded by a number",
+                    faces::type_name(&data_type)
+                ))
+                .with_condition("DATATYPE_MISMATCH.RANGE_FRAME_INVALID_TYPE")
+                .with_help("Order by a number, such as `unix_timestamp(time)`."));
+            }
+        }
         Ok(WindowFrame::new_bounds(units, lower, upper))
     }
 
@@ -366,7 +384,8 @@ impl Expressions<'_> {
                 };
                 let size = match units {
                     WindowFrameUnits::Rows => ScalarValue::UInt64(Some(offset.unsigned_abs())),
-                    _ => ScalarValue::Int64(Some(offset.saturating_abs())),
+                    // Text, as in SQL, takes on the type of what the window is ordered by.
+                    _ => ScalarValue::Utf8(Some(offset.unsigned_abs().to_string())),
                 };
                 Ok(match offset {
                     0 => WindowFrameBound::CurrentRow,
@@ -375,6 +394,28 @@ impl Expressions<'_> {
                 })
             }
         }
+    }
+}
+
+/// A function as it is called over a window.
+struct WindowCall {
+    definition: WindowFunctionDefinition,
+    arguments: Vec<Expr>,
+    distinct: bool,
+    null_treatment: Option<NullTreatment>,
+}
+
+impl WindowCall {
+    fn new(definition: WindowFunctionDefinition, arguments: Vec<Expr>) -> Self {
+        Self { definition, arguments, distinct: false, null_treatment: None }
+    }
+}
+
+/// Whether a bound is so many rows, or so much of a value, away.
+fn is_distance(bound: &WindowFrameBound) -> bool {
+    match bound {
+        WindowFrameBound::Preceding(distance) | WindowFrameBound::Following(distance) => !distance.is_null(),
+        WindowFrameBound::CurrentRow => false,
     }
 }
 

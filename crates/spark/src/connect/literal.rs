@@ -88,13 +88,16 @@ fn null_of(data_type: DataType) -> Result<ScalarValue> {
     Ok(ScalarValue::try_from(&data_type)?)
 }
 
-/// A decimal with the precision and scale declared, or as few digits as it is written with.
+/// A decimal of the precision and scale declared, or of more where its digits need it: clients declare `DECIMAL(10, 0)`
+/// for every value of Python.
 fn decimal(value: &literal::Decimal) -> Result<ScalarValue> {
     let text = value.value.trim();
-    let written_scale = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
-    let digits = text.chars().filter(char::is_ascii_digit).count().max(1);
-    let scale = value.scale.unwrap_or(i32::try_from(written_scale).unwrap_or(i32::MAX));
-    let precision = value.precision.unwrap_or(i32::try_from(digits).unwrap_or(i32::MAX)).max(scale);
+    let length = |part: &str| i32::try_from(part.len()).unwrap_or(i32::MAX);
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let written_scale = length(fraction);
+    let digits: String = whole.chars().chain(fraction.chars()).filter(char::is_ascii_digit).collect();
+    let scale = written_scale.max(value.scale.unwrap_or(0));
+    let precision = length(digits.trim_start_matches('0')).max(value.precision.unwrap_or(1)).max(scale);
     let data_type = types::decimal_type(precision, scale)?;
     ScalarValue::try_from_string(text.to_owned(), &data_type)
         .map_err(|error| Error::user(format!("`{text}` is not a value of type `{data_type}`")).with_source(error))
@@ -201,6 +204,12 @@ mod tests {
         assert_eq!(
             scalar(&literal(literal::LiteralType::Decimal(value))).unwrap(),
             ScalarValue::Decimal128(Some(1250), 4, 2)
+        );
+        // What PySpark declares for every `Decimal`.
+        let value = literal::Decimal { value: "0.19".to_owned(), precision: Some(10), scale: Some(0) };
+        assert_eq!(
+            scalar(&literal(literal::LiteralType::Decimal(value))).unwrap(),
+            ScalarValue::Decimal128(Some(19), 10, 2)
         );
     }
 

@@ -256,6 +256,11 @@ impl Renamed {
     }
 }
 
+fn extreme(aggregate: &AggregateUDF, args: &[Expr], env: Env<'_>) -> Result<Option<Arc<AggregateUDF>>> {
+    let Some(value) = args.first() else { return Ok(None) };
+    Ok(gather::extreme(aggregate, &env.type_of(value)?))
+}
+
 fn treatment(given: Option<NullTreatment>, ignore: bool) -> Option<NullTreatment> {
     if ignore { Some(NullTreatment::IgnoreNulls) } else { given }
 }
@@ -268,6 +273,9 @@ pub(crate) fn resolve_aggregate(
 ) -> Result<AggregateFunction> {
     let env = Env { schema, conf, typing: false };
     let Some(renamed) = function.func.inner().downcast_ref::<Renamed>() else {
+        if let Some(extreme) = extreme(&function.func, &function.params.args, env)? {
+            function.func = extreme;
+        }
         function.params.args = gather::cast(&function.func, function.params.args, env)?;
         return Ok(function);
     };
@@ -290,6 +298,9 @@ pub(crate) fn resolve_window(
     let WindowFunctionDefinition::AggregateUDF(udaf) = &function.fun else { return Ok(function) };
     let Some(renamed) = udaf.inner().downcast_ref::<Renamed>() else {
         function.params.args = gather::cast(udaf, function.params.args, env)?;
+        if let Some(extreme) = extreme(udaf, &function.params.args, env)? {
+            function.fun = WindowFunctionDefinition::AggregateUDF(extreme);
+        }
         return Ok(function);
     };
     let rewritten = renamed.rewritten;
@@ -297,12 +308,18 @@ pub(crate) fn resolve_window(
     function.params.args = args;
     function.params.null_treatment = treatment(function.params.null_treatment, ignore);
     function.params.distinct |= rewritten.rule == Rule::CountDistinct;
-    function.fun = match rewritten.names[0] {
-        "first" => WindowFunctionDefinition::WindowUDF(first_value_udwf()),
-        "last" => WindowFunctionDefinition::WindowUDF(last_value_udwf()),
-        _ => WindowFunctionDefinition::AggregateUDF(rewritten.aggregate(conf)),
-    };
+    function.fun = over_window(rewritten.aggregate(conf));
     Ok(function)
+}
+
+/// An aggregate as it is called over a window. The first and the last value are functions of windows of their own: as
+/// aggregates they know neither every frame nor NULLs to ignore.
+pub(crate) fn over_window(aggregate: Arc<AggregateUDF>) -> WindowFunctionDefinition {
+    match aggregate.name() {
+        "first_value" => WindowFunctionDefinition::WindowUDF(first_value_udwf()),
+        "last_value" => WindowFunctionDefinition::WindowUDF(last_value_udwf()),
+        _ => WindowFunctionDefinition::AggregateUDF(aggregate),
+    }
 }
 
 #[cfg(test)]

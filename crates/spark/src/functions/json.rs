@@ -1,10 +1,11 @@
 //! Functions over JSON text.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int32Array, ListBuilder, StringArray, StringBuilder, StructArray};
+use arrow::array::{Array, ArrayRef, AsArray, Int32Array, ListBuilder, StringArray, StringBuilder, StructArray};
 use arrow::buffer::NullBuffer;
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::DataType;
 use datafusion::logical_expr::lit;
 use serde_json::Value;
 
@@ -71,6 +72,7 @@ fn relaxed(options: &Options) -> Relaxed {
         comments: is_on(options, "allowcomments", otherwise.comments),
         leading_zeros: is_on(options, "allownumericleadingzeros", otherwise.leading_zeros),
         any_escape: is_on(options, "allowbackslashescapinganycharacter", otherwise.any_escape),
+        non_numeric: is_on(options, "allownonnumericnumbers", otherwise.non_numeric),
     }
 }
 
@@ -78,7 +80,7 @@ fn reading(call: &Call<'_>) -> Result<Reading> {
     let options = options::of_call(call, 2)?;
     let mut reading = Reading {
         relaxed: relaxed(&options),
-        decoder: DecoderOptions { time_zone: call.tz(), raw_text: false, ..Default::default() },
+        decoder: DecoderOptions { time_zone: call.tz(), date_format: None, timestamp_format: None },
         fail_fast: false,
         corrupt_column: "_corrupt_record".to_owned(),
     };
@@ -112,59 +114,51 @@ fn reading(call: &Call<'_>) -> Result<Reading> {
     Ok(reading)
 }
 
-/// PERMISSIVE: what cannot be read is NULL.
+/// PERMISSIVE: what cannot be read is NULL; of a row of fields all of them, and the row is there.
 fn from_json(call: &Call<'_>) -> Result<ArrayRef> {
     let reading = reading(call)?;
     let text = call.text(0)?;
-    match call.result() {
+    let nullable = match call.result() {
         DataType::Struct(fields) => {
-            let nullable = fields.iter().map(|f| f.as_ref().clone().with_nullable(true)).collect::<Vec<_>>();
-            let mut decoder = Decoder::new(Arc::new(Schema::new(nullable)), &reading.decoder)?;
-            for row in &text {
-                // An empty text is NULL in Spark, not an object without fields.
-                let well_formed = decoder.push(reading.relaxed.strict(row.unwrap_or("{}")).as_bytes());
-                check_row(well_formed, row, &reading)?;
-            }
-            let decoded = decoder.finish()?;
-            let valid = |row: usize| text.is_valid(row) && !text.value(row).trim().is_empty();
-            let nulls = NullBuffer::from((0..text.len()).map(valid).collect::<Vec<_>>());
-            let mut columns = decoded.batch.columns().to_vec();
-            if let Some((at, field)) = fields.find(&reading.corrupt_column)
-                && field.data_type() == &DataType::Utf8
-            {
-                let malformed = |row: usize| decoded.malformed.binary_search(&row).is_ok().then(|| text.value(row));
-                columns[at] = Arc::new((0..text.len()).map(malformed).collect::<StringArray>());
-            }
-            Ok(Arc::new(StructArray::try_new_with_length(fields.clone(), columns, Some(nulls), text.len())?))
+            DataType::Struct(fields.iter().map(|f| f.as_ref().clone().with_nullable(true)).collect())
         }
-        // A value that is no object is decoded as the only field of one.
-        other => {
-            let field = Field::new("value", other.clone(), true);
-            let mut decoder = Decoder::new(Arc::new(Schema::new(vec![field])), &reading.decoder)?;
-            for row in &text {
-                let row = row.map(str::trim).filter(|row| !row.is_empty());
-                let strict = reading.relaxed.strict(row.unwrap_or("null"));
-                let wrapped = format!("{{\"value\":{}}}", as_given(&strict, other));
-                check_row(decoder.push(wrapped.as_bytes()), row, &reading)?;
+        other => other.clone(),
+    };
+    let mut decoder = Decoder::new(&nullable, &reading.decoder)?;
+    let mut corrupt = Vec::new();
+    for (at, row) in text.iter().enumerate() {
+        // An empty text is NULL in Spark, not an object without fields.
+        let Some(row) = row.filter(|row| !row.trim().is_empty()) else {
+            decoder.push_null();
+            continue;
+        };
+        let strict = reading.relaxed.strict(row.trim());
+        if !decoder.push(&as_given(&strict, &nullable)) {
+            if reading.fail_fast {
+                return Err(Error::data(format!("`{row}` is not JSON of the schema"))
+                    .with_condition("MALFORMED_RECORD_IN_PARSING"));
             }
-            Ok(Arc::clone(decoder.finish()?.batch.column(0)))
+            corrupt.push(at);
         }
     }
+    let values = decoder.finish()?;
+    let DataType::Struct(fields) = call.result() else { return Ok(values) };
+    let mut columns = values.as_struct().columns().to_vec();
+    if let Some((at, field)) = fields.find(&reading.corrupt_column)
+        && field.data_type() == &DataType::Utf8
+    {
+        let record = |row: usize| corrupt.binary_search(&row).is_ok().then(|| text.value(row));
+        columns[at] = Arc::new((0..text.len()).map(record).collect::<StringArray>());
+    }
+    let valid = |row: usize| text.is_valid(row) && !text.value(row).trim().is_empty();
+    let nulls = NullBuffer::from((0..text.len()).map(valid).collect::<Vec<_>>());
+    Ok(Arc::new(StructArray::try_new_with_length(fields.clone(), columns, Some(nulls), text.len())?))
 }
 
 /// A single object where an array of objects is asked for is an array of one.
-fn as_given(row: &str, wanted: &DataType) -> String {
+fn as_given<'t>(row: &'t str, wanted: &DataType) -> Cow<'t, str> {
     let of_objects = matches!(wanted, DataType::List(field) if matches!(field.data_type(), DataType::Struct(_)));
-    if of_objects && row.starts_with('{') { format!("[{row}]") } else { row.to_owned() }
-}
-
-fn check_row(well_formed: bool, row: Option<&str>, reading: &Reading) -> Result<()> {
-    match row {
-        Some(row) if !well_formed && reading.fail_fast => {
-            Err(Error::data(format!("`{row}` is not JSON")).with_condition("MALFORMED_RECORD_IN_PARSING"))
-        }
-        _ => Ok(()),
-    }
+    if of_objects && row.starts_with('{') { Cow::Owned(format!("[{row}]")) } else { Cow::Borrowed(row) }
 }
 
 fn to_json(call: &Call<'_>) -> Result<ArrayRef> {
@@ -230,7 +224,8 @@ fn steps(path: &str) -> Option<Vec<Step>> {
     Some(steps)
 }
 
-/// The parts of `raw` the steps lead to, as they are written there. A field that is null leads nowhere.
+/// The parts of `raw` the steps lead to, as they are written there. A field that is null leads nowhere, and nor does a text
+/// that is not well-formed.
 fn follow<'a>(raw: &'a str, steps: &[Step], found: &mut Vec<&'a str>) {
     let Some((step, rest)) = steps.split_first() else {
         found.push(raw);
@@ -238,18 +233,25 @@ fn follow<'a>(raw: &'a str, steps: &[Step], found: &mut Vec<&'a str>) {
     };
     match step {
         Step::Key(key) => {
-            let entry = sonic_rs::to_object_iter(raw).map_while(std::result::Result::ok).find(|(name, _)| name == key);
-            if let Some((_, value)) = entry.filter(|(_, value)| value.as_raw_str() != "null") {
+            let mut value = None;
+            for entry in sonic_rs::to_object_iter(raw) {
+                let Ok((name, part)) = entry else { return };
+                if value.is_none() && name == *key && part.as_raw_str() != "null" {
+                    value = Some(part);
+                }
+            }
+            if let Some(value) = value {
                 follow_within(raw, value.as_raw_str(), rest, found);
             }
         }
-        Step::Index(index) => {
-            if let Some(value) = sonic_rs::to_array_iter(raw).map_while(std::result::Result::ok).nth(*index) {
-                follow_within(raw, value.as_raw_str(), rest, found);
-            }
-        }
-        Step::All => {
-            for value in sonic_rs::to_array_iter(raw).map_while(std::result::Result::ok) {
+        Step::Index(_) | Step::All => {
+            let values = sonic_rs::to_array_iter(raw).collect::<std::result::Result<Vec<_>, _>>();
+            let Ok(values) = values else { return };
+            let wanted = match step {
+                Step::Index(index) => values.get(*index..=*index).unwrap_or_default(),
+                _ => values.as_slice(),
+            };
+            for value in wanted {
                 follow_within(raw, value.as_raw_str(), rest, found);
             }
         }
@@ -324,7 +326,34 @@ mod tests {
             (r#"from_json('[{"a": 1}, {"a": 2}]', 'array<struct<a: int>>')"#, "[{1}, {2}]"),
             (r#"from_json('{"a": 1}', 'array<struct<a: int>>')"#, "[{1}]"),
             (r#"from_json('{"d": "01/02/2024"}', 'd DATE', map('dateFormat', 'dd/MM/yyyy'))"#, "{2024-02-01}"),
-            (r#"from_json('{"a": 1', 'a INT, _corrupt_record STRING')"#, r#"{1, {"a": 1}"#),
+            (r#"from_json('{"a": 1', 'a INT, _corrupt_record STRING')"#, r#"{null, {"a": 1}"#),
+            (
+                r#"from_json('{"a": 1, "b": "x"}', 'a INT, b INT, _corrupt_record STRING')"#,
+                r#"{1, null, {"a": 1, "b": "x"}}"#,
+            ),
+            (r#"from_json('{"a": 1 "b": 2}', 'a INT, b INT')"#, "{null, null}"),
+            (r#"from_json('{"a": 1, "a": 2} x', 'a INT')"#, "{2}"),
+            (
+                r#"from_json('{"t": 1704067200, "u": 1704067200.5}', 't TIMESTAMP, u TIMESTAMP')"#,
+                "{2024-01-01 00:00:00, null}",
+            ),
+            (r#"from_json('{"n": 1704067200}', 'n TIMESTAMP_NTZ')"#, "{null}"),
+            (
+                r#"from_json('{"l": [1, "x"], "m": {"k": 1, "q": "x"}}', 'l ARRAY<INT>, m MAP<STRING, INT>')"#,
+                "{null, null}",
+            ),
+            (r#"from_json('{"l": [{"x": 1}, {"x": "q"}]}', 'l ARRAY<STRUCT<x: INT>>')"#, "{[{1}, {null}]}"),
+            (r#"from_json('{"l": [{"x": 1}, 7]}', 'l ARRAY<STRUCT<x: INT>>')"#, "{null}"),
+            (r#"from_json('[1, 2', 'array<int>')"#, "NULL"),
+            (r#"from_json('[1, 2] x', 'array<int>')"#, "[1, 2]"),
+            (r#"from_json('5', 'a INT, _corrupt_record STRING')"#, "{null, 5}"),
+            (
+                r#"from_json('{"f": NaN, "g": -Infinity, "s": "NaN, Infinity"}', 'f DOUBLE, g DOUBLE, s STRING')"#,
+                "{NaN, -Infinity, NaN, Infinity}",
+            ),
+            (r#"CAST(from_json('{"b": "YWJj"}', 'b BINARY').b AS STRING)"#, "abc"),
+            (r#"get_json_object('{"a": 1', '$.a')"#, "NULL"),
+            (r#"get_json_object('{"a": 1} x', '$.a')"#, "1"),
             ("from_json('{''a'': ''x''}', 'a STRING')", "{x}"),
             ("from_json('{a: 1}', 'a INT')", "{null}"),
             ("from_json('{a: 1}', 'a INT', map('allowUnquotedFieldNames', 'true'))", "{1}"),

@@ -55,7 +55,7 @@ use std::sync::Arc;
 
 use datafusion::execution::FunctionRegistry;
 
-pub(crate) use aggregate::{resolve_aggregate, resolve_window};
+pub(crate) use aggregate::{over_window, resolve_aggregate, resolve_window};
 pub use build::{FunctionCall, Kind, call, is_generator, kind};
 pub(crate) use form::expand;
 pub(crate) use gather::ordered_collect_list;

@@ -152,15 +152,19 @@ impl Found {
                     }
                 }
                 Part::Field(letter, count) => {
-                    let adjacent = matches!(parts.get(i + 1), Some(Part::Field(next, n)) if is_number(*next, *n));
-                    self.field(*letter, *count, adjacent, text)?
+                    let number =
+                        |part: Option<&Part>| matches!(part, Some(Part::Field(next, n)) if is_number(*next, *n));
+                    let before = i.checked_sub(1).and_then(|before| parts.get(before));
+                    let fixed = number(parts.get(i + 1)) || (*letter == 'S' && number(before));
+                    self.field(*letter, *count, fixed, text)?
                 }
             };
         }
         Some(text)
     }
 
-    fn field<'a>(&mut self, letter: char, count: usize, adjacent: bool, text: &'a str) -> Option<&'a str> {
+    /// Takes a field off the text; if `fixed`, a number of exactly `count` digits, as others stand beside it.
+    fn field<'a>(&mut self, letter: char, count: usize, fixed: bool, text: &'a str) -> Option<&'a str> {
         match letter {
             'M' | 'L' if count >= 3 => {
                 let (i, rest) = name(text, &MONTHS, count)?;
@@ -186,7 +190,7 @@ impl Found {
             _ => {}
         }
         let widest = match letter {
-            _ if adjacent => count,
+            _ if fixed => count,
             'y' | 'u' if count == 2 => 2,
             'y' | 'u' => 10,
             'S' => count,
@@ -194,7 +198,8 @@ impl Found {
             _ => count,
         };
         let digits = text.bytes().take(widest).take_while(u8::is_ascii_digit).count();
-        if digits < count {
+        // Of a fraction zeros at the end may be missing.
+        if digits < if letter == 'S' && !fixed { 1 } else { count } {
             return None;
         }
         let value: i64 = text[..digits].parse().ok()?;

@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanBuilder, Date32Builder, Decimal128Builder, Float64Builder, Int64Builder, ListArray, MapArray,
-    NullBufferBuilder, StringBuilder, StructArray, TimestampMicrosecondBuilder,
+    Array, ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float64Builder, Int64Builder,
+    ListArray, MapArray, NullBufferBuilder, StringBuilder, StructArray, TimestampMicrosecondBuilder, UInt32Array,
 };
-use arrow::buffer::OffsetBuffer;
+use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Fields};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono_tz::Tz;
 use sonic_rs::{LazyValue, to_array_iter, to_object_iter};
 
@@ -23,12 +26,22 @@ pub(super) struct Forms {
     pub(super) tz: Tz,
     pub(super) date: Option<Pattern>,
     pub(super) timestamp: Option<Pattern>,
-    /// Whether text columns keep the JSON of other values as it stands.
-    pub(super) raw_text: bool,
+}
+
+/// How much of a value a column took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// All of it.
+    Whole,
+    /// Fields of it are NULL because they do not fit.
+    Partly,
+    /// Nothing: it is NULL.
+    Not,
 }
 
 pub(super) enum Column {
     Text(StringBuilder),
+    Binary(BinaryBuilder),
     Boolean(BooleanBuilder),
     Integer(Int64Builder, DataType, i64, i64),
     Double(Float64Builder, DataType),
@@ -36,8 +49,43 @@ pub(super) enum Column {
     Date(Date32Builder),
     Timestamp(TimestampMicrosecondBuilder, DataType),
     Struct(Box<Object>),
-    List(Arc<Field>, Vec<i32>, i32, NullBufferBuilder, Box<Column>),
-    Map(Arc<Field>, Vec<i32>, i32, NullBufferBuilder, StringBuilder, Box<Column>),
+    List(Arc<Field>, Spans, Box<Column>),
+    Map(Arc<Field>, Spans, StringBuilder, Box<Column>),
+}
+
+/// Which of the values below belong to which row.
+pub(super) struct Spans {
+    offsets: Vec<i32>,
+    end: i32,
+    nulls: NullBufferBuilder,
+    /// Whether a row that is NULL has values below it: some fitted before one did not.
+    waste: bool,
+}
+
+impl Spans {
+    fn new() -> Self {
+        Self { offsets: vec![0], end: 0, nulls: NullBufferBuilder::new(64), waste: false }
+    }
+
+    fn close(&mut self, fit: Fit) {
+        self.waste |= fit == Fit::Not && self.offsets.last() != Some(&self.end);
+        self.offsets.push(self.end);
+        self.nulls.append(fit != Fit::Not);
+    }
+
+    fn finish(&mut self) -> (OffsetBuffer<i32>, Option<NullBuffer>) {
+        self.end = 0;
+        (OffsetBuffer::new(std::mem::replace(&mut self.offsets, vec![0]).into()), self.nulls.finish())
+    }
+
+    /// The array without the values that belong to no row.
+    fn trimmed(&mut self, array: ArrayRef) -> Result<ArrayRef> {
+        if !std::mem::take(&mut self.waste) {
+            return Ok(array);
+        }
+        let rows = UInt32Array::from_iter_values(0..u32::try_from(array.len()).unwrap_or(u32::MAX));
+        Ok(take(&array, &rows, None)?)
+    }
 }
 
 impl Column {
@@ -46,6 +94,7 @@ impl Column {
         let integer = |min, max| Self::Integer(Int64Builder::new(), data_type.clone(), min, max);
         Ok(match data_type {
             T::Utf8 => Self::Text(StringBuilder::new()),
+            T::Binary => Self::Binary(BinaryBuilder::new()),
             T::Boolean => Self::Boolean(BooleanBuilder::new()),
             T::Int8 => integer(i8::MIN.into(), i8::MAX.into()),
             T::Int16 => integer(i16::MIN.into(), i16::MAX.into()),
@@ -58,15 +107,11 @@ impl Column {
                 Self::Timestamp(TimestampMicrosecondBuilder::new(), data_type.clone())
             }
             T::Struct(fields) => Self::Struct(Box::new(Object::new(fields.clone())?)),
-            T::List(field) => {
-                let child = Self::new(field.data_type())?;
-                Self::List(Arc::clone(field), vec![0], 0, NullBufferBuilder::new(64), Box::new(child))
-            }
+            T::List(field) => Self::List(Arc::clone(field), Spans::new(), Box::new(Self::new(field.data_type())?)),
             T::Map(entries, _) => match entries.data_type() {
                 T::Struct(kv) if kv.len() == 2 && kv[0].data_type() == &T::Utf8 => {
                     let values = Box::new(Self::new(kv[1].data_type())?);
-                    let nulls = NullBufferBuilder::new(64);
-                    Self::Map(Arc::clone(entries), vec![0], 0, nulls, StringBuilder::new(), values)
+                    Self::Map(Arc::clone(entries), Spans::new(), StringBuilder::new(), values)
                 }
                 _ => return Err(unsupported(data_type)),
             },
@@ -77,6 +122,7 @@ impl Column {
     pub(super) fn null(&mut self) {
         match self {
             Self::Text(b) => b.append_null(),
+            Self::Binary(b) => b.append_null(),
             Self::Boolean(b) => b.append_null(),
             Self::Integer(b, ..) => b.append_null(),
             Self::Double(b, _) => b.append_null(),
@@ -84,38 +130,23 @@ impl Column {
             Self::Date(b) => b.append_null(),
             Self::Timestamp(b, _) => b.append_null(),
             Self::Struct(object) => object.null(),
-            Self::List(_, offsets, end, nulls, _) | Self::Map(_, offsets, end, nulls, ..) => {
-                offsets.push(*end);
-                nulls.append_null();
-            }
+            Self::List(_, spans, _) | Self::Map(_, spans, ..) => spans.close(Fit::Not),
         }
     }
 
-    /// Appends one value, NULL if it does not fit; whether it did.
-    pub(super) fn push(&mut self, raw: &str, forms: &Forms) -> bool {
+    /// Appends one value; NULL if it does not fit.
+    pub(super) fn push(&mut self, raw: &str, forms: &Forms) -> Fit {
         let first = raw.as_bytes().first().copied().unwrap_or(b'n');
         if first == b'n' {
             self.null();
-            return true;
+            return Fit::Whole;
         }
         let quoted = first == b'"';
         let done = match self {
-            Self::Text(b) => {
-                if !quoted && forms.raw_text {
-                    b.append_value(raw);
-                } else if !quoted {
-                    match compact(raw) {
-                        Some(text) => b.append_value(text),
-                        None => return self.misfit(),
-                    }
-                } else if let Some(plain) = plain_text(raw) {
-                    b.append_value(plain);
-                } else if let Ok(text) = sonic_rs::from_str::<String>(raw) {
-                    b.append_value(text);
-                } else {
-                    return self.misfit();
-                }
-                true
+            Self::Text(b) => text(raw, quoted, b),
+            Self::Binary(b) => {
+                let value = plain_text(raw).and_then(|text| BASE64.decode(text).ok());
+                value.map(|value| b.append_value(value)).is_some()
             }
             Self::Boolean(b) => match raw {
                 "true" | "false" => {
@@ -150,65 +181,52 @@ impl Column {
             }
             Self::Timestamp(b, data_type) => {
                 let zoned = matches!(data_type, DataType::Timestamp(_, Some(_)));
-                let read = |text: &str| {
-                    let (local, zone) = match &forms.timestamp {
-                        Some(pattern) => pattern.parse(text)?,
-                        None => parse::local_timestamp(text)?,
-                    };
-                    Some(match zone {
-                        _ if !zoned => local,
-                        Some(zone) => zone.to_utc(local),
-                        None => calendar::from_local(local, forms.tz),
-                    })
-                };
-                plain_text(raw).and_then(read).map(|value| b.append_value(value)).is_some()
+                timestamp(raw, zoned, forms).map(|value| b.append_value(value)).is_some()
             }
-            Self::Struct(object) => {
-                return first == b'{' && object.push(raw, forms, None) || self.null_if(first != b'{');
-            }
-            Self::List(_, offsets, end, nulls, child) if first == b'[' => {
-                let mut fits = true;
+            Self::Struct(object) if first == b'{' => match object.push(raw, forms) {
+                Some(fit) => return fit,
+                None => return Fit::Not,
+            },
+            Self::List(_, spans, child) if first == b'[' => {
+                let mut fit = Fit::Whole;
                 for value in to_array_iter(raw) {
-                    let Ok(value) = value else { break };
-                    fits &= child.push(value.as_raw_str(), forms);
-                    *end += 1;
+                    let Ok(value) = value else {
+                        fit = Fit::Not;
+                        break;
+                    };
+                    fit = fit.and(child.push(value.as_raw_str(), forms));
+                    spans.end += 1;
                 }
-                offsets.push(*end);
-                nulls.append_non_null();
-                return fits;
+                spans.close(fit);
+                return fit;
             }
-            Self::Map(_, offsets, end, nulls, keys, values) if first == b'{' => {
-                let mut fits = true;
+            Self::Map(_, spans, keys, values) if first == b'{' => {
+                let mut fit = Fit::Whole;
                 for entry in to_object_iter(raw) {
-                    let Ok((key, value)) = entry else { break };
+                    let Ok((key, value)) = entry else {
+                        fit = Fit::Not;
+                        break;
+                    };
                     keys.append_value(&*key);
-                    fits &= values.push(value.as_raw_str(), forms);
-                    *end += 1;
+                    fit = fit.and(values.push(value.as_raw_str(), forms));
+                    spans.end += 1;
                 }
-                offsets.push(*end);
-                nulls.append_non_null();
-                return fits;
+                spans.close(fit);
+                return fit;
             }
-            Self::List(..) | Self::Map(..) => false,
+            Self::Struct(_) | Self::List(..) | Self::Map(..) => false,
         };
-        done || self.misfit()
-    }
-
-    fn misfit(&mut self) -> bool {
-        self.null();
-        false
-    }
-
-    fn null_if(&mut self, missing: bool) -> bool {
-        if missing {
-            self.null();
+        if done {
+            return Fit::Whole;
         }
-        false
+        self.null();
+        Fit::Not
     }
 
     pub(super) fn finish(&mut self) -> Result<ArrayRef> {
         Ok(match self {
             Self::Text(b) => Arc::new(b.finish()),
+            Self::Binary(b) => Arc::new(b.finish()),
             Self::Boolean(b) => Arc::new(b.finish()),
             Self::Integer(b, data_type, ..) => arrow_cast(&(Arc::new(b.finish()) as ArrayRef), data_type)?,
             Self::Double(b, data_type) => arrow_cast(&(Arc::new(b.finish()) as ArrayRef), data_type)?,
@@ -217,22 +235,31 @@ impl Column {
             Self::Timestamp(b, DataType::Timestamp(_, zone)) => Arc::new(b.finish().with_timezone_opt(zone.clone())),
             Self::Timestamp(b, _) => Arc::new(b.finish()),
             Self::Struct(object) => Arc::new(object.finish()?),
-            Self::List(field, offsets, end, nulls, child) => {
-                *end = 0;
-                let offsets = OffsetBuffer::new(std::mem::replace(offsets, vec![0]).into());
-                Arc::new(ListArray::try_new(Arc::clone(field), offsets, child.finish()?, nulls.finish())?)
+            Self::List(field, spans, child) => {
+                let (offsets, nulls) = spans.finish();
+                spans.trimmed(Arc::new(ListArray::try_new(Arc::clone(field), offsets, child.finish()?, nulls)?))?
             }
-            Self::Map(entries, offsets, end, nulls, keys, values) => {
-                *end = 0;
+            Self::Map(entries, spans, keys, values) => {
                 let DataType::Struct(fields) = entries.data_type() else {
                     return Err(Error::internal("the entries of a map are not a struct"));
                 };
                 let pairs =
                     StructArray::try_new(fields.clone(), vec![Arc::new(keys.finish()), values.finish()?], None)?;
-                let offsets = OffsetBuffer::new(std::mem::replace(offsets, vec![0]).into());
-                Arc::new(MapArray::try_new(Arc::clone(entries), offsets, pairs, nulls.finish(), false)?)
+                let (offsets, nulls) = spans.finish();
+                spans.trimmed(Arc::new(MapArray::try_new(Arc::clone(entries), offsets, pairs, nulls, false)?))?
             }
         })
+    }
+}
+
+impl Fit {
+    /// How much of an array was taken that had `self` of its elements so far, and `next` of another one.
+    fn and(self, next: Self) -> Self {
+        match (self, next) {
+            (Self::Not, _) | (_, Self::Not) => Self::Not,
+            (Self::Whole, Self::Whole) => Self::Whole,
+            _ => Self::Partly,
+        }
     }
 }
 
@@ -246,6 +273,37 @@ fn plain_text(raw: &str) -> Option<&str> {
     if inner.as_bytes().contains(&b'\\') { None } else { Some(inner) }
 }
 
+/// Anything as text: what is none as JSON that is written anew.
+fn text(raw: &str, quoted: bool, builder: &mut StringBuilder) -> bool {
+    if !quoted {
+        return compact(raw).map(|text| builder.append_value(text)).is_some();
+    }
+    match plain_text(raw) {
+        Some(plain) => builder.append_value(plain),
+        None => match sonic_rs::from_str::<String>(raw) {
+            Ok(text) => builder.append_value(text),
+            Err(_) => return false,
+        },
+    }
+    true
+}
+
+/// A time as text, or in whole seconds since the epoch.
+fn timestamp(raw: &str, zoned: bool, forms: &Forms) -> Option<i64> {
+    let Some(text) = plain_text(raw) else {
+        return raw.parse::<i64>().ok().filter(|_| zoned)?.checked_mul(1_000_000);
+    };
+    let (local, zone) = match &forms.timestamp {
+        Some(pattern) => pattern.parse(text)?,
+        None => parse::local_timestamp(text)?,
+    };
+    Some(match zone {
+        _ if !zoned => local,
+        Some(zone) => zone.to_utc(local),
+        None => calendar::from_local(local, forms.tz),
+    })
+}
+
 fn special(raw: &str) -> Option<f64> {
     match plain_text(raw)? {
         "NaN" => Some(f64::NAN),
@@ -255,16 +313,11 @@ fn special(raw: &str) -> Option<f64> {
     }
 }
 
-/// What a row had that no column took: field names and their raw JSON.
-pub(super) type Rescued = Vec<(String, String)>;
-
 /// An object: one column per field.
 pub(super) struct Object {
     fields: Fields,
     index: HashMap<String, usize>,
     columns: Vec<Column>,
-    /// The row (from 1) in which each column was last set.
-    set_in: Vec<usize>,
     rows: usize,
     nulls: NullBufferBuilder,
 }
@@ -273,14 +326,7 @@ impl Object {
     pub(super) fn new(fields: Fields) -> Result<Self> {
         let columns = fields.iter().map(|f| Column::new(f.data_type())).collect::<Result<Vec<_>>>()?;
         let index = fields.iter().enumerate().map(|(i, f)| (f.name().clone(), i)).collect();
-        Ok(Self {
-            set_in: vec![0; columns.len()],
-            fields,
-            index,
-            columns,
-            rows: 0,
-            nulls: NullBufferBuilder::new(1024),
-        })
+        Ok(Self { fields, index, columns, rows: 0, nulls: NullBufferBuilder::new(1024) })
     }
 
     pub(super) fn null(&mut self) {
@@ -289,56 +335,43 @@ impl Object {
         self.nulls.append_null();
     }
 
-    /// Appends one object; whether all of it was well-formed and fitted.
-    pub(super) fn push(&mut self, raw: &str, forms: &Forms, mut rescued: Option<&mut Rescued>) -> bool {
-        self.rows += 1;
-        let mut fits = true;
+    /// Appends one object: of a field that it has twice the last value. If it is not well-formed, NULL, and `None`.
+    pub(super) fn push(&mut self, raw: &str, forms: &Forms) -> Option<Fit> {
+        let mut values: Vec<Option<LazyValue<'_>>> = Vec::new();
+        values.resize_with(self.columns.len(), || None);
         // Rows mostly have their fields in the same order: the next field is looked for first.
         let mut expected = 0;
         for entry in to_object_iter(raw) {
             let Ok((key, value)) = entry else {
-                fits = false;
-                break;
+                self.null();
+                return None;
             };
-            let value: LazyValue<'_> = value;
             let at = match self.fields.get(expected) {
                 Some(field) if field.name().as_str() == &*key => Some(expected),
                 _ => self.index.get(&*key).copied(),
             };
-            let taken = match at {
-                Some(at) if self.set_in[at] != self.rows => {
-                    self.set_in[at] = self.rows;
-                    expected = at + 1;
-                    let taken = self.columns[at].push(value.as_raw_str(), forms);
-                    fits &= taken;
-                    taken
-                }
-                _ => false,
-            };
-            if !taken && let Some(rescued) = rescued.as_deref_mut() {
-                rescued.push((key.to_string(), value.as_raw_str().to_owned()));
+            if let Some(at) = at {
+                expected = at + 1;
+                values[at] = Some(value);
             }
         }
-        for (column, set_in) in self.columns.iter_mut().zip(&self.set_in) {
-            if *set_in != self.rows {
-                column.null();
+        let mut fit = Fit::Whole;
+        for (column, value) in self.columns.iter_mut().zip(&values) {
+            match value {
+                Some(value) if column.push(value.as_raw_str(), forms) != Fit::Whole => fit = Fit::Partly,
+                Some(_) => {}
+                None => column.null(),
             }
         }
+        self.rows += 1;
         self.nulls.append_non_null();
-        fits
-    }
-
-    pub(super) fn finish_columns(&mut self) -> Result<Vec<ArrayRef>> {
-        self.rows = 0;
-        self.set_in.fill(0);
-        self.nulls = NullBufferBuilder::new(1024);
-        self.columns.iter_mut().map(Column::finish).collect()
+        Some(fit)
     }
 
     fn finish(&mut self) -> Result<StructArray> {
-        let rows = self.rows;
+        let rows = std::mem::take(&mut self.rows);
         let nulls = self.nulls.finish();
-        let columns = self.finish_columns()?;
+        let columns = self.columns.iter_mut().map(Column::finish).collect::<Result<_>>()?;
         Ok(StructArray::try_new_with_length(self.fields.clone(), columns, nulls, rows)?)
     }
 }

@@ -8,7 +8,7 @@ mod relaxed;
 mod write;
 
 pub(crate) use compact::compact;
-pub use decode::{Decoded, Decoder, DecoderOptions};
+pub use decode::{Decoder, DecoderOptions};
 pub use infer::{InferOptions, infer};
 pub use relaxed::Relaxed;
 pub use write::Writer;

@@ -15,11 +15,20 @@ pub struct Relaxed {
     pub leading_zeros: bool,
     /// `allowBackslashEscapingAnyCharacter`
     pub any_escape: bool,
+    /// `allowNonNumericNumbers`: `NaN` and `Infinity`, which become texts.
+    pub non_numeric: bool,
 }
 
 impl Default for Relaxed {
     fn default() -> Self {
-        Self { single_quotes: true, unquoted_names: false, comments: false, leading_zeros: false, any_escape: false }
+        Self {
+            single_quotes: true,
+            unquoted_names: false,
+            comments: false,
+            leading_zeros: false,
+            any_escape: false,
+            non_numeric: true,
+        }
     }
 }
 
@@ -33,7 +42,8 @@ impl Relaxed {
             b'\\' => self.any_escape,
             _ => false,
         };
-        if !names_or_zeros && !text.bytes().any(may_differ) {
+        let non_numeric = self.non_numeric && (text.contains("NaN") || text.contains("Infinity"));
+        if !names_or_zeros && !non_numeric && !text.bytes().any(may_differ) {
             return Cow::Borrowed(text);
         }
         let mut out = String::with_capacity(text.len() + 8);
@@ -44,6 +54,10 @@ impl Relaxed {
                 '\'' if self.single_quotes => self.quoted(rest, '\'', &mut out),
                 '/' if self.comments && rest.starts_with("//") => rest.split_once('\n').map_or("", |(_, after)| after),
                 '/' if self.comments && rest.starts_with("/*") => rest.split_once("*/").map_or("", |(_, after)| after),
+                '-' if self.non_numeric && rest.starts_with("-Infinity") => {
+                    out.push_str("\"-Infinity\"");
+                    &rest["-Infinity".len()..]
+                }
                 c if starts_name(c) => self.word(rest, &mut out),
                 c if c.is_ascii_digit() => self.number(rest, &mut out),
                 c => {
@@ -88,6 +102,8 @@ impl Relaxed {
         if self.unquoted_names && rest.trim_start().starts_with(':') {
             out.extend(['"', '"']);
             out.insert_str(out.len() - 1, word);
+        } else if self.non_numeric && matches!(word, "NaN" | "Infinity") {
+            out.extend(["\"", word, "\""]);
         } else {
             out.push_str(word);
         }
@@ -117,8 +133,14 @@ fn starts_name(c: char) -> bool {
 mod tests {
     use super::*;
 
-    const ALL: Relaxed =
-        Relaxed { single_quotes: true, unquoted_names: true, comments: true, leading_zeros: true, any_escape: true };
+    const ALL: Relaxed = Relaxed {
+        single_quotes: true,
+        unquoted_names: true,
+        comments: true,
+        leading_zeros: true,
+        any_escape: true,
+        non_numeric: true,
+    };
 
     #[test]
     fn texts_become_strict() {
@@ -127,6 +149,7 @@ mod tests {
             (Relaxed::default(), r#"{'a': 'x"y'}"#, r#"{"a": "x\"y"}"#),
             (Relaxed::default(), r"{'a': 'it\'s'}", r#"{"a": "it's"}"#),
             (Relaxed::default(), "{a: 1}", "{a: 1}"),
+            (Relaxed::default(), r#"[NaN, -Infinity, "NaN", NaNa]"#, r#"["NaN", "-Infinity", "NaN", NaNa]"#),
             (ALL, "{a: 1, $b_2 : true}", r#"{"a": 1, "$b_2" : true}"#),
             (ALL, "{a: 007, b: 0.5, c: 00}", r#"{"a": 7, "b": 0.5, "c": 0}"#),
             (ALL, "{/* x */ a: 1 // y\n}", "{ \"a\": 1 }"),

@@ -10,7 +10,25 @@ pub(crate) const STRUCT_OF_STAR: &str = "__struct_of_star";
 
 /// All of them.
 pub(super) fn spelled(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    intervals(literals(except_lists(words(tokens))))
+    intervals(literals(except_lists(words(exponents(tokens)))))
+}
+
+/// `1e-6D`, which is read as a number and a name, as one word like `1D`.
+fn exponents(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        if let Some(TokenWithSpan { token: last @ Token::Number(..), span }) = out.last_mut()
+            && span.end == token.span.start
+            && ["d", "f"].iter().any(|suffix| is_word(&token, suffix))
+            && let (Token::Number(digits, false), Token::Word(suffix)) = (&*last, &token.token)
+        {
+            *last = Token::make_word(&format!("{digits}{}", suffix.value), None);
+            span.end = token.span.end;
+            continue;
+        }
+        out.push(token);
+    }
+    out
 }
 
 /// Stands between the parts of a qualified name in `* EXCEPT (t.a)`, where the parser takes simple names.

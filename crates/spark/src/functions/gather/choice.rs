@@ -1,9 +1,11 @@
 //! One or some of the values as they are: the most frequent, those with the greatest key, all joined.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::DataType;
+use arrow::row::Rows;
 use datafusion::common::ScalarValue;
 use datafusion::common::utils::SingleRowListArrayBuilder;
 
@@ -56,6 +58,34 @@ const fn by_other(names: &'static [&'static str], keep: Keep) -> Gathered {
             },
         )
     }
+}
+
+/// `max` and `min` of values that have values inside, of which NULL is the least: DataFusion's take it for unknown.
+pub(super) const EXTREMES: [Gathered; 2] = [
+    extreme(&["max"], |columns, _| most(columns, |keys, a, b| keys.row(a).cmp(&keys.row(b)))),
+    extreme(&["min"], |columns, _| most(columns, |keys, a, b| keys.row(b).cmp(&keys.row(a)))),
+];
+
+const fn extreme(names: &'static [&'static str], keep: Keep) -> Gathered {
+    Gathered {
+        keep: Some(keep),
+        ..of_any(
+            names,
+            (1, 1),
+            |types| types.first().map_or(DataType::Null, canonical),
+            |columns, _, result| match columns[0].len() {
+                0 => Ok(ScalarValue::try_from(result)?),
+                _ => Ok(ScalarValue::try_from_array(&columns[0], 0)?),
+            },
+        )
+    }
+}
+
+/// The row of the first column that is greatest by `order`, but for those that are NULL as a whole.
+fn most(columns: &[ArrayRef], order: fn(&Rows, usize, usize) -> Ordering) -> Result<Vec<usize>> {
+    let keys = rows(&columns[0])?;
+    let known = (0..columns[0].len()).filter(|row| columns[0].is_valid(*row));
+    Ok(known.max_by(|a, b| order(&keys, *a, *b)).into_iter().collect())
 }
 
 fn joined_type(of: &DataType) -> DataType {

@@ -77,6 +77,14 @@ pub(crate) fn ordered_collect_list() -> Arc<AggregateUDF> {
     udaf(choice::COLLECT_LIST)
 }
 
+/// What takes the place of `max` or `min` for values of `data_type`, if they have values inside.
+pub(super) fn extreme(aggregate: &AggregateUDF, data_type: &DataType) -> Option<Arc<AggregateUDF>> {
+    if !data_type.is_nested() || aggregate.inner().is::<GatheredFunction>() {
+        return None;
+    }
+    choice::EXTREMES.iter().find(|extreme| extreme.names[0] == aggregate.name()).map(|extreme| udaf(*extreme))
+}
+
 fn udaf(gathered: Gathered) -> Arc<AggregateUDF> {
     let aliases = gathered.names.iter().skip(1).map(|name| (*name).to_owned()).collect();
     Arc::new(AggregateUDF::new_from_impl(GatheredFunction { gathered, aliases }))

@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, DurationMicrosecondArray, IntervalYearMonthArray};
 use arrow::datatypes::{IntervalDayTime, IntervalMonthDayNano};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr as PlanExpr;
-use sqlparser::ast::{DataType, DateTimeField, Expr, Interval, UnaryOperator, Value};
+use sqlparser::ast::{DataType, DateTimeField, Expr, Interval, UnaryOperator, Value, WindowFrame, WindowFrameBound};
 
 use crate::cast::calendar::{DAY, HOUR, MINUTE, SECOND};
 use crate::cast::format::intervals_to_text;
@@ -220,4 +220,17 @@ fn units(text: &str) -> Option<Length> {
         return None;
     }
     pairs.iter().try_fold(Length::default(), |length, [number, unit]| length.with(number, Unit::read(unit)?))
+}
+/// A frame whose bounds of `INTERVAL 2 HOURS` are written `INTERVAL '2' HOURS`, which is how DataFusion reads them.
+pub(super) fn with_texts(mut frame: WindowFrame) -> WindowFrame {
+    for bound in std::iter::once(&mut frame.start_bound).chain(&mut frame.end_bound) {
+        if let WindowFrameBound::Preceding(Some(distance)) | WindowFrameBound::Following(Some(distance)) = bound
+            && let Expr::Interval(interval) = distance.as_mut()
+            && let Expr::Value(value) = interval.value.as_mut()
+            && let Value::Number(digits, _) = &value.value
+        {
+            value.value = Value::SingleQuotedString(digits.clone());
+        }
+    }
+    frame
 }

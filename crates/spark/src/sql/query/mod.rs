@@ -4,6 +4,7 @@ mod block;
 mod forms;
 mod from;
 mod generator;
+mod generator_call;
 mod interval;
 mod named;
 mod names;
@@ -38,6 +39,7 @@ use crate::error::{Error, Result};
 use crate::relation::{RelationRequest, RelationResolver};
 use crate::session::conf_of;
 
+pub(crate) use generator_call::generator_call;
 pub use parameters::Parameters;
 
 /// A query as parsed, not yet resolved.

@@ -12,7 +12,7 @@ use sqlparser::ast::{
 };
 
 use super::forms::{ONLY_OURS, count_rows, grouping_bits, is_all, ordered_within, quantified, typed_literal};
-use super::interval::{AnsiInterval, units_of};
+use super::interval::{AnsiInterval, units_of, with_texts};
 use super::names::column_name;
 use super::plan::{Ctes, Planner};
 use super::provider::{CAST, IMPLIED_CAST, INTERVAL, LITERAL, RLIKE, TRY_CAST};
@@ -198,7 +198,7 @@ impl Rewriter<'_, '_> {
 
     fn function_before(&mut self, function: &mut Function) -> Result<()> {
         let frame = match &mut function.over {
-            Some(WindowType::WindowSpec(spec)) => spec.window_frame.take(),
+            Some(WindowType::WindowSpec(spec)) => spec.window_frame.take().map(with_texts),
             _ => None,
         };
         self.frames.push(frame);
@@ -439,8 +439,14 @@ pub(super) fn suffixed(name: &Ident) -> Option<(&str, &str)> {
     if name.quote_style.is_some() || !text.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
         return None;
     }
-    let (digits, suffix) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic())?);
-    ["L", "S", "Y", "D", "F", "BD"].iter().any(|known| known.eq_ignore_ascii_case(suffix)).then_some((digits, suffix))
+    let known = ["BD", "L", "S", "Y", "D", "F"].into_iter().find_map(|known| {
+        let (digits, suffix) = text.split_at_checked(text.len().checked_sub(known.len())?)?;
+        suffix.eq_ignore_ascii_case(known).then_some((digits, suffix))
+    });
+    known.filter(|(digits, suffix)| {
+        let exponent = digits.contains(['e', 'E']);
+        digits.parse::<f64>().is_ok() && (!exponent || matches!(*suffix, "D" | "d" | "F" | "f"))
+    })
 }
 
 /// Field names in a chain are names, not columns.

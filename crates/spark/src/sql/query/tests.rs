@@ -390,6 +390,32 @@ async fn windows_and_qualify() {
 }
 
 #[tokio::test]
+async fn ranges_of_time() {
+    let times = "(VALUES (timestamp'2026-01-01 10:00:00'), (timestamp'2026-01-01 11:30:00'), (timestamp'2026-01-01 13:45:00')) t(at)";
+    for bound in ["INTERVAL 2 HOURS", "INTERVAL '2' HOUR", "INTERVAL '2 hours'"] {
+        assert_eq!(
+            rows(&format!("SELECT count(*) OVER (ORDER BY at RANGE BETWEEN {bound} PRECEDING AND CURRENT ROW) AS n FROM {times} ORDER BY at")).await,
+            "n / 1 / 2 / 1",
+            "{bound}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn null_is_the_least_within_values() {
+    let structs = "(VALUES (named_struct('x', 10.5, 'n', 'a')), (named_struct('x', NULL, 'n', 'b')), (named_struct('x', 3, 'n', NULL)), (NULL)) t(s)";
+    assert_eq!(
+        rows(&format!("SELECT max(s) AS most, min(s) AS least, max(array(s.x)) AS list FROM {structs}")).await,
+        "most,least,list / {x: 10.5, n: a},{x: , n: b},[10.5]"
+    );
+    assert_eq!(rows(&format!("SELECT max(s) AS most FROM {structs} WHERE s.n = 'z'")).await, "most / ");
+    assert_eq!(
+        rows(&format!("SELECT max(s) OVER (PARTITION BY s.n IS NULL) AS most FROM {structs} ORDER BY s.n")).await,
+        "most / {x: 3.0, n: } / {x: 3.0, n: } / {x: 10.5, n: a} / {x: 10.5, n: a}"
+    );
+}
+
+#[tokio::test]
 async fn operators() {
     assert_eq!(
         rows(r#"SELECT 'it\'s' a, "x" || 'y' b, NULL <=> NULL c, 1 == 1 d, 'abc' RLIKE r'^a\w+' e, ! true f, 2 BETWEEN 1 AND 3 g, 'a' NOT LIKE 'b%' h"#).await,
