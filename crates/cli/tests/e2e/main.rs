@@ -13,6 +13,7 @@ mod secrets;
 mod settings;
 mod signals;
 mod sinks;
+mod snapshots;
 mod storage;
 mod support;
 mod views;
