@@ -18,7 +18,9 @@ mod digest_set;
 mod event_time;
 mod fingerprint;
 mod join;
+mod join_bounds;
 mod map_exec;
+mod outer_join;
 mod planner;
 pub mod state;
 pub mod support;
@@ -42,3 +44,7 @@ mod aggregate_tests;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod join_tests;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod outer_join_tests;

@@ -227,7 +227,7 @@ pub fn stateful_operators(plan: &LogicalPlan) -> Result<Vec<StatefulOperator>> {
                 *emission != Emission::Complete,
                 Arc::new(Schema::empty()),
             )),
-            Operator::Join(join) => operators.extend(join::describe(index, join)),
+            Operator::Join(join) => operators.extend(join::describe(index, join)?),
         }
         Ok(None)
     })?;
@@ -353,7 +353,7 @@ pub(crate) struct Expiry {
     pub plus_us: i64,
 }
 
-fn expiry(deduplicate: &Deduplicate) -> Option<Expiry> {
+pub(crate) fn expiry(deduplicate: &Deduplicate) -> Option<Expiry> {
     if deduplicate.within_watermark {
         let (column, time) = event_time_column(&deduplicate.input)?;
         return Some(Expiry { column, plus_us: time.delay_us });

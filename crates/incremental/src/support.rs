@@ -11,7 +11,8 @@ use deltaworks_spark::windowing::session_of;
 use crate::aggregate::{Emission, emission};
 use crate::event_time::event_time_column;
 use crate::join::is_of_streams;
-use crate::state::as_deduplicate;
+use crate::outer_join;
+use crate::state::{as_deduplicate, expiry};
 
 const CONDITION: &str = "UNSUPPORTED_STREAMING_OPERATOR";
 const MATERIALIZED_VIEW: &str = "Compute it in a materialized view that reads the stream's table without STREAM.";
@@ -114,6 +115,15 @@ fn problem_of(node: &LogicalPlan) -> Option<StreamProblem> {
         LogicalPlan::RecursiveQuery(_) => {
             Some(problem(StreamOperator::Recursion, "a recursive query cannot read a stream", MATERIALIZED_VIEW))
         }
+        _ if as_deduplicate(node)
+            .is_some_and(|deduplicate| joins_streams(&deduplicate.input) && expiry(&deduplicate).is_some()) =>
+        {
+            Some(problem(
+                StreamOperator::Distinct,
+                "deduplication by event time over a join of two streams is not supported: what the join gives out may be late",
+                "Write the join to a streaming table and deduplicate that, with a watermark of its own.",
+            ))
+        }
         _ if as_deduplicate(node).is_some_and(|deduplicate| {
             deduplicate.within_watermark && event_time_column(&deduplicate.input).is_none()
         }) =>
@@ -214,13 +224,7 @@ fn join_problem(join: &Join) -> Option<StreamProblem> {
     use JoinType::{Inner, Left, LeftAnti, LeftMark, LeftSemi, Right, RightAnti, RightMark, RightSemi};
     let (left, right) = (is_streaming(&join.left), is_streaming(&join.right));
     if left && right {
-        return (join.join_type != Inner).then(|| {
-            problem(
-                StreamOperator::Join,
-                &format!("a {} join of two streams is not supported yet", join.join_type),
-                "Use an inner join, read one of the two without STREAM, or join in a materialized view.",
-            )
-        });
+        return outer_join_problem(join);
     }
     let possible = match join.join_type {
         Inner => true,
@@ -233,6 +237,43 @@ fn join_problem(join: &Join) -> Option<StreamProblem> {
             StreamOperator::Join,
             &format!("a {} join that keeps rows of the static side is not possible on a stream", join.join_type),
             "Put the stream on the side whose rows are kept, or use an inner join.",
+        )
+    })
+}
+
+/// What is missing for rows without a partner to be given out.
+fn outer_join_problem(join: &Join) -> Option<StreamProblem> {
+    let (name, sides) = match join.join_type {
+        JoinType::Inner => return None,
+        JoinType::Left => ("left outer", "the right one"),
+        JoinType::LeftSemi => ("left semi", "the right one"),
+        JoinType::LeftAnti => ("left anti", "the right one"),
+        JoinType::Right => ("right outer", "the left one"),
+        JoinType::Full => ("full outer", "both"),
+        other => {
+            return Some(problem(
+                StreamOperator::Join,
+                &format!("a {other} join of two streams is not supported"),
+                "Use an inner or an outer join, read one of the two without STREAM, or join in a materialized view.",
+            ));
+        }
+    };
+    if joins_streams(&join.left) || joins_streams(&join.right) {
+        return Some(problem(
+            StreamOperator::Join,
+            &format!("a {name} join over a join of two streams is not supported: what that gives out may be late"),
+            "Write the other join to a streaming table, and read that, with a watermark of its own.",
+        ));
+    }
+    outer_join::sides(join).is_none().then(|| {
+        problem(
+            StreamOperator::Join,
+            &format!(
+                "a {name} join of two streams needs a watermark on {sides}, and a condition on event times that says how \
+                 late a partner may come"
+            ),
+            "Declare watermarks on both (withWatermark, WATERMARK … DELAY OF …), and bound the times in the condition: \
+             `b.at BETWEEN a.at AND a.at + INTERVAL 1 HOUR`, or `a.at = b.at`.",
         )
     })
 }

@@ -205,7 +205,10 @@ fn operators_that_need_the_whole_are_named() {
     assert_eq!(messages(on(JoinType::Inner, stream("l"), stream("r"))), Vec::<String>::new());
     assert_eq!(
         messages(on(JoinType::Left, stream("l"), stream("r"))),
-        ["a Left join of two streams is not supported yet"]
+        [
+            "a left outer join of two streams needs a watermark on the right one, and a condition on event times that says \
+             how late a partner may come"
+        ]
     );
     let aggregate = || stream("t").aggregate(vec![col("key")], vec![count(col("value"))]).unwrap();
     assert_eq!(messages(aggregate()), Vec::<String>::new());

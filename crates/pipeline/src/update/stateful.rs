@@ -15,6 +15,7 @@ use deltaworks_spark::{Error, Result};
 
 use super::batch::Remembered;
 use super::checkpoint::{OperatorProgress, WatermarkProgress};
+use super::conform::to_schema;
 
 /// A stateful operator and the table that holds its state.
 pub struct OperatorTable {
@@ -61,7 +62,7 @@ impl OperatorTable {
             OperatorKind::Deduplicate if !self.operator.expires => {
                 return self.table.append(state.new_rows.take()?, app_id, batch).await;
             }
-            OperatorKind::JoinSide => {
+            OperatorKind::JoinSide if !self.operator.expires => {
                 let (schema, new) = (state.new_rows.schema(), state.new_rows.take()?);
                 if new.is_empty() {
                     return Ok(());
@@ -72,7 +73,7 @@ impl OperatorTable {
                 let replacement = Replacement { replaced: Vec::new(), rows: vec![rows], schema };
                 return self.table.replace(replacement, app_id, batch).await;
             }
-            OperatorKind::Deduplicate | OperatorKind::Aggregate => {}
+            OperatorKind::Deduplicate | OperatorKind::Aggregate | OperatorKind::JoinSide => {}
         }
         let base = self.table.open_table().await?;
         let leave = match &base {
@@ -100,7 +101,7 @@ impl OperatorTable {
                 let new = MemoryStream::try_new(new, SchemaRef::clone(&schema), None)?;
                 let mut rows: Vec<SendableRecordBatchStream> = vec![Box::pin(new)];
                 if let (Some(base), false) = (&base, leave.merged.is_empty()) {
-                    rows.push(alive(ctx, base, &leave.merged, state.watermarks.final_us).await?);
+                    rows.push(alive(ctx, base, &leave.merged, &schema, state.watermarks.final_us).await?);
                 }
                 (schema, rows)
             }
@@ -135,14 +136,16 @@ impl Leaving {
     }
 }
 
-/// The rows of some files of a state table that the watermark has not passed.
+/// The rows of some files of a state table that the watermark has not passed, in the columns of `schema`.
 async fn alive(
     ctx: &SessionContext,
     table: &Table,
     files: &[DataFile],
+    schema: &SchemaRef,
     final_us: Option<i64>,
 ) -> Result<SendableRecordBatchStream> {
-    let mut rows = ctx.read_table(table.provider_for_files(files).await?)?;
+    // The query may have got columns since the files were written.
+    let mut rows = ctx.read_table(to_schema(table.provider_for_files(files).await?, schema)?)?;
     if let Some(final_us) = final_us {
         let watermark = ScalarValue::TimestampMicrosecond(Some(final_us), Some("UTC".into()));
         rows = rows.filter(col(EXPIRES).is_null().or(col(EXPIRES).gt(lit(watermark))))?;
