@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 pub(super) const FUNCTIONS: &[Function] = &[
     function(&["ceil", "ceiling"], (1, 2), Returns::Values(whole_type), |c| whole(c, f64::ceil, 1)),
     function(&["floor"], (1, 2), Returns::Values(whole_type), |c| whole(c, f64::floor, -1)),
-    function(&["round"], (1, 2), Returns::Values(round_type), |c| round(c, Halves::Up)),
+    ROUND,
     function(&["bround"], (1, 2), Returns::Values(round_type), |c| round(c, Halves::Even)),
 ];
 
@@ -105,6 +105,9 @@ impl Halves {
         if up { whole + value.signum() } else { whole }
     }
 }
+
+/// `round(number[, digits])`: halves go away from zero.
+pub(super) const ROUND: Function = function(&["round"], (1, 2), Returns::Values(round_type), |c| round(c, Halves::Up));
 
 /// The type of the number; a decimal has only the decimals that are left.
 fn round_type(types: &[DataType], values: &[Option<&ScalarValue>]) -> Result<DataType> {

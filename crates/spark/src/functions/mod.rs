@@ -20,6 +20,7 @@ pub(crate) mod element_field;
 mod encoding;
 mod exponential;
 mod form;
+mod format_string;
 mod gather;
 mod grouping;
 mod higher_order;
@@ -99,6 +100,7 @@ const FORMS: &[&[form::Form]] = &[
     conditional::FORMS,
     csv::FORMS,
     encoding::FORMS,
+    format_string::FORMS,
     json::FORMS,
     misc::FORMS,
     nested::FORMS,

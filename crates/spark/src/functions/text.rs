@@ -32,7 +32,6 @@ pub(super) const FORMS: &[Form] = &[
     wraps(&["contains"], df::contains, &[T], None),
     wraps(&["soundex"], spark::soundex, &[T], None),
     wraps(&["space"], spark::space, &[Want::Int], None),
-    wraps(&["format_string", "printf"], spark::format_string, &[T, Want::Any], None),
     wraps(&["luhn_check"], spark::luhn_check, &[T], None),
 ];
 
