@@ -140,7 +140,7 @@ impl Planner<'_> {
 
         // The columns are read in the inner query, where they may be qualified by the table.
         let turn = ident("__turn");
-        let turns = (0..taken.len()).map(|i| number(i)).collect();
+        let turns = (0..taken.len()).map(number).collect();
         let part = |i: usize, j: usize| ident(&format!("__value_{i}_{j}"));
         let mut items: Vec<SelectItem> =
             others.iter().map(|name| SelectItem::UnnamedExpr(Expr::Identifier(ident(name)))).collect();
