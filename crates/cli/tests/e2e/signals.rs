@@ -82,7 +82,7 @@ while not pathlib.Path('never').exists():
 fn the_process_of_the_sources_ends_with_its_engine() {
     let pipeline = Pipeline::new(&[(
         "pipeline.py",
-        "import os, pathlib, threading
+        "import dlt, os, pathlib, threading
 try:
     input()
 except EOFError:
