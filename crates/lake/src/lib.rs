@@ -14,6 +14,7 @@ pub mod changes;
 mod check;
 pub mod commit;
 pub mod definition;
+mod dictionary;
 mod error;
 pub mod feed;
 mod history;

@@ -220,9 +220,13 @@ impl TableProvider for TableScan {
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {
         let mut supported = self.scan.supports_filters_pushdown(filters)?;
         for (filter, supported) in filters.iter().zip(&mut supported) {
-            // Files are chosen by what the log says, which is not what the column has.
             if filter.column_refs().iter().any(|column| self.blank.contains(&column.name)) {
+                // Files are chosen by what the log says, which is not what the column has.
                 *supported = TableProviderFilterPushDown::Unsupported;
+            } else if *supported == TableProviderFilterPushDown::Exact {
+                // The scan keeps the files of which it cannot tell, also where a filter is NULL: their rows are looked at once more,
+                // even if the filter is about partition columns or constants alone.
+                *supported = TableProviderFilterPushDown::Inexact;
             }
         }
         Ok(supported)

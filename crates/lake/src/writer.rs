@@ -21,6 +21,7 @@ use crate::align::Alignment;
 use crate::blank::text_partitions;
 use crate::check::Checks;
 pub use crate::check::ParseExpression;
+use crate::dictionary::columns_without;
 use crate::error::from_delta;
 use crate::feed::CHANGE_TYPE;
 use crate::table::Table;
@@ -137,8 +138,54 @@ pub struct Writer {
     /// The partition columns that hold text.
     text_partitions: Vec<usize>,
     alignment: Option<(Alignment, Vec<usize>)>,
-    inner: DeltaWriter,
+    files: Files,
     rows: u64,
+}
+
+/// The files of a writer, which are begun with the first rows: these say how to encode them.
+enum Files {
+    None { folder: Arc<dyn ObjectStore>, options: WriterOptions, target_size: NonZeroU64 },
+    Some(Box<DeltaWriter>),
+}
+
+impl Files {
+    /// Begins them as `first`, rows in the schema of the files, asks for.
+    fn begin(&mut self, first: &RecordBatch) -> Result<&mut DeltaWriter> {
+        if let Self::None { folder, options, target_size } = self {
+            let (indexed_columns, stats_columns) = get_num_idx_cols_and_stats_columns(
+                None,
+                options.properties.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect(),
+            );
+            let config = WriterConfig::new(
+                first.schema(),
+                std::mem::take(&mut options.partition_columns),
+                Some(file_properties(options.compression, &options.random_columns, &columns_without(first)?)),
+                Some(*target_size),
+                Some(ROWS_PER_SIZE_CHECK),
+                indexed_columns,
+                stats_columns,
+            );
+            *self = Self::Some(Box::new(DeltaWriter::new(Arc::clone(folder), config)));
+        }
+        match self {
+            Self::Some(files) => Ok(files),
+            Self::None { .. } => Err(Error::internal("the files were not begun")),
+        }
+    }
+
+    async fn close(self) -> Result<Vec<Add>> {
+        match self {
+            Self::None { .. } => Ok(Vec::new()),
+            Self::Some(files) => files.close().await.map_err(from_delta),
+        }
+    }
+
+    async fn abort(self) -> Result<()> {
+        match self {
+            Self::None { .. } => Ok(()),
+            Self::Some(files) => files.abort().await.map_err(from_delta),
+        }
+    }
 }
 
 impl Writer {
@@ -168,22 +215,9 @@ impl Writer {
         let schema = crate::schema::to_delta(&options.schema)?;
         let checks = Checks::new(&schema, &options.properties, options.session.as_deref(), options.parse.as_ref())?;
         let file_schema = without_metadata(&schema);
-        let (indexed_columns, stats_columns) = get_num_idx_cols_and_stats_columns(
-            None,
-            options.properties.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect(),
-        );
-        let config = WriterConfig::new(
-            Arc::clone(&file_schema),
-            options.partition_columns.clone(),
-            Some(file_properties(options.compression, &options.random_columns)),
-            Some(options.target_file_size()?),
-            Some(ROWS_PER_SIZE_CHECK),
-            indexed_columns,
-            stats_columns,
-        );
-        let inner = DeltaWriter::new(folder, config);
         let text_partitions = text_partitions(&schema, &options.partition_columns);
-        Ok(Self { schema, file_schema, checks, text_partitions, alignment: None, inner, rows: 0 })
+        let files = Files::None { folder, target_size: options.target_file_size()?, options };
+        Ok(Self { schema, file_schema, checks, text_partitions, alignment: None, files, rows: 0 })
     }
 
     /// Writes the rows of `batch`, whose columns are matched by name in any case.
@@ -198,14 +232,14 @@ impl Writer {
             return Ok(());
         }
         let batch = self.prepare(&batch)?;
-        self.inner.write(&batch).await.map_err(from_delta)?;
+        self.files.begin(&batch)?.write(&batch).await.map_err(from_delta)?;
         self.rows += batch.num_rows() as u64;
         Ok(())
     }
 
     /// Closes the last files.
     pub async fn close(self) -> Result<WrittenFiles> {
-        let adds = self.inner.close().await.map_err(from_delta)?;
+        let adds = self.files.close().await?;
         let bytes = adds.iter().map(|add| add.size.unsigned_abs()).sum();
         fail::fail_point!("lake.files_written", |_| Err(Error::new(
             deltaworks_spark::error::Kind::Unavailable,
@@ -216,7 +250,7 @@ impl Writer {
 
     /// Closes the last files of a writer of changes.
     pub async fn close_changes(self) -> Result<Vec<AddCDCFile>> {
-        let adds = self.inner.close().await.map_err(from_delta)?;
+        let adds = self.files.close().await?;
         let change = |add: Add| AddCDCFile {
             path: format!("{CHANGE_FOLDER}/{}", add.path),
             size: add.size,
@@ -229,7 +263,7 @@ impl Writer {
 
     /// Gives up; uploads in progress are ended.
     pub async fn abort(self) -> Result<()> {
-        self.inner.abort().await.map_err(from_delta)
+        self.files.abort().await
     }
 
     /// The batch in the schema of the files, after all checks.
@@ -267,7 +301,11 @@ impl Writer {
     }
 }
 
-fn file_properties(compression: FileCompression, random_columns: &[String]) -> WriterProperties {
+fn file_properties(
+    compression: FileCompression,
+    random_columns: &[String],
+    without_dictionary: &[String],
+) -> WriterProperties {
     let compression = match compression {
         FileCompression::Snappy => Compression::SNAPPY,
         FileCompression::Zstd => Compression::ZSTD(ZstdLevel::default()),
@@ -282,6 +320,10 @@ fn file_properties(compression: FileCompression, random_columns: &[String]) -> W
             .set_column_compression(column.clone(), Compression::UNCOMPRESSED)
             .set_column_statistics_enabled(column, EnabledStatistics::None)
     };
+    let plainly = |properties: WriterPropertiesBuilder, column: &String| {
+        properties.set_column_dictionary_enabled(ColumnPath::from(column.as_str()), false)
+    };
+    let properties = without_dictionary.iter().fold(properties, plainly);
     random_columns.iter().fold(properties, as_it_is).build()
 }
 
