@@ -74,6 +74,12 @@ impl Storage {
         Ok(self.catalog(catalog)?.join(component(schema)?))
     }
 
+    /// Names of the tables in the pipeline's own schema, as they are stored.
+    pub fn own_tables(&self) -> Vec<String> {
+        let folders = std::fs::read_dir(self.root.join("tables")).into_iter().flatten().flatten();
+        folders.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    }
+
     /// The folder below which all views lie.
     pub fn all_views(&self) -> PathBuf {
         self.root.join("views")

@@ -34,7 +34,10 @@ pub(super) fn event_lines(event: &Event) -> String {
         }
     }
     for exception in event.error.iter().flat_map(|error| &error.exceptions) {
-        line.push_str(&format!("\n    Error: [{}] {}", exception.class_name, exception.message));
+        // Where an error has no condition one can look up, its class is no more than its kind.
+        let condition = Some(&exception.class_name).filter(|name| !name.contains(char::is_lowercase));
+        let condition = condition.map(|name| format!("[{name}] ")).unwrap_or_default();
+        line.push_str(&format!("\n    Error: {condition}{}", exception.message));
     }
     line
 }

@@ -205,7 +205,8 @@ impl<'a> FlowRelations<'a> {
         let error = Error::user(format!("The table or view `{shown}` cannot be found"))
             .with_condition("TABLE_OR_VIEW_NOT_FOUND");
         let last = written.0.last().map(String::as_str).unwrap_or_default();
-        let names = self.resolver.dataset_names();
+        let mut names = self.resolver.dataset_names();
+        names.extend(self.resolver.environment.storage.own_tables());
         match nearest(last, names.iter().map(String::as_str)) {
             Some(near) => error.with_help(format!("Did you mean `{near}`?")),
             None => error.with_help("Check the name; datasets of the pipeline and tables in its storage can be read."),

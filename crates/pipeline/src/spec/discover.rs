@@ -38,6 +38,8 @@ pub struct SpecSource {
 const SPARK: &[&str] = &["spark-pipeline.yml", "spark-pipeline.yaml"];
 const DELTAWORKS: &[&str] = &["deltaworks.yml", "deltaworks.yaml"];
 const BUNDLE: &[&str] = &["databricks.yml", "databricks.yaml"];
+/// Pipelines that a message lists.
+const MOST_PIPELINES_NAMED: usize = 5;
 const SETTINGS: &[&str] = &["pipeline.json", "pipeline-settings.json", "pipeline_settings.json", "settings.json"];
 
 /// Finds the settings of the pipeline at `path`, a settings file or a folder.
@@ -83,6 +85,12 @@ fn discover_where(
         return in_folder(&path)?.map_or_else(|| without_settings(path), Ok);
     }
     from_file(path)
+}
+
+/// Whether `folder` is that of a pipeline with settings.
+pub(super) fn has_settings(folder: &Path) -> bool {
+    // Several settings files are settings, too.
+    !matches!(in_folder(folder), Ok(None))
 }
 
 fn in_folder(folder: &Path) -> Result<Option<SpecSource>> {
@@ -144,13 +152,26 @@ fn bare(folder: PathBuf) -> SpecSource {
 fn without_settings(folder: PathBuf) -> Result<SpecSource> {
     let source = bare(folder);
     if source_files::below(&source.root, None)?.is_empty() {
+        let help = match pipelines_below(&source.root)?.as_slice() {
+            [] => "Create one with `deltaworks init NAME`, or go to a folder with `spark-pipeline.yml`, `databricks.yml` or .sql and .py sources.".to_owned(),
+            found => format!("Give the path of one of those below it: {}.", found.join(", ")),
+        };
         return Err(Error::user(format!("no pipeline in `{}`", source.root.display()))
             .with_condition("PIPELINE_SPEC_FILE_NOT_FOUND")
-            .with_help(
-                "Create one with `deltaworks init NAME`, or go to a folder with `spark-pipeline.yml`, `databricks.yml` or .sql and .py sources.",
-            ));
+            .with_help(help));
     }
     Ok(source)
+}
+
+/// The first folders below `root` that have settings, relative to it, in backticks.
+fn pipelines_below(root: &Path) -> Result<Vec<String>> {
+    let mut folders: Vec<_> =
+        source_files::walk(root, &|_| false)?.into_iter().filter_map(|file| Some(file.parent()?.to_owned())).collect();
+    folders.dedup();
+    folders.retain(|folder| has_settings(folder));
+    folders.truncate(MOST_PIPELINES_NAMED);
+    let shown = |folder: &PathBuf| format!("`{}`", folder.strip_prefix(root).unwrap_or(folder).display());
+    Ok(folders.iter().map(shown).collect())
 }
 
 /// The entry of `node` that holds the settings: what the REST API returns wraps them in `spec`.

@@ -255,11 +255,18 @@ impl Draft {
 
     fn require(&mut self, node: &Node, names: &[&str]) {
         for name in names.iter().filter(|name| node.get(name).is_none_or(|n| n.value == Value::Null)) {
-            self.diagnostics.push(
-                Diagnostic::error(format!("setting `{name}` is required"))
-                    .with_condition("PIPELINE_SPEC_MISSING_REQUIRED_FIELD")
-                    .at(node.location()),
-            );
+            let missing = Diagnostic::error(format!("setting `{name}` is required"))
+                .with_condition("PIPELINE_SPEC_MISSING_REQUIRED_FIELD");
+            let is_known = |key: &str| settings::SETTINGS.iter().any(|setting| setting.name == key);
+            let misspelt = |(key, _): &&(Node, Node)| {
+                key.text().is_some_and(|key| !is_known(key) && settings::nearest(key, std::iter::once(*name)).is_some())
+            };
+            self.diagnostics.push(match node.entries().iter().find(misspelt) {
+                Some((key, _)) => missing
+                    .with_help(format!("Did you mean `{name}` by `{}`?", key.text().unwrap_or_default()))
+                    .at(key.location()),
+                None => missing.at(node.location()),
+            });
         }
     }
 

@@ -145,7 +145,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "libraries",
         Kind::Objects(LIBRARY),
         |d, n| d.libraries(n),
-        "The source files: `notebook.path`, `file.path`, or `glob.include` (a file, or `folder/**`). Without it, every `.sql` file, and every `.py` and `.ipynb` file that imports `dlt` or `pyspark.pipelines`, below the settings file's folder.",
+        "The source files: `notebook.path`, `file.path`, or `glob.include` (a file, or `folder/**`). Without it, every `.sql` file, and every `.py` and `.ipynb` file that imports `dlt` or `pyspark.pipelines`, below the settings file's folder, but for folders with settings of their own.",
     ),
     both("root_path", Kind::Text, |d, n| d.root_path = Some(n.clone()), "A folder added to Python's `sys.path`."),
     both(

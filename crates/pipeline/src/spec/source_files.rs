@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use deltaworks_spark::diagnostic::SourceLocation;
 use deltaworks_spark::error::{Error, Result};
 
+use super::discover;
 use super::load::normalized;
 use super::model::{Library, LibraryKind, PipelineSpec, SourceFile, SourceFormat, SourceLanguage};
 use super::python_imports::{imports_pipelines, notebook_imports_pipelines};
@@ -12,8 +13,8 @@ use super::python_imports::{imports_pipelines, notebook_imports_pipelines};
 /// The source files of a pipeline: library by library as listed, the files of a pattern by path.
 ///
 /// Without `libraries`: every `.sql` file, and every `.py` and `.ipynb` file that imports `dlt` or
-/// `pyspark.pipelines`, below the pipeline's folder; hidden folders, virtual environments and the
-/// pipeline's storage left out.
+/// `pyspark.pipelines`, below the pipeline's folder; hidden folders, virtual environments, the
+/// pipeline's storage and folders with settings of their own left out.
 ///
 /// # Errors
 /// `User` if a library does not exist, matches nothing, is no allowed pattern
@@ -38,9 +39,9 @@ pub fn source_files(spec: &PipelineSpec) -> Result<Vec<SourceFile>> {
     paths.into_iter().map(|path| classify(path, &spec.root)).collect()
 }
 
-/// The sources below a folder that has no list of them.
+/// The sources below a folder that has no list of them. Folders with settings of their own are other pipelines.
 pub(super) fn below(root: &Path, storage: Option<&Path>) -> Result<Vec<PathBuf>> {
-    let mut files = walk(root, &|folder| Some(folder) == storage)?;
+    let mut files = walk(root, &|folder| Some(folder) == storage || discover::has_settings(folder))?;
     // Scripts, tests and helpers lie beside sources; what sets a source apart is that it declares something.
     files.retain(|path| match extension(path).as_deref() {
         Some("sql") => true,

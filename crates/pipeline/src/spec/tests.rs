@@ -224,6 +224,7 @@ fn unknown_and_wrong_settings_are_named_with_their_place() {
     error[PIPELINE_SPEC_MISSING_REQUIRED_FIELD] spark-pipeline.yml:1:1: setting `name` is required
     error[PIPELINE_SPEC_MISSING_REQUIRED_FIELD] spark-pipeline.yml:1:1: setting `storage` is required
     "#);
+    assert_snapshot!(problems("spark-pipeline.yml", "name: x\nstorag: s\n"), @"error[PIPELINE_SPEC_MISSING_REQUIRED_FIELD] spark-pipeline.yml:2:1: setting `storage` is required / Did you mean `storage` by `storag`?");
     assert_snapshot!(problems("spark-pipeline.yml", "configuration: 5\nname: [a]\nstorage: s\n"), @r#"
     error[PIPELINE_SPEC_FIELD_NOT_DICT] spark-pipeline.yml:1:16: setting `configuration` must be a map, but is an integer
     error[PIPELINE_SPEC_INVALID_FIELD] spark-pipeline.yml:2:7: setting `name` must be a text, but is a list
@@ -260,8 +261,20 @@ fn discovery_reports_none_and_several() {
             .replace(dir.path().canonicalize().unwrap().to_str().unwrap(), "ROOT")
     };
     assert_snapshot!(at(&[("readme.md", "")]), @"error[PIPELINE_SPEC_FILE_NOT_FOUND]: no pipeline in `ROOT` / Create one with `deltaworks init NAME`, or go to a folder with `spark-pipeline.yml`, `databricks.yml` or .sql and .py sources.");
+    let nested = [("a/spark-pipeline.yml", ""), ("a/a.sql", ""), ("b/c/databricks.yml", ""), ("b/c/c.sql", "")];
+    assert_snapshot!(at(&nested), @"error[PIPELINE_SPEC_FILE_NOT_FOUND]: no pipeline in `ROOT` / Give the path of one of those below it: `a`, `b/c`.");
     assert_snapshot!(at(&[("spark-pipeline.yml", ""), ("databricks.yml", "")]), @"error[MULTIPLE_PIPELINE_SPEC_FILES_FOUND]: `ROOT` holds several settings files: `spark-pipeline.yml`, `databricks.yml` / Remove all but one, or give the path of the one to use.");
     assert_snapshot!(said(&discover(Some(Path::new("/no/such"))).unwrap_err()), @"error[PIPELINE_SPEC_FILE_DOES_NOT_EXIST]: the pipeline `/no/such` does not exist");
+}
+
+/// A folder without settings may hold pipelines that have them: their sources are theirs.
+#[test]
+fn nested_pipelines_are_left_out() {
+    let dir = folder(&[("top.sql", ""), ("lib/more.sql", ""), ("other/spark-pipeline.yml", ""), ("other/x.sql", "")]);
+    let (spec, _) = load_at(dir.path(), "", &options()).unwrap();
+    let names: Vec<_> =
+        source_files(&spec).unwrap().iter().map(|source| source.display_path.display().to_string()).collect();
+    assert_eq!(names, ["lib/more.sql", "top.sql"]);
 }
 
 #[test]

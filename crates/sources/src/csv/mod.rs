@@ -76,16 +76,18 @@ impl CsvFormat {
         Ok(None)
     }
 
+    /// The cells of a header as names. Those that differ in case only, or not at all, get their positions, as in Spark.
     fn names_of(&self, cells: &Cells) -> Vec<String> {
-        let mut names: Vec<String> = Vec::new();
-        for index in 0..cells.len() {
-            let text = cells.text(index);
-            let name = if self.header && !text.is_empty() { text.to_owned() } else { format!("_c{index}") };
-            // Names that occur twice get their position, as in Spark.
-            let twice = names.iter().any(|other| other.eq_ignore_ascii_case(&name));
-            names.push(if twice { format!("{name}{index}") } else { name });
-        }
-        names
+        let texts: Vec<&str> = (0..cells.len()).map(|index| cells.text(index)).collect();
+        let name = |(index, text): (usize, &&str)| {
+            let shared = texts.iter().filter(|other| other.eq_ignore_ascii_case(text)).count() > 1;
+            match *text {
+                text if !self.header || text.is_empty() => format!("_c{index}"),
+                text if shared => format!("{text}{index}"),
+                text => text.to_owned(),
+            }
+        };
+        texts.iter().enumerate().map(name).collect()
     }
 }
 

@@ -148,6 +148,14 @@ async fn records_over_several_lines_need_multi_line() {
 }
 
 #[tokio::test]
+async fn names_that_differ_in_case_only_are_numbered() {
+    let dir = TempDir::new().unwrap();
+    write(dir.path(), "in/a.csv", "id,ID,name,\n1,2,x,y\n");
+    let got = batch("csv", &dir, &[("header", "true")], &["id0", "ID1", "name", "_c3"]).await.unwrap();
+    assert_eq!(got, ["1,2,x,y"]);
+}
+
+#[tokio::test]
 async fn parse_modes_keep_drop_or_fail() {
     let dir = TempDir::new().unwrap();
     write(dir.path(), "in/a.json", "{\"a\": 1}\n{broken\n{\"a\": 2}\n");
