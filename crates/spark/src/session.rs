@@ -23,6 +23,7 @@ use crate::coercion::SparkSemantics;
 use crate::conf::SparkConf;
 use crate::error::Result;
 use crate::functions;
+use crate::grand_total::NoTotalOfNothing;
 use crate::ordered::OrderedAggregates;
 use crate::windows::SharedWindowFunctions;
 
@@ -47,6 +48,7 @@ pub fn session_context(options: SessionOptions) -> Result<SessionContext> {
     let config = session_config(&options);
     let rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
         Arc::new(ResolveGroupingFunction::new()),
+        Arc::new(NoTotalOfNothing),
         Arc::new(SparkSemantics),
         Arc::new(OrderedAggregates),
         Arc::new(TypeCoercion::new()),
@@ -54,11 +56,13 @@ pub fn session_context(options: SessionOptions) -> Result<SessionContext> {
     ];
     let mut extensions = options.extension_planners;
     extensions.push(Arc::new(crate::python::PythonPlanner));
+    extensions.push(Arc::new(crate::recursion::RecursionPlanner));
     let mut builder = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(options.runtime)
         .with_default_features()
         .with_analyzer_rules(rules)
+        .with_physical_optimizer_rules(crate::lambda_pushdown::physical_optimizer_rules())
         .with_query_planner(Arc::new(Planner { extensions }));
     // The first planner that has an answer wins.
     let planners = builder.expr_planners().get_or_insert_with(Vec::new);

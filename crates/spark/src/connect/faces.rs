@@ -20,6 +20,7 @@ use super::expression::{Expressions, Item};
 use super::proto::Expression;
 use super::proto::expression::{ExprType, ExpressionString, UnresolvedFunction};
 use super::scope::Output;
+use super::types::HIDDEN;
 use crate::conf::SparkConf;
 use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
@@ -233,7 +234,11 @@ fn shown_schema(expressions: &Expressions<'_>) -> Result<(DFSchema, HashMap<Colu
     let mut columns = HashMap::new();
     for (i, column) in scope.columns.iter().enumerate() {
         let field = scope.schema().field_from_column(&column.column)?;
-        let field = Arc::new(field.as_ref().clone().with_name(&column.name));
+        let mut field = field.as_ref().clone().with_name(&column.name);
+        if column.hidden {
+            field.metadata_mut().insert(HIDDEN.to_owned(), "true".to_owned());
+        }
+        let field = Arc::new(field);
         let table = column.qualifier.last().map(|name| TableReference::bare(name.as_str()));
         // Of columns that share a name each needs a table: with one that has none the schema would be ambiguous, even
         // if nobody asks for the name.

@@ -10,6 +10,7 @@ use super::proto;
 use super::scope::Scope;
 use crate::error::Result;
 use crate::relation::RelationResolver;
+use crate::session::conf_of;
 use crate::windowing;
 
 /// Turns a relation of the Spark Connect protocol into a resolved plan.
@@ -38,7 +39,8 @@ pub async fn plan_relation_with(
     resolver: &dyn RelationResolver,
     artifacts: &Artifacts,
 ) -> Result<LogicalPlan> {
-    windowing::resolve(Planner::new(ctx, resolver, artifacts).scope(relation).await?.finish()?)
+    let plan = windowing::resolve(Planner::new(ctx, resolver, artifacts).scope(relation).await?.finish()?)?;
+    crate::subquery::resolve(plan, &conf_of(&ctx.state()))
 }
 
 /// Turns one expression of the protocol into an expression over the columns of `input`.

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
-use datafusion::common::{Column, JoinType, ScalarValue};
+use datafusion::common::{JoinType, ScalarValue};
 use datafusion::logical_expr::utils::{find_valid_equijoin_key_pair, split_conjunction_owned};
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, ExprFunctionExt, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Union, lit, when,
+    BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Union, lit, when,
 };
 
 use super::context::Planner;
@@ -15,6 +15,7 @@ use super::faces;
 use super::proto::{self, join, set_operation::SetOpType};
 use super::scope::{Output, Scope, ScopeColumn};
 use crate::error::{Error, Result};
+use crate::multiset::matched;
 
 impl Planner<'_> {
     pub(super) async fn join(&self, join: &proto::Join) -> Result<Scope> {
@@ -69,7 +70,10 @@ impl Planner<'_> {
             .reduce(Expr::and);
         let plan = join_plan(&left, &right, join_type, condition)?;
         if matches!(join_type, JoinType::LeftSemi | JoinType::LeftAnti) {
-            return Ok(Scope { plan, columns: left.columns });
+            let mut outputs: Vec<_> = keys.iter().map(|(l, _)| (Output::passed(l), false)).collect();
+            let others = left.columns.iter().filter(|column| keys.iter().all(|(l, _)| l.column != column.column));
+            outputs.extend(others.map(|column| (Output::passed(column), column.hidden)));
+            return Scope { plan, columns: left.columns.clone() }.project_exactly(outputs, &self.names);
         }
         let is_key =
             |column: &ScopeColumn| keys.iter().any(|(l, r)| l.column == column.column || r.column == column.column);
@@ -105,8 +109,12 @@ impl Planner<'_> {
                 let union = LogicalPlan::Union(Union::try_new_with_loose_types(inputs)?);
                 if set.is_all() { union } else { LogicalPlanBuilder::from(union).distinct()?.build()? }
             }
-            SetOpType::Intersect if set.is_all() => self.matched(builder.build()?, right.plan, JoinType::LeftSemi)?,
-            SetOpType::Except if set.is_all() => self.matched(builder.build()?, right.plan, JoinType::LeftAnti)?,
+            SetOpType::Intersect if set.is_all() => {
+                matched(builder.build()?, right.plan, JoinType::LeftSemi, &|p| self.names.unique(p))?
+            }
+            SetOpType::Except if set.is_all() => {
+                matched(builder.build()?, right.plan, JoinType::LeftAnti, &|p| self.names.unique(p))?
+            }
             SetOpType::Intersect => LogicalPlanBuilder::intersect(builder.build()?, right.plan, false)?,
             SetOpType::Except => LogicalPlanBuilder::except(builder.build()?, right.plan, false)?,
             SetOpType::Unspecified => return Err(Error::internal("a set operation without a type")),
@@ -119,40 +127,6 @@ impl Planner<'_> {
             .map(|(column, old)| ScopeColumn { column, ..old })
             .collect();
         Ok(Scope { plan, columns })
-    }
-
-    /// `INTERSECT ALL` and `EXCEPT ALL`: equal rows are numbered on both sides, so that each of the left side has
-    /// at most one partner; those with one, or those without, are the result.
-    fn matched(&self, left: LogicalPlan, right: LogicalPlan, join_type: JoinType) -> Result<LogicalPlan> {
-        let output: Vec<Expr> = left.schema().columns().into_iter().map(Expr::Column).collect();
-        let numbered = |plan: LogicalPlan, prefix: &str| -> Result<(LogicalPlan, Vec<Column>)> {
-            let columns: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
-            let number = datafusion::functions_window::expr_fn::row_number().partition_by(columns.clone()).build()?;
-            let plan = LogicalPlanBuilder::window_plan(plan, vec![number])?;
-            let renamed = plan
-                .schema()
-                .columns()
-                .into_iter()
-                .map(|column| Expr::Column(column).alias(self.names.unique(prefix)))
-                .collect::<Vec<_>>();
-            let plan = LogicalPlanBuilder::from(plan).project(renamed)?.build()?;
-            let columns = plan.schema().columns();
-            Ok((plan, columns))
-        };
-        let names: Vec<String> = left.schema().columns().into_iter().map(|column| column.name).collect();
-        let ((left, left_keys), (right, right_keys)) = (numbered(left, "left")?, numbered(right, "right")?);
-        let joined = LogicalPlanBuilder::from(left)
-            .join_detailed(
-                right,
-                join_type,
-                (left_keys.clone(), right_keys),
-                None,
-                datafusion::common::NullEquality::NullEqualsNull,
-            )?
-            .project(
-                left_keys.into_iter().take(output.len()).zip(names).map(|(c, name)| Expr::Column(c).alias(name)),
-            )?;
-        Ok(joined.build()?)
     }
 
     /// Both sides with the left side's columns, then the right side's own, each found by name.

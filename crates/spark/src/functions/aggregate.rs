@@ -18,7 +18,7 @@ use datafusion::logical_expr::{
 
 use super::form::Env;
 use super::udf::check_arity;
-use super::{average, bitmap, gather, grouping, sum};
+use super::{average, bitmap, float_extreme, frame, gather, grouping, sum};
 use crate::conf::SparkConf;
 use crate::error::{Error, Result};
 
@@ -158,6 +158,13 @@ impl Rewritten {
                 Wants::Doubles => env.cast(arg, &DataType::Float64),
                 Wants::Numbers if matches!(from, DataType::Utf8 | DataType::Null) => env.cast(arg, &DataType::Float64),
                 Wants::Numbers if from.is_integer() && arg.get_type(env.schema)? != from => env.cast(arg, &from),
+                Wants::Numbers
+                    if !from.is_numeric() && !matches!(from, DataType::Duration(_) | DataType::Interval(_)) =>
+                {
+                    let (name, found) = (self.names[0], crate::types::sql_type_name(&from));
+                    Err(Error::user(format!("`{name}` takes numbers and intervals, and its argument is {found}"))
+                        .with_condition("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE"))
+                }
                 _ => Ok(arg),
             }
         };
@@ -256,9 +263,10 @@ impl Renamed {
     }
 }
 
-fn extreme(aggregate: &AggregateUDF, args: &[Expr], env: Env<'_>) -> Result<Option<Arc<AggregateUDF>>> {
+fn extreme(aggregate: &Arc<AggregateUDF>, args: &[Expr], env: Env<'_>) -> Result<Option<Arc<AggregateUDF>>> {
     let Some(value) = args.first() else { return Ok(None) };
-    Ok(gather::extreme(aggregate, &env.type_of(value)?))
+    let data_type = env.type_of(value)?;
+    Ok(gather::extreme(aggregate, &data_type).or_else(|| float_extreme::extreme(aggregate, &data_type)))
 }
 
 fn treatment(given: Option<NullTreatment>, ignore: bool) -> Option<NullTreatment> {
@@ -295,6 +303,7 @@ pub(crate) fn resolve_window(
     conf: &SparkConf,
 ) -> Result<WindowFunction> {
     let env = Env { schema, conf, typing: false };
+    frame::bound_by_days(&mut function.params, env)?;
     let WindowFunctionDefinition::AggregateUDF(udaf) = &function.fun else { return Ok(function) };
     let Some(renamed) = udaf.inner().downcast_ref::<Renamed>() else {
         function.params.args = gather::cast(udaf, function.params.args, env)?;
@@ -309,6 +318,17 @@ pub(crate) fn resolve_window(
     function.params.null_treatment = treatment(function.params.null_treatment, ignore);
     function.params.distinct |= rewritten.rule == Rule::CountDistinct;
     function.fun = over_window(rewritten.aggregate(conf));
+    if let (WindowFunctionDefinition::WindowUDF(_), Some(filter)) = (&function.fun, function.params.filter.take()) {
+        // A function of windows sees all rows: those that the filter leaves out are NULL to it.
+        if function.params.null_treatment != Some(NullTreatment::IgnoreNulls) {
+            let call = format!("`{}` with FILTER over a window", rewritten.names[0]);
+            return Err(Error::unsupported(call).with_help("Add IGNORE NULLS, or filter in a subquery."));
+        }
+        for value in function.params.args.iter_mut().take(1) {
+            let kept = Case::new(None, vec![(filter.clone(), Box::new(std::mem::take(value)))], None);
+            *value = crate::coercion::resolve(Expr::Case(kept), schema, conf)?;
+        }
+    }
     Ok(function)
 }
 
@@ -364,6 +384,7 @@ mod tests {
             ("approx_count_distinct(x)", "2"),
             ("approx_count_distinct(x, 0.05)", "2"),
             ("max(s)", "2"),
+            ("max(if(x IS NULL, double('5'), if(x = 1, double('NaN'), x)))", "NaN"),
             ("collect_list(x)", "[1, 2]"),
             ("sort_array(collect_set(s))", "[1, 2]"),
             ("typeof(sum(CAST(x AS INT)))", "bigint"),

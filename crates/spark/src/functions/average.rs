@@ -10,6 +10,8 @@ use datafusion::functions_aggregate::average::avg_udaf;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature};
 
+use super::frame::FloatsInFrame;
+
 /// The aggregate.
 pub(super) fn average_udaf() -> Arc<AggregateUDF> {
     static AVERAGE: LazyLock<Arc<AggregateUDF>> =
@@ -127,6 +129,7 @@ impl AggregateUDFImpl for Average {
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         match args.return_field.data_type() {
             DataType::Decimal128(..) => self.accumulator(args),
+            DataType::Float64 if !args.is_distinct => Ok(Box::new(FloatsInFrame::new(true))),
             _ => self.other.create_sliding_accumulator(args),
         }
     }

@@ -14,6 +14,7 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, ReversedUDAF, SetMonotonicity, Signature,
 };
 
+use super::frame::FloatsInFrame;
 use crate::coercion::overflow;
 
 /// The aggregate.
@@ -100,6 +101,9 @@ impl AggregateUDFImpl for Sum {
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         match self.of(&args, 1) {
             Some(sums) => Ok(Box::new(Sliding { limits: sums.limits, result: sums.result, sum: i256::ZERO, rows: 0 })),
+            None if args.return_field.data_type() == &DataType::Float64 && !args.is_distinct => {
+                Ok(Box::new(FloatsInFrame::new(false)))
+            }
             None => self.other.create_sliding_accumulator(args),
         }
     }

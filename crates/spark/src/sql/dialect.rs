@@ -2,14 +2,17 @@
 
 use std::any::TypeId;
 
-use sqlparser::ast::{BinaryOperator, Expr};
-use sqlparser::dialect::{DatabricksDialect, Dialect};
+use sqlparser::ast::{BinaryOperator, Expr, UnaryOperator};
+use sqlparser::dialect::{DatabricksDialect, Dialect, Precedence};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
-use sqlparser::tokenizer::Token;
+use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 /// The operator that shifts zeros in.
 pub(crate) const SHIFT_RIGHT_UNSIGNED: &str = ">>>";
+
+/// The words with which a query begins.
+const QUERIES: [Keyword; 5] = [Keyword::SELECT, Keyword::WITH, Keyword::FROM, Keyword::VALUES, Keyword::TABLE];
 
 /// Spark SQL as sqlparser sees it.
 #[derive(Debug, Default, Clone, Copy)]
@@ -106,6 +109,14 @@ impl Dialect for SparkDialect {
         true
     }
 
+    fn supports_pipe_operator(&self) -> bool {
+        true
+    }
+
+    fn supports_table_sample_before_alias(&self) -> bool {
+        true
+    }
+
     fn supports_order_by_all(&self) -> bool {
         true
     }
@@ -120,6 +131,22 @@ impl Dialect for SparkDialect {
 
     fn allow_extract_custom(&self) -> bool {
         true
+    }
+
+    fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
+        // sqlparser takes every `NOT EXISTS` for one of a subquery; this one is of the function that takes a lambda.
+        let [not, exists, open, first] = parser.peek_tokens_ref();
+        let is_call = is_keyword(not, Keyword::NOT)
+            && is_keyword(exists, Keyword::EXISTS)
+            && open.token == Token::LParen
+            && first.token != Token::LParen
+            && !QUERIES.iter().any(|keyword| is_keyword(first, *keyword));
+        if !is_call {
+            return None;
+        }
+        parser.advance_token();
+        let operand = parser.parse_subexpr(self.prec_value(Precedence::UnaryNot));
+        Some(operand.map(|expr| Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(expr) }))
     }
 
     fn parse_infix(&self, parser: &mut Parser, expr: &Expr, precedence: u8) -> Option<Result<Expr, ParserError>> {
@@ -142,4 +169,8 @@ impl Dialect for SparkDialect {
             right: Box::new(right),
         }))
     }
+}
+
+fn is_keyword(token: &TokenWithSpan, keyword: Keyword) -> bool {
+    matches!(&token.token, Token::Word(word) if word.keyword == keyword)
 }

@@ -8,6 +8,7 @@
 mod data_types;
 mod dialect;
 mod name;
+mod pipes;
 pub mod query;
 pub mod script;
 mod spellings;

@@ -10,7 +10,101 @@ pub(crate) const STRUCT_OF_STAR: &str = "__struct_of_star";
 
 /// All of them.
 pub(super) fn spelled(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    intervals(literals(except_lists(words(exponents(tokens)))))
+    samples(recursion_levels(tables(intervals(literals(except_lists(words(exponents(tokens))))))))
+}
+
+/// Begins the name of an item that takes the place of the column named behind it.
+pub(crate) const REPLACES: &str = "\u{2}set ";
+
+/// Begins the name of a column that is none, but what `MAX RECURSION LEVEL` says.
+pub(crate) const LEVELS: &str = "\u{2}levels ";
+
+/// `r(n) MAX RECURSION LEVEL 5 AS (…)` with the level as one more column of the list.
+fn recursion_levels(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        let said = match out.as_slice() {
+            [.., max, recursion, level]
+                if is_word(max, "max") && is_word(recursion, "recursion") && is_word(level, "level") =>
+            {
+                match &token.token {
+                    Token::Number(digits, _) => Some(digits.clone()),
+                    _ => None,
+                }
+            }
+            _ => None,
+        };
+        let Some(digits) = said else {
+            out.push(token);
+            continue;
+        };
+        out.truncate(out.len() - 3);
+        let as_is = |kind: Token| TokenWithSpan { token: kind, span: token.span };
+        let first = match out.last() {
+            Some(last) if last.token == Token::RParen => {
+                out.pop();
+                Token::Comma
+            }
+            _ => Token::LParen,
+        };
+        let level = Token::make_word(&format!("{LEVELS}{digits}"), Some('`'));
+        out.extend([first, level, Token::RParen].map(as_is));
+    }
+    out
+}
+
+/// `TABLE t`, a query of its own, as `SELECT * FROM t`.
+fn tables(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    let mut tokens = tokens.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        let is_query = match out.as_slice() {
+            [] => true,
+            [.., last] if matches!(last.token, Token::LParen | Token::RParen) => true,
+            [.., operator, all] if is_word(all, "all") || is_word(all, "distinct") => is_set_operator(operator),
+            [.., last] => is_set_operator(last),
+        };
+        let is_named = matches!(tokens.peek().map(|next| &next.token), Some(Token::Word(_)));
+        if !(is_query && is_named && is_word(&token, "table")) {
+            out.push(token);
+            continue;
+        }
+        let word = |text: &str| TokenWithSpan { token: Token::make_word(text, None), span: token.span };
+        let star = TokenWithSpan { token: Token::Mul, span: token.span };
+        out.extend([word("SELECT"), star, word("FROM")]);
+    }
+    out
+}
+
+/// `(SELECT …) TABLESAMPLE (…) AS t` with the name first, where the parser takes it.
+fn samples(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let group_end = |tokens: &[TokenWithSpan], start: usize| {
+        let opens = tokens.get(start).is_some_and(|token| token.token == Token::LParen);
+        let mut closing = tokens.iter().enumerate().skip(start);
+        closing.find(|(_, token)| opens && token.token == Token::RParen).map(|(at, _)| at + 1)
+    };
+    for i in 1..tokens.len() {
+        if tokens[i - 1].token != Token::RParen || !is_word(&tokens[i], "tablesample") {
+            continue;
+        }
+        let Some(mut end) = group_end(&tokens, i + 1) else { continue };
+        if tokens.get(end).is_some_and(|token| is_word(token, "repeatable")) {
+            end = group_end(&tokens, end + 1).unwrap_or(end);
+        }
+        let has_as = tokens.get(end).is_some_and(|token| is_word(token, "as"));
+        let name = tokens.get(end + usize::from(has_as)).is_some_and(|token| match &token.token {
+            Token::Word(word) => has_as || word.keyword == Keyword::NoKeyword,
+            _ => false,
+        });
+        if name {
+            tokens[i..=end + usize::from(has_as)].rotate_right(1 + usize::from(has_as));
+        }
+    }
+    tokens
+}
+
+fn is_set_operator(token: &TokenWithSpan) -> bool {
+    ["union", "except", "minus", "intersect"].iter().any(|name| is_word(token, name))
 }
 
 /// `1e-6D`, which is read as a number and a name, as one word like `1D`.
@@ -93,6 +187,8 @@ fn words(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
                 word.keyword = Keyword::NoKeyword;
                 word.value = STRUCT_OF_STAR.to_owned();
             }
+            // A name, where the parser knows a clause that Spark has not.
+            Keyword::SAMPLE => word.keyword = Keyword::NoKeyword,
             Keyword::MINUS if i > 0 && before_query => {
                 word.keyword = Keyword::EXCEPT;
                 word.value = "EXCEPT".to_owned();

@@ -9,7 +9,7 @@ use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Whitespace, Word};
 
 use super::dialect::SparkDialect;
-use super::spellings;
+use super::{pipes, spellings};
 use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
 
@@ -127,8 +127,10 @@ fn tokenize(source: &Source<'_>) -> Result<Vec<TokenWithSpan>> {
         source.syntax_error(error.message, place)
     })?;
     let tokens = strings(raw);
-    let tokens = map_types(versions(system_versions(spellings::spelled(tokens))));
-    Ok(streams(tokens))
+    let tokens = pipes::unpiped(spellings::spelled(tokens)).map_err(|pipes::Unknown(token)| {
+        Error::unsupported(format!("pipe operator `|> {}`", token.token)).at(source.place(token.span.start))
+    })?;
+    Ok(streams(map_types(versions(system_versions(tokens)))))
 }
 
 /// Drops white space, unescapes strings, turns double-quoted and raw strings into plain ones.

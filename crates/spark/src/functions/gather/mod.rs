@@ -164,38 +164,11 @@ impl AggregateUDFImpl for GatheredFunction {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> DataFusionResult<Box<dyn Accumulator>> {
-        let name = self.name();
-        let distinct = args.is_distinct && self.gathered.keep.is_none();
-        let order: Vec<SortOptions> = args.order_bys.iter().map(|key| key.options).collect();
-        let positions: Vec<usize> =
-            self.gathered.columns.iter().copied().filter(|at| *at < args.expr_fields.len()).collect();
-        if distinct && positions.len() > 1 {
-            return Err(Error::unsupported(format!("`{name}` with DISTINCT")).into());
-        }
-        // The values of the sort keys follow the arguments.
-        let keys = args.order_bys.iter().map(|key| key.expr.data_type(args.schema));
-        let keys = keys.collect::<DataFusionResult<Vec<_>>>()?;
-        let width = args.expr_fields.len();
-        let constant = |expr: &Arc<dyn datafusion::physical_expr::PhysicalExpr>| {
-            expr.downcast_ref::<Literal>().map(|literal| literal.value().clone())
-        };
-        Ok(Box::new(GatherAccumulator {
-            gathered: self.gathered,
-            distinct,
-            columns: positions
-                .iter()
-                .map(|at| args.expr_fields[*at].data_type().clone())
-                .chain(keys)
-                .map(|data_type| (data_type, vec![]))
-                .collect(),
-            order,
-            constants: (0..args.exprs.len())
-                .filter(|at| !positions.contains(at))
-                .map(|at| constant(&args.exprs[at]))
-                .collect(),
-            positions: positions.iter().copied().chain(width..width + args.order_bys.len()).collect(),
-            result: args.return_field.data_type().clone(),
-        }))
+        Ok(Box::new(self.gathering(args, false)?))
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> DataFusionResult<Box<dyn Accumulator>> {
+        Ok(Box::new(self.gathering(args, true)?))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> DataFusionResult<Vec<FieldRef>> {
@@ -212,11 +185,51 @@ impl AggregateUDFImpl for GatheredFunction {
     }
 }
 
+impl GatheredFunction {
+    fn gathering(&self, args: AccumulatorArgs, sliding: bool) -> DataFusionResult<GatherAccumulator> {
+        let name = self.gathered.names[0];
+        let distinct = args.is_distinct && self.gathered.keep.is_none();
+        let order: Vec<SortOptions> = args.order_bys.iter().map(|key| key.options).collect();
+        let positions: Vec<usize> =
+            self.gathered.columns.iter().copied().filter(|at| *at < args.expr_fields.len()).collect();
+        if distinct && positions.len() > 1 {
+            return Err(Error::unsupported(format!("`{name}` with DISTINCT")).into());
+        }
+        // The values of the sort keys follow the arguments.
+        let keys = args.order_bys.iter().map(|key| key.expr.data_type(args.schema));
+        let keys = keys.collect::<DataFusionResult<Vec<_>>>()?;
+        let width = args.expr_fields.len();
+        let constant = |expr: &Arc<dyn datafusion::physical_expr::PhysicalExpr>| {
+            expr.downcast_ref::<Literal>().map(|literal| literal.value().clone())
+        };
+        Ok(GatherAccumulator {
+            gathered: self.gathered,
+            distinct,
+            sliding,
+            columns: positions
+                .iter()
+                .map(|at| args.expr_fields[*at].data_type().clone())
+                .chain(keys)
+                .map(|data_type| (data_type, vec![]))
+                .collect(),
+            order,
+            constants: (0..args.exprs.len())
+                .filter(|at| !positions.contains(at))
+                .map(|at| constant(&args.exprs[at]))
+                .collect(),
+            positions: positions.iter().copied().chain(width..width + args.order_bys.len()).collect(),
+            result: args.return_field.data_type().clone(),
+        })
+    }
+}
+
 #[derive(Debug)]
 struct GatherAccumulator {
     gathered: Gathered,
     /// Whether equal values count once.
     distinct: bool,
+    /// Whether rows leave again, the first ones first: then none may be given up before.
+    sliding: bool,
     columns: Vec<(DataType, Vec<ArrayRef>)>,
     /// Where the columns stand among the arguments.
     positions: Vec<usize>,
@@ -264,14 +277,21 @@ impl GatherAccumulator {
         for ((_, parts), values) in self.columns.iter_mut().zip(values) {
             parts.push(Arc::clone(values));
         }
-        let Some(keep) = self.gathered.keep else { return Ok(()) };
-        let whole = self.whole()?;
-        let kept = keep(&whole, &self.constants)?;
-        let kept = UInt32Array::from(kept.into_iter().map(|row| row as u32).collect::<Vec<_>>());
-        for ((_, parts), column) in self.columns.iter_mut().zip(&whole) {
-            *parts = vec![take(column, &kept, None)?];
+        if self.gathered.keep.is_some() && !self.sliding {
+            let kept = self.kept(self.whole()?)?;
+            for ((_, parts), column) in self.columns.iter_mut().zip(kept) {
+                *parts = vec![column];
+            }
         }
         Ok(())
+    }
+
+    /// Of the rows those that are enough to go on with.
+    fn kept(&self, whole: Vec<ArrayRef>) -> Result<Vec<ArrayRef>> {
+        let Some(keep) = self.gathered.keep else { return Ok(whole) };
+        let kept = keep(&whole, &self.constants)?;
+        let kept = UInt32Array::from(kept.into_iter().map(|row| row as u32).collect::<Vec<_>>());
+        whole.iter().map(|column| Ok(take(column, &kept, None)?)).collect()
     }
 }
 
@@ -279,6 +299,20 @@ impl Accumulator for GatherAccumulator {
     fn update_batch(&mut self, values: &[ArrayRef]) -> DataFusionResult<()> {
         let columns: Vec<ArrayRef> = self.positions.iter().filter_map(|at| values.get(*at).cloned()).collect();
         Ok(self.add(&columns)?)
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> DataFusionResult<()> {
+        let gone = values.first().map_or(0, |values| values.len());
+        let whole = self.whole()?;
+        for ((_, parts), column) in self.columns.iter_mut().zip(whole) {
+            let gone = gone.min(column.len());
+            *parts = vec![column.slice(gone, column.len() - gone)];
+        }
+        Ok(())
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        self.sliding
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> DataFusionResult<()> {
@@ -299,7 +333,11 @@ impl Accumulator for GatherAccumulator {
     }
 
     fn evaluate(&mut self) -> DataFusionResult<ScalarValue> {
-        let mut whole = self.sorted(self.whole()?)?;
+        let mut whole = self.whole()?;
+        if self.sliding {
+            whole = self.kept(whole)?;
+        }
+        let mut whole = self.sorted(whole)?;
         if self.distinct {
             whole = vec![first_of_equals(&whole[0])?];
         }

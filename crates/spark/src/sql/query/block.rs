@@ -34,9 +34,19 @@ pub(super) fn select(items: Vec<SelectItem>, table: TableFactor, selection: Opti
         value_table_mode: None,
         flavor: SelectFlavor::Standard,
     };
+    query(select)
+}
+
+/// A select as a query of its own.
+pub(super) fn query(select: Select) -> Query {
+    query_of(SetExpr::Select(Box::new(select)))
+}
+
+/// `body` as a query of its own.
+pub(super) fn query_of(body: SetExpr) -> Query {
     Query {
         with: None,
-        body: Box::new(SetExpr::Select(Box::new(select))),
+        body: Box::new(body),
         order_by: None,
         limit_clause: None,
         fetch: None,

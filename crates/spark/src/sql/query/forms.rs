@@ -66,6 +66,26 @@ pub(super) fn ordered_within(function: &mut Function, name: &str) -> Option<Expr
     }
 }
 
+/// The keys of a window with the parts of a structure in its place, which sort as it does.
+pub(super) fn spread_structures(keys: &mut Vec<ast::OrderByExpr>) {
+    for key in std::mem::take(keys) {
+        let parts = match key.expr {
+            Expr::Struct { values, fields } if fields.is_empty() => values,
+            expr => vec![expr],
+        };
+        let part = |expr: Expr| match expr {
+            Expr::Named { expr, .. } => *expr,
+            other => other,
+        };
+        let (options, with_fill) = (key.options, key.with_fill);
+        keys.extend(parts.into_iter().map(|expr| ast::OrderByExpr {
+            expr: part(expr),
+            options,
+            with_fill: with_fill.clone(),
+        }));
+    }
+}
+
 /// `count(a, b)` counts the rows in which all are known, `count(DISTINCT a, b)` those that differ.
 pub(super) fn count_rows(function: &mut Function) {
     let FunctionArguments::List(list) = &mut function.args else { return };
@@ -123,4 +143,24 @@ pub(super) fn quantified(negated: bool, fold_case: bool, all: bool, value: &Expr
         right: Box::new(right),
     });
     folded.map(|folded| Expr::Nested(Box::new(folded)))
+}
+
+/// The function and the text in `schema_of_json('…')`, `schema_of_csv('…')`.
+pub(super) fn sample(expr: &Expr) -> Option<(String, &str)> {
+    let Expr::Function(Function { name, args: FunctionArguments::List(list), .. }) = expr else { return None };
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value)))] = list.args.as_slice() else { return None };
+    let function = name.0.as_slice().first()?.as_ident()?.value.to_ascii_lowercase();
+    match &value.value {
+        Value::SingleQuotedString(sample) if matches!(function.as_str(), "schema_of_json" | "schema_of_csv") => {
+            Some((function, sample))
+        }
+        _ => None,
+    }
+}
+
+/// `:a.b[0]` as `$.a.b[0]`.
+pub(super) fn json_path(path: &ast::JsonPath) -> String {
+    let text = path.to_string().replace('`', "");
+    let text = text.trim_start_matches([':', '.']);
+    if text.starts_with('[') { format!("${text}") } else { format!("$.{text}") }
 }

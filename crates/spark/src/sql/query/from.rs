@@ -10,34 +10,66 @@ use sqlparser::ast::{
     TableAlias, TableFactor, TableWithJoins, UnaryOperator, Value,
 };
 
+use super::lateral::is_lateral;
 use super::pivot::{Pivot, Unpivot};
 use super::plan::{Ctes, Planner, range, renamed};
 use super::relation::{Watermark, read_of};
 use super::repeated::unique;
 use super::rewrite::{self, Names, call};
+use super::sample::sample_of;
 use super::scope::{Scope, Visibility, ident};
 use crate::error::{Error, Result};
 
 impl Planner<'_> {
     /// Rewrites the relations of a block in place; gives the columns they offer.
-    pub(super) fn from(&self, from: &mut [TableWithJoins], ctes: &Ctes, outer: &[&Scope]) -> Result<Scope> {
+    pub(super) fn from(&self, from: &mut Vec<TableWithJoins>, ctes: &Ctes, outer: &[&Scope]) -> Result<Scope> {
         let mut scope = Scope::default();
-        for table in from {
-            scope.columns.extend(self.joins(table, ctes, outer)?.columns);
+        let mut before: Vec<TableWithJoins> = Vec::with_capacity(from.len());
+        for mut table in std::mem::take(from) {
+            if is_lateral(&table.relation) {
+                let join_operator = JoinOperator::CrossJoin(JoinConstraint::None);
+                let join = Join { relation: table.relation, global: false, join_operator };
+                (table.relation, scope) = self.lateral(std::mem::take(&mut before), scope, join, ctes, outer)?;
+                scope = self.more_joins(&mut table, scope, ctes, outer)?;
+            } else {
+                scope.columns.extend(self.joins(&mut table, ctes, outer)?.columns);
+            }
+            before.push(table);
         }
+        *from = before;
         Ok(scope)
     }
 
     fn joins(&self, table: &mut TableWithJoins, ctes: &Ctes, outer: &[&Scope]) -> Result<Scope> {
-        let mut scope = self.factor(&mut table.relation, ctes, outer)?;
-        for join in &mut table.joins {
+        let scope = self.factor(&mut table.relation, ctes, outer)?;
+        self.more_joins(table, scope, ctes, outer)
+    }
+
+    /// The joins of a table whose own columns are known.
+    fn more_joins(&self, table: &mut TableWithJoins, mut scope: Scope, ctes: &Ctes, outer: &[&Scope]) -> Result<Scope> {
+        for mut join in std::mem::take(&mut table.joins) {
+            if is_lateral(&join.relation) {
+                let (relation, joins) = (table.relation.clone(), std::mem::take(&mut table.joins));
+                let before = vec![TableWithJoins { relation, joins }];
+                (table.relation, scope) = self.lateral(before, scope, join, ctes, outer)?;
+                continue;
+            }
             let right = self.factor(&mut join.relation, ctes, outer)?;
-            scope = self.join(join, scope, right, ctes, outer)?;
+            scope = self.join(&mut join, scope, right, ctes, outer)?;
+            table.joins.push(join);
         }
         Ok(scope)
     }
 
     fn factor(&self, factor: &mut TableFactor, ctes: &Ctes, outer: &[&Scope]) -> Result<Scope> {
+        let place = self.place(factor.span().start);
+        let Some(sample) = sample_of(factor) else { return self.whole(factor, ctes, outer) };
+        let scope = self.whole(factor, ctes, outer)?;
+        self.sampled(factor, &sample).map_err(|error| error.at(place))?;
+        Ok(scope)
+    }
+
+    fn whole(&self, factor: &mut TableFactor, ctes: &Ctes, outer: &[&Scope]) -> Result<Scope> {
         let place = self.place(factor.span().start);
         match factor {
             TableFactor::NestedJoin { table_with_joins, alias: None } => self.joins(table_with_joins, ctes, outer),
@@ -297,7 +329,7 @@ fn natural(left: &Scope, right: &Scope) -> Vec<Ident> {
     common.map(|column| ident(&column.name)).collect()
 }
 
-fn constraint(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
+pub(super) fn constraint(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
     match operator {
         JoinOperator::Join(c)
         | JoinOperator::Inner(c)

@@ -34,7 +34,7 @@ pub(super) fn generator_of(expr: &Expr) -> Option<(Kind, bool, &Function)> {
         "explode_outer" => (Kind::Explode, true),
         "posexplode" => (Kind::PosExplode, false),
         "posexplode_outer" => (Kind::PosExplode, true),
-        "inline" | "stack" => (Kind::Inline, false),
+        "inline" | "stack" | "json_tuple" => (Kind::Inline, false),
         "inline_outer" => (Kind::Inline, true),
         _ => return None,
     };
@@ -42,8 +42,18 @@ pub(super) fn generator_of(expr: &Expr) -> Option<(Kind, bool, &Function)> {
 }
 
 fn argument(function: &Function) -> Result<Expr> {
-    if function.name.to_string().eq_ignore_ascii_case("stack") {
+    let name = function.name.to_string();
+    if name.eq_ignore_ascii_case("stack") {
         return stacked(function);
+    }
+    if name.eq_ignore_ascii_case("json_tuple") {
+        return match &function.args {
+            FunctionArguments::List(list) if list.args.len() > 1 => {
+                Ok(rewrite::call("array", vec![Expr::Function(function.clone())]))
+            }
+            _ => Err(Error::user("`json_tuple` takes a text and the names of fields")
+                .with_condition("WRONG_NUM_ARGS.WITHOUT_SUGGESTION")),
+        };
     }
     match &function.args {
         FunctionArguments::List(list) => match list.args.as_slice() {
@@ -112,7 +122,14 @@ impl Planner<'_> {
                 .collect();
             let plan = self.flat(select, &scope, None)?;
             let (next, _) = self
-                .generate(select, plan, scope, expr, Generator { kind, outer: keeps || view.outer, aliases, qualifier })
+                .generate(
+                    select,
+                    plan,
+                    scope,
+                    expr,
+                    Generator { kind, outer: keeps || view.outer, aliases, qualifier },
+                    outer,
+                )
                 .map_err(|error| error.at(place))?;
             scope = next;
         }
@@ -158,13 +175,14 @@ impl Planner<'_> {
         }
         let plan = self.flat(select, &scope, condition)?;
         let generator = Generator { kind, outer: keeps, aliases, qualifier: Vec::new() };
-        let (scope, made) = self.generate(select, plan, scope, expr, generator).map_err(|error| error.at(place))?;
+        let (scope, made) =
+            self.generate(select, plan, scope, expr, generator, outer).map_err(|error| error.at(place))?;
         let items = made.into_iter().map(|(expr, name)| SelectItem::ExprWithAlias { expr, alias: ident(&name) });
         select.projection.splice(*at..=*at, items);
         Ok(scope)
     }
 
-    fn rewrite_in(&self, expr: &mut Expr, scope: &Scope, ctes: &Ctes, outer: &[&Scope]) -> Result<()> {
+    pub(super) fn rewrite_in(&self, expr: &mut Expr, scope: &Scope, ctes: &Ctes, outer: &[&Scope]) -> Result<()> {
         let mut scopes = vec![scope];
         scopes.extend(outer);
         let aliases = HashMap::new();
@@ -192,13 +210,15 @@ impl Planner<'_> {
         self.plan_block(inner)
     }
 
-    fn generate(
+    /// The rows of `plan` with those that the generator makes of each, in the place of what `select` reads.
+    pub(super) fn generate(
         &self,
         select: &mut Select,
         plan: LogicalPlan,
         scope: Scope,
         expr: Expr,
         generator: Generator,
+        outer: &[&Scope],
     ) -> Result<(Scope, Vec<(Expr, String)>)> {
         let alias = self.alias(generator.qualifier.last().map_or("__generated", String::as_str));
         let column = |i: usize| Expr::CompoundIdentifier(vec![ident(&alias), ident(&format!("__column_{i}"))]);
@@ -208,7 +228,7 @@ impl Planner<'_> {
             replace(&mut arg, &old.expr, &Expr::Identifier(ident(&format!("__column_{i}"))));
             columns.push(ScopeColumn { expr: column(i), ..old });
         }
-        let arg = self.plain(arg, plan.schema())?;
+        let arg = self.plain_within(arg, plan.schema(), outer)?;
         let (plan, names) = unnest(plan, arg, &generator)?;
         let mut made = Vec::new();
         let hidden = generator.qualifier.is_empty();
@@ -236,6 +256,19 @@ pub(super) struct Generator {
     outer: bool,
     aliases: Vec<String>,
     qualifier: Vec<String>,
+}
+
+impl Generator {
+    /// The generator that `call` is, and what it unnests.
+    pub(super) fn of(
+        call: &Expr,
+        outer: bool,
+        aliases: Vec<String>,
+        qualifier: Vec<String>,
+    ) -> Result<Option<(Self, Expr)>> {
+        let Some((kind, keeps, function)) = generator_of(call) else { return Ok(None) };
+        Ok(Some((Self { kind, outer: outer || keeps, aliases, qualifier }, argument(function)?)))
+    }
 }
 
 /// Unnests `arg` over the rows of `plan`; gives the internal and the user's names of the new columns.

@@ -6,6 +6,7 @@ mod from;
 mod generator;
 mod generator_call;
 mod interval;
+mod lateral;
 mod named;
 mod names;
 mod names_over;
@@ -13,11 +14,15 @@ mod parameters;
 mod pivot;
 mod plan;
 mod provider;
+mod recursive;
 mod relation;
 mod repeated;
 mod rewrite;
+mod sample;
 mod scope;
 mod select;
+mod sets;
+mod subqueries;
 mod time_travel;
 
 #[cfg(test)]
@@ -97,6 +102,7 @@ pub async fn plan_query(
     let plan = planner.plan_query(tree, &HashMap::new(), &[]);
     plan.and_then(repeated::restored)
         .and_then(crate::windowing::resolve)
+        .and_then(|plan| crate::subquery::resolve(plan, &conf_of(&state)))
         .map_err(|error| error.at(query.location.clone()))
 }
 

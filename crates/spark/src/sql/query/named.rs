@@ -7,9 +7,9 @@ use std::ops::ControlFlow;
 use arrow::datatypes::DataType;
 use chrono_tz::Tz;
 use sqlparser::ast::{
-    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, NamedWindowDefinition,
-    NamedWindowExpr, Query, Select, TypedString, Value, VisitMut, VisitorMut, WildcardAdditionalOptions, WindowSpec,
-    WindowType, visit_expressions_mut,
+    BinaryOperator, DuplicateTreatment, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    NamedWindowDefinition, NamedWindowExpr, Query, Select, TypedString, Value, VisitMut, VisitorMut,
+    WildcardAdditionalOptions, WindowSpec, WindowType, visit_expressions_mut,
 };
 
 use super::names::MOVED;
@@ -78,7 +78,10 @@ impl Stars<'_> {
         let Expr::Function(function) = expr else { return Ok(()) };
         let name = function.name.to_string();
         let FunctionArguments::List(list) = &mut function.args else { return Ok(()) };
-        if name.eq_ignore_ascii_case("count") || !list.args.iter().any(is_star) {
+        // Rows are counted whatever they hold; distinct ones by their columns.
+        let is_count =
+            name.eq_ignore_ascii_case("count") && list.duplicate_treatment != Some(DuplicateTreatment::Distinct);
+        if is_count || !list.args.iter().any(is_star) {
             return Ok(());
         }
         let mut args = Vec::new();

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use chrono_tz::Tz;
 use datafusion::common::DFSchema;
@@ -15,7 +16,10 @@ use sqlparser::ast::{
 };
 use sqlparser::tokenizer::Location;
 
+use super::block;
+use super::lateral::schema_of;
 use super::provider::Provider;
+use super::recursive::levels_of;
 use super::rewrite::{self, Names};
 use super::scope::{Scope, ident};
 use crate::coercion::types::widest;
@@ -135,6 +139,11 @@ impl<'a> Planner<'a> {
         if same { plan } else { analyzed }
     }
 
+    /// A plan of DataFusion's planner with the types that Spark gives it.
+    pub(super) fn with_final_types_of(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        Ok(self.with_final_types(self.with_wide_unions(plan)?))
+    }
+
     /// As [`Self::with_final_types`], of an expression.
     fn with_final_type(&self, expr: PlanExpr, schema: &DFSchema) -> PlanExpr {
         match analyzed_expr(expr.clone(), schema, &conf_of(self.provider.state())) {
@@ -161,26 +170,24 @@ impl<'a> Planner<'a> {
 
     /// Plans a select whose names are exact already.
     pub(super) fn plan_block(&self, select: Select) -> Result<LogicalPlan> {
-        let query = Query {
-            with: None,
-            body: Box::new(SetExpr::Select(Box::new(select))),
-            order_by: None,
-            limit_clause: None,
-            fetch: None,
-            locks: Vec::new(),
-            for_clause: None,
-            settings: None,
-            format_clause: None,
-            pipe_operators: Vec::new(),
-        };
         let planner = SqlToRel::new_with_options(&self.provider, self.options());
-        Ok(planner.sql_statement_to_plan(Statement::Query(Box::new(query)))?)
+        Ok(planner.sql_statement_to_plan(Statement::Query(Box::new(block::query(select))))?)
     }
 
     /// Plans an expression whose names are exact already.
     pub(super) fn plain(&self, expr: Expr, schema: &DFSchema) -> Result<PlanExpr> {
         let planner = SqlToRel::new_with_options(&self.provider, self.options());
         Ok(planner.sql_to_expr(expr, schema, &mut PlannerContext::new())?)
+    }
+
+    /// As [`Self::plain`], of an expression that may name columns of the queries around it.
+    pub(super) fn plain_within(&self, expr: Expr, schema: &DFSchema, outer: &[&Scope]) -> Result<PlanExpr> {
+        let planner = SqlToRel::new_with_options(&self.provider, self.options());
+        let mut context = PlannerContext::new();
+        if !outer.is_empty() {
+            context.append_outer_query_schema(Arc::new(schema_of(outer)?));
+        }
+        Ok(planner.sql_to_expr(expr, schema, &mut context)?)
     }
 
     /// Plans an expression over the columns of `plan`.
@@ -211,11 +218,8 @@ impl<'a> Planner<'a> {
         }
         let mut ctes = ctes.clone();
         if let Some(with) = query.with.take() {
-            if with.recursive {
-                return Err(Error::unsupported("`WITH RECURSIVE`").at(self.place(with.span().start)));
-            }
             for cte in with.cte_tables {
-                self.cte(cte, &mut ctes, outer)?;
+                self.cte(cte, with.recursive, &mut ctes, outer)?;
             }
         }
         let mut order_by = query.order_by.take();
@@ -224,11 +228,15 @@ impl<'a> Planner<'a> {
         Ok(names)
     }
 
-    fn cte(&self, cte: Cte, ctes: &mut Ctes, outer: &[&Scope]) -> Result<()> {
-        let plan = self.plan_query(*cte.query, ctes, outer)?;
+    fn cte(&self, mut cte: Cte, may_recur: bool, ctes: &mut Ctes, outer: &[&Scope]) -> Result<()> {
+        let levels = levels_of(&mut cte);
         let columns: Vec<String> = cte.alias.columns.iter().map(|column| column.name.value.clone()).collect();
-        let plan = renamed(plan, &columns).map_err(|error| error.at(self.place(cte.alias.name.span.start)))?;
-        ctes.insert(cte.alias.name.value.to_lowercase(), self.add(plan));
+        let place = self.place(cte.alias.name.span.start);
+        let plan = match may_recur {
+            true => self.recursive(&cte, &columns, levels, ctes, outer),
+            false => self.plan_query(*cte.query, ctes, outer).and_then(|plan| renamed(plan, &columns)),
+        };
+        ctes.insert(cte.alias.name.value.to_lowercase(), self.add(plan.map_err(|error| error.at(place))?));
         Ok(())
     }
 
@@ -248,12 +256,18 @@ impl<'a> Planner<'a> {
             }
             SetExpr::SetOperation {
                 op: op @ (SetOperator::Except | SetOperator::Intersect | SetOperator::Minus),
-                set_quantifier: SetQuantifier::All,
+                set_quantifier,
                 left,
-                ..
-            } => Err(Error::unsupported(format!("`{op} ALL` in SQL"))
-                .with_help("Use `DataFrame.exceptAll` or `intersectAll`, or number equal rows: row_number().")
-                .at(self.place(left.span().start))),
+                right,
+            } => {
+                let place = self.place(left.span().start);
+                let all = *set_quantifier == SetQuantifier::All;
+                let result = self.compared((*op, all), (left.as_ref(), right.as_ref()), ctes, outer);
+                let (of_result, names) = result.map_err(|error| error.at(place))?;
+                *body = of_result;
+                self.order_output(&names, ctes, order_by)?;
+                Ok(names)
+            }
             SetExpr::SetOperation { left, right, .. } => {
                 let names = self.set_expr(left, ctes, outer, None)?;
                 self.set_expr(right, ctes, outer, None)?;

@@ -24,7 +24,7 @@ use sqlparser::ast::BinaryOperator;
 use super::super::data_types::SparkTypes;
 use super::interval::planned as planned_interval;
 use crate::cast::{CastMode, spark_cast, written_cast};
-use crate::coercion::binary_op;
+use crate::coercion::{binary_op, resolve};
 use crate::conf::SparkConf;
 use crate::error::Error;
 use crate::functions::{ARRAY_ITEM, java_pattern};
@@ -40,6 +40,8 @@ pub(super) const IMPLIED_CAST: &str = "spark implied cast ";
 pub(super) const CAST: &str = "spark cast ";
 /// The same for `TRY_CAST`.
 pub(super) const TRY_CAST: &str = "spark try cast ";
+/// Marks `CASE … END <op> NULL`, whose branches meet at one type: DataFusion takes that of the first for the type of all.
+pub(super) const CASE: &str = "spark case";
 /// Marks `RLIKE`.
 pub(super) const RLIKE: &str = "spark rlike";
 
@@ -167,6 +169,9 @@ impl ExprPlanner for SparkExprPlanner {
         schema: &DFSchema,
     ) -> DataFusionResult<PlannerResult<RawBinaryExpr>> {
         let planned = match &raw.op {
+            BinaryOperator::Custom(name) if name == CASE => {
+                return Ok(PlannerResult::Planned(resolve(raw.left, schema, &self.conf)?));
+            }
             BinaryOperator::Custom(name) if name.starts_with(LITERAL) => {
                 return literal(&raw.left, &name[LITERAL.len()..]).map(PlannerResult::Planned);
             }

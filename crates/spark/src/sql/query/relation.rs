@@ -13,6 +13,7 @@ use sqlparser::tokenizer::Location;
 use crate::cast::parse::timestamp;
 use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
+use crate::functions::is_generator;
 use crate::relation::{ObjectName, ReadOptions, RelationRequest, TimeTravel, UnresolvedRelation};
 use crate::sql::name::parse_name;
 use crate::sql::tokens::{Source, WATERMARK, WATERMARK_DELAY, WATERMARK_NAME};
@@ -113,13 +114,10 @@ impl Visitor for Collector<'_> {
 
 /// The base relation that `factor` is; `None` for joins, subqueries and functions that read nothing.
 pub(super) fn read_of(factor: &TableFactor, source: &Source<'_>, zone: Tz) -> Result<Option<Read>> {
-    let TableFactor::Table { name, args, version, sample, with_hints, .. } = factor else { return Ok(None) };
+    let TableFactor::Table { name, args, version, with_hints, .. } = factor else { return Ok(None) };
     let idents: Vec<&Ident> = name.0.iter().filter_map(|part| part.as_ident()).collect();
     let [first, ..] = idents.as_slice() else { return Ok(None) };
     let place = source.place(first.span.start);
-    if sample.is_some() {
-        return Err(Error::unsupported("`TABLESAMPLE`").at(place));
-    }
     // `STREAM t WITH (…)` has become a call by now: what is left are options of a batch read.
     if !with_hints.is_empty() {
         return Err(Error::unsupported("`WITH (…)` options on a table that is not read as a stream").at(place));
@@ -246,6 +244,7 @@ fn function(name: &[&Ident], args: &[FunctionArg]) -> Result<Option<UnresolvedRe
         "table_changes" => table_changes(args, false).map(Some),
         "table_changes_by_path" => table_changes(args, true).map(Some),
         "range" => Ok(None),
+        generator if is_generator(generator) => Ok(None),
         other => Err(Error::unsupported(format!("table function `{other}`"))),
     }
 }

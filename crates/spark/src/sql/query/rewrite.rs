@@ -11,12 +11,16 @@ use sqlparser::ast::{
     VisitorMut, WindowFrame, WindowType,
 };
 
-use super::forms::{ONLY_OURS, count_rows, grouping_bits, is_all, ordered_within, quantified, typed_literal};
+use super::forms::{
+    ONLY_OURS, count_rows, grouping_bits, is_all, json_path, ordered_within, quantified, sample, spread_structures,
+    typed_literal,
+};
 use super::interval::{AnsiInterval, units_of, with_texts};
 use super::names::column_name;
 use super::plan::{Ctes, Planner};
-use super::provider::{CAST, IMPLIED_CAST, INTERVAL, LITERAL, RLIKE, TRY_CAST};
+use super::provider::{CASE, CAST, IMPLIED_CAST, INTERVAL, LITERAL, RLIKE, TRY_CAST};
 use super::scope::{Scope, ident, text, unresolved};
+use super::subqueries::of_structures;
 use crate::error::{Error, Result};
 use crate::functions::schema_of;
 use crate::sql::data_types::arrow_type;
@@ -186,11 +190,15 @@ impl Rewriter<'_, '_> {
             }
             Expr::Function(function) => {
                 self.function_before(function)?;
-                None
+                return Ok(());
             }
             _ => None,
         };
         if let Some(replaced) = replaced {
+            if let Expr::Function(_) = replaced {
+                // `after` takes a frame for every function, and must not take that of the call around this one.
+                self.frames.push(None);
+            }
             *expr = replaced;
         }
         Ok(())
@@ -198,7 +206,10 @@ impl Rewriter<'_, '_> {
 
     fn function_before(&mut self, function: &mut Function) -> Result<()> {
         let frame = match &mut function.over {
-            Some(WindowType::WindowSpec(spec)) => spec.window_frame.take().map(with_texts),
+            Some(WindowType::WindowSpec(spec)) => {
+                spread_structures(&mut spec.order_by);
+                spec.window_frame.take().map(with_texts)
+            }
             _ => None,
         };
         self.frames.push(frame);
@@ -259,6 +270,10 @@ impl Rewriter<'_, '_> {
                     }
                 }
             }
+            Expr::Case { .. } => {
+                let (case, op) = (std::mem::replace(expr, *null()), BinaryOperator::Custom(CASE.to_owned()));
+                Some(Expr::BinaryOp { left: Box::new(case), op, right: null() })
+            }
             Expr::Extract { field, expr: value, .. } => {
                 let source = std::mem::replace(value.as_mut(), *null());
                 Some(call("date_part", vec![text(&field.to_string()), source]))
@@ -290,6 +305,12 @@ impl Rewriter<'_, '_> {
                     spec.window_frame = Some(frame);
                 }
                 self.function_after(function).map_err(|error| error.at(place))?
+            }
+            Expr::InSubquery { expr: value, subquery, .. } => {
+                if let Expr::Tuple(values) = value.as_ref() {
+                    (**value, **subquery) = of_structures(self.planner, values, subquery);
+                }
+                None
             }
             Expr::TypedString(typed) => {
                 typed_literal(typed, self.planner.time_zone()).map_err(|error| error.at(place))?;
@@ -413,19 +434,6 @@ fn has_lambda(function: &Function) -> bool {
     list.args.iter().any(lambda)
 }
 
-/// The function and the text in `schema_of_json('…')`, `schema_of_csv('…')`.
-fn sample(expr: &Expr) -> Option<(String, &str)> {
-    let Expr::Function(Function { name, args: FunctionArguments::List(list), .. }) = expr else { return None };
-    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value)))] = list.args.as_slice() else { return None };
-    let function = name.0.as_slice().first()?.as_ident()?.value.to_ascii_lowercase();
-    match &value.value {
-        Value::SingleQuotedString(sample) if matches!(function.as_str(), "schema_of_json" | "schema_of_csv") => {
-            Some((function, sample))
-        }
-        _ => None,
-    }
-}
-
 fn not(negated: bool, expr: Expr) -> Expr {
     match negated {
         true => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(Expr::Nested(Box::new(expr))) },
@@ -463,13 +471,6 @@ fn fields(root: &mut Expr, chain: &mut [AccessExpr]) {
             *field = text(&name.value);
         }
     }
-}
-
-/// `:a.b[0]` as `$.a.b[0]`.
-fn json_path(path: &ast::JsonPath) -> String {
-    let text = path.to_string().replace('`', "");
-    let text = text.trim_start_matches([':', '.']);
-    if text.starts_with('[') { format!("${text}") } else { format!("$.{text}") }
 }
 
 /// `struct(a, b AS c, 1)` as `named_struct('a', a, 'c', b, 'col3', 1)`.

@@ -75,7 +75,8 @@ impl Scope {
                 _ => Expr::CompoundIdentifier(parts),
             };
             let (name, data_type) = (field.name().clone(), field.data_type().clone());
-            ScopeColumn { qualifier, name, data_type, expr, visibility: Visibility::Full }
+            let visibility = if is_hidden(field) { Visibility::NotInStar } else { Visibility::Full };
+            ScopeColumn { qualifier, name, data_type, expr, visibility }
         });
         Self { columns: columns.collect() }
     }
@@ -84,8 +85,12 @@ impl Scope {
     pub(super) fn resolve(&self, parts: &[Ident]) -> Result<Option<Expr>> {
         for qualified in (0..parts.len()).rev() {
             let (qualifier, rest) = parts.split_at(qualified);
-            let found: Vec<&ScopeColumn> =
+            let mut found: Vec<&ScopeColumn> =
                 self.columns.iter().filter(|column| column.is(qualifier, &rest[0].value)).collect();
+            // What `*` leaves out, such as the other side's key of a join by name, is meant by nobody who names the column that it has.
+            if found.iter().any(|column| column.visibility == Visibility::Full) {
+                found.retain(|column| column.visibility == Visibility::Full);
+            }
             match found.as_slice() {
                 [] => {}
                 [column] => {

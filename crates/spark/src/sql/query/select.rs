@@ -14,9 +14,10 @@ use super::plan::{Ctes, Planner, is_ordinal};
 use super::repeated::{numbered, shown};
 use super::rewrite::{self, Names};
 use super::scope::{Scope, ScopeColumn, ident, unresolved};
+use super::subqueries;
 use crate::error::{Error, Result};
 use crate::python::PythonFunction;
-use crate::sql::spellings::PART;
+use crate::sql::spellings::{PART, REPLACES};
 
 /// A rewritten select list.
 #[derive(Default)]
@@ -24,6 +25,8 @@ struct List {
     items: Vec<SelectItem>,
     names: Vec<String>,
     exprs: Vec<Expr>,
+    /// Items with subqueries as written, and then exact: each time they are made so, they have other aliases.
+    subqueries: Vec<(Expr, Expr)>,
 }
 
 impl List {
@@ -162,13 +165,17 @@ impl Planner<'_> {
                 SelectItem::UnnamedExpr(mut expr) => {
                     let place = self.place(expr.span().start);
                     named::expand_stars(&mut expr, scope).map_err(|error| error.at(place))?;
-                    let name = self.column_name(&named::shown(&expr, scope, windows, self.time_zone()));
+                    let printed = subqueries::printed(self, &expr, scope, names)?;
+                    let name = self.column_name(&named::shown(&printed, scope, windows, self.time_zone()));
                     self.item(&mut list, expr, &name, names)?;
                 }
                 SelectItem::ExprWithAlias { mut expr, alias } => {
                     let place = self.place(expr.span().start);
                     named::expand_stars(&mut expr, scope).map_err(|error| error.at(place))?;
-                    self.item(&mut list, expr, &alias.value, names)?;
+                    match alias.value.strip_prefix(REPLACES) {
+                        Some(column) => self.replace_item(&mut list, expr, &Ident::new(column), &alias, names)?,
+                        None => self.item(&mut list, expr, &alias.value, names)?,
+                    }
                 }
                 other => return Err(Error::unsupported(format!("`{other}`")).at(self.place(other.span().start))),
             }
@@ -200,10 +207,31 @@ impl Planner<'_> {
         Ok(list.exprs.into_iter().zip(list.names).zip(given).map(|((expr, name), given)| (expr, name, given)).collect())
     }
 
+    /// Puts `expr` into the place of the item `column`.
+    fn replace_item(
+        &self,
+        list: &mut List,
+        mut expr: Expr,
+        column: &Ident,
+        alias: &Ident,
+        names: Names<'_>,
+    ) -> Result<()> {
+        let Some(at) = list.names.iter().position(|name| name.eq_ignore_ascii_case(&column.value)) else {
+            return Err(unresolved(std::slice::from_ref(column), names.scopes).at(self.place(alias.span.start)));
+        };
+        rewrite::expression(self, &mut expr, names)?;
+        list.names[at].clone_from(&column.value);
+        list.items[at] = SelectItem::ExprWithAlias { expr: expr.clone(), alias: ident(&column.value) };
+        list.exprs[at] = expr;
+        Ok(())
+    }
+
     /// An item may refer to the aliases of earlier ones.
     fn item(&self, list: &mut List, mut expr: Expr, name: &str, names: Names<'_>) -> Result<()> {
         let aliases = list.aliases_over(names.aliases);
+        let written = subqueries::holds_one(&expr).then(|| expr.clone());
         rewrite::expression(self, &mut expr, Names { aliases: &aliases, ..names })?;
+        list.subqueries.extend(written.map(|written| (written, expr.clone())));
         list.push(expr, name);
         Ok(())
     }
@@ -299,6 +327,8 @@ impl Planner<'_> {
         for expr in exprs {
             if is_ordinal(expr) {
                 *expr = ordinal(expr, list).map_err(|error| error.at(place.clone()))?;
+            } else if let Some((_, exact)) = list.subqueries.iter().find(|(written, _)| written == expr) {
+                *expr = exact.clone();
             } else {
                 rewrite::expression(self, expr, names)?;
             }
