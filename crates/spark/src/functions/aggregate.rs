@@ -18,7 +18,7 @@ use datafusion::logical_expr::{
 
 use super::form::Env;
 use super::udf::check_arity;
-use super::{average, bitmap, float_extreme, frame, gather, grouping, sum};
+use super::{average, bitmap, float_extreme, frame, gather, grouping, sliding, sum};
 use crate::conf::SparkConf;
 use crate::error::{Error, Result};
 
@@ -305,30 +305,28 @@ pub(crate) fn resolve_window(
     let env = Env { schema, conf, typing: false };
     frame::bound_by_days(&mut function.params, env)?;
     let WindowFunctionDefinition::AggregateUDF(udaf) = &function.fun else { return Ok(function) };
-    let Some(renamed) = udaf.inner().downcast_ref::<Renamed>() else {
+    let mut aggregate = Arc::clone(udaf);
+    if let Some(renamed) = udaf.inner().downcast_ref::<Renamed>() {
+        let rewritten = renamed.rewritten;
+        let (args, ignore) = rewritten.arguments(function.params.args, env)?;
+        function.params.args = args;
+        function.params.null_treatment = treatment(function.params.null_treatment, ignore);
+        function.params.distinct |= rewritten.rule == Rule::CountDistinct;
+        aggregate = rewritten.aggregate(conf);
+    } else {
         function.params.args = gather::cast(udaf, function.params.args, env)?;
         if let Some(extreme) = extreme(udaf, &function.params.args, env)? {
-            function.fun = WindowFunctionDefinition::AggregateUDF(extreme);
-        }
-        return Ok(function);
-    };
-    let rewritten = renamed.rewritten;
-    let (args, ignore) = rewritten.arguments(function.params.args, env)?;
-    function.params.args = args;
-    function.params.null_treatment = treatment(function.params.null_treatment, ignore);
-    function.params.distinct |= rewritten.rule == Rule::CountDistinct;
-    function.fun = over_window(rewritten.aggregate(conf));
-    if let (WindowFunctionDefinition::WindowUDF(_), Some(filter)) = (&function.fun, function.params.filter.take()) {
-        // A function of windows sees all rows: those that the filter leaves out are NULL to it.
-        if function.params.null_treatment != Some(NullTreatment::IgnoreNulls) {
-            let call = format!("`{}` with FILTER over a window", rewritten.names[0]);
-            return Err(Error::unsupported(call).with_help("Add IGNORE NULLS, or filter in a subquery."));
-        }
-        for value in function.params.args.iter_mut().take(1) {
-            let kept = Case::new(None, vec![(filter.clone(), Box::new(std::mem::take(value)))], None);
-            *value = crate::coercion::resolve(Expr::Case(kept), schema, conf)?;
+            aggregate = extreme;
         }
     }
+    // A function of windows sees all rows: where some are left out, it has to be the aggregate.
+    function.fun = match over_window(Arc::clone(&aggregate)) {
+        WindowFunctionDefinition::WindowUDF(udwf) if function.params.filter.is_none() => {
+            WindowFunctionDefinition::WindowUDF(udwf)
+        }
+        _ if function.params.window_frame.is_ever_expanding() => WindowFunctionDefinition::AggregateUDF(aggregate),
+        _ => WindowFunctionDefinition::AggregateUDF(sliding::over_sliding_frame(&aggregate)),
+    };
     Ok(function)
 }
 

@@ -10,7 +10,7 @@ use datafusion::functions_aggregate::average::avg_udaf;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature};
 
-use super::frame::FloatsInFrame;
+use super::sliding::FloatsInFrame;
 
 /// The aggregate.
 pub(super) fn average_udaf() -> Arc<AggregateUDF> {

@@ -1,14 +1,9 @@
-//! Frames of windows: what a number is a distance in, and sums of floating-point numbers over frames that slide.
+//! Bounds of window frames: what a number is a distance in.
 
-use std::collections::VecDeque;
-
-use arrow::array::{ArrayRef, AsArray};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type};
+use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
-use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::logical_expr::expr::WindowFunctionParams;
-use datafusion::logical_expr::{Accumulator, WindowFrameBound, WindowFrameUnits};
+use datafusion::logical_expr::{WindowFrameBound, WindowFrameUnits};
 
 use super::form::Env;
 use crate::error::{Error, Result};
@@ -53,60 +48,4 @@ fn number(distance: &ScalarValue) -> Option<String> {
         None => return None,
     };
     text.parse::<f64>().is_ok().then_some(text)
-}
-
-/// The sum, or the average, of the numbers in a frame that slides. They are added anew for every frame: of a number that is taken
-/// from a sum again, rounding stays, and of infinity and NaN everything.
-#[derive(Debug)]
-pub(super) struct FloatsInFrame {
-    average: bool,
-    values: VecDeque<f64>,
-}
-
-impl FloatsInFrame {
-    /// Of no numbers.
-    pub(super) fn new(average: bool) -> Self {
-        Self { average, values: VecDeque::new() }
-    }
-}
-
-fn floats(values: &[ArrayRef]) -> DataFusionResult<Vec<f64>> {
-    let values = cast(&values[0], &DataType::Float64)?;
-    Ok(values.as_primitive::<Float64Type>().iter().flatten().collect())
-}
-
-impl Accumulator for FloatsInFrame {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> DataFusionResult<()> {
-        self.values.extend(floats(values)?);
-        Ok(())
-    }
-
-    fn retract_batch(&mut self, values: &[ArrayRef]) -> DataFusionResult<()> {
-        self.values.drain(..floats(values)?.len());
-        Ok(())
-    }
-
-    fn supports_retract_batch(&self) -> bool {
-        true
-    }
-
-    fn merge_batch(&mut self, _: &[ArrayRef]) -> DataFusionResult<()> {
-        Err(DataFusionError::Internal("windows are not merged".to_owned()))
-    }
-
-    fn evaluate(&mut self) -> DataFusionResult<ScalarValue> {
-        if self.values.is_empty() {
-            return Ok(ScalarValue::Float64(None));
-        }
-        let sum: f64 = self.values.iter().sum();
-        Ok(ScalarValue::Float64(Some(if self.average { sum / self.values.len() as f64 } else { sum })))
-    }
-
-    fn state(&mut self) -> DataFusionResult<Vec<ScalarValue>> {
-        Err(DataFusionError::Internal("a window has no state".to_owned()))
-    }
-
-    fn size(&self) -> usize {
-        size_of_val(self) + self.values.capacity() * size_of::<f64>()
-    }
 }

@@ -14,7 +14,7 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, ReversedUDAF, SetMonotonicity, Signature,
 };
 
-use super::frame::FloatsInFrame;
+use super::sliding::FloatsInFrame;
 use crate::coercion::overflow;
 
 /// The aggregate.

@@ -79,10 +79,15 @@ pub(crate) fn ordered_collect_list() -> Arc<AggregateUDF> {
 
 /// What takes the place of `max` or `min` for values of `data_type`, if they have values inside.
 pub(super) fn extreme(aggregate: &AggregateUDF, data_type: &DataType) -> Option<Arc<AggregateUDF>> {
-    if !data_type.is_nested() || aggregate.inner().is::<GatheredFunction>() {
+    if !data_type.is_nested() || is_gathered(aggregate) {
         return None;
     }
     choice::EXTREMES.iter().find(|extreme| extreme.names[0] == aggregate.name()).map(|extreme| udaf(*extreme))
+}
+
+/// Whether the aggregate is one of these.
+pub(super) fn is_gathered(aggregate: &AggregateUDF) -> bool {
+    aggregate.inner().is::<GatheredFunction>()
 }
 
 fn udaf(gathered: Gathered) -> Arc<AggregateUDF> {

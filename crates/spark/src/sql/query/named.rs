@@ -13,6 +13,7 @@ use sqlparser::ast::{
 };
 
 use super::names::MOVED;
+use super::rewrite;
 use super::scope::{Scope, ScopeColumn, ident, unresolved};
 use crate::cast::calendar;
 use crate::cast::format::{write_date, write_timestamp};
@@ -150,6 +151,12 @@ pub(super) fn shown(expr: &Expr, scope: &Scope, windows: &Windows, tz: Tz) -> Ex
                     [name] => Expr::Identifier(name.clone()),
                     parts => Expr::CompoundIdentifier(parts.to_vec()),
                 };
+            }
+            Expr::CompoundFieldAccess { root, access_chain } => {
+                rewrite::whole_name(root, access_chain);
+                if let Expr::CompoundIdentifier(parts) = root.as_mut() {
+                    *parts = unqualified(parts, scope).to_vec();
+                }
             }
             Expr::TypedString(typed) => in_zone(typed, tz),
             Expr::Function(function) => {

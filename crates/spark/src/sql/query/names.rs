@@ -23,8 +23,13 @@ pub(super) fn column_name(expr: &Expr) -> String {
         Expr::Identifier(name) => name.value.clone(),
         Expr::CompoundIdentifier(parts) => parts.last().map(|part| part.value.clone()).unwrap_or_default(),
         Expr::Nested(inner) => column_name(inner),
-        // A field of what a call makes is named with the call.
-        Expr::CompoundFieldAccess { root, .. } if matches!(root.as_ref(), Expr::Function(_)) => pretty(expr),
+        // A field of what a call makes, or of an element, is named with it.
+        Expr::CompoundFieldAccess { root, access_chain }
+            if matches!(root.as_ref(), Expr::Function(_))
+                || access_chain.iter().any(|access| matches!(access, AccessExpr::Subscript(_))) =>
+        {
+            pretty(expr)
+        }
         Expr::CompoundFieldAccess { access_chain, .. } => match access_chain.last() {
             Some(AccessExpr::Dot(Expr::Identifier(name))) => name.value.clone(),
             _ => pretty(expr),

@@ -175,6 +175,11 @@ impl Rewriter<'_, '_> {
                 }
                 None
             }
+            Expr::InList { expr: value, list, .. } => {
+                tuple(value);
+                list.iter_mut().for_each(tuple);
+                None
+            }
             Expr::Struct { values, fields } if fields.is_empty() => Some(structure(std::mem::take(values))),
             Expr::Like { negated, any: true, expr, pattern, .. } => quantified(*negated, false, false, expr, pattern),
             Expr::ILike { negated, any: true, expr, pattern, .. } => quantified(*negated, true, false, expr, pattern),
@@ -458,11 +463,12 @@ pub(super) fn suffixed(name: &Ident) -> Option<(&str, &str)> {
 }
 
 /// Field names in a chain are names, not columns.
-fn fields(root: &mut Expr, chain: &mut [AccessExpr]) {
-    if let Expr::Nested(inner) = root
-        && let Expr::CompoundIdentifier(_) | Expr::Identifier(_) = inner.as_ref()
-    {
-        *root = inner.as_ref().clone();
+fn fields(root: &mut Expr, chain: &mut Vec<AccessExpr>) {
+    match root {
+        Expr::Nested(inner) if matches!(inner.as_ref(), Expr::CompoundIdentifier(_) | Expr::Identifier(_)) => {
+            *root = inner.as_ref().clone();
+        }
+        _ => whole_name(root, chain),
     }
     for access in chain {
         if let AccessExpr::Dot(field) = access
@@ -471,6 +477,27 @@ fn fields(root: &mut Expr, chain: &mut [AccessExpr]) {
             *field = text(&name.value);
         }
     }
+}
+
+/// Moves the first names of a chain to the one before it: in `t.tags[0]` a name is meant as in `t.tags`.
+pub(super) fn whole_name(root: &mut Expr, chain: &mut Vec<AccessExpr>) {
+    let Expr::Identifier(first) = root else { return };
+    let mut parts = vec![first.clone()];
+    while let Some(AccessExpr::Dot(Expr::Identifier(name))) = chain.first() {
+        parts.push(name.clone());
+        chain.remove(0);
+    }
+    if parts.len() > 1 {
+        *root = Expr::CompoundIdentifier(parts);
+    }
+}
+
+/// The values of `(a, b)` as a structure that is like that of other pairs.
+fn tuple(expr: &mut Expr) {
+    let Expr::Tuple(values) = expr else { return };
+    let values = std::mem::take(values).into_iter().enumerate();
+    let fields = values.flat_map(|(i, value)| [text(&format!("col{}", i + 1)), value]);
+    *expr = call("named_struct", fields.collect());
 }
 
 /// `struct(a, b AS c, 1)` as `named_struct('a', a, 'c', b, 'col3', 1)`.

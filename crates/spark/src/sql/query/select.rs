@@ -15,6 +15,7 @@ use super::repeated::{numbered, shown};
 use super::rewrite::{self, Names};
 use super::scope::{Scope, ScopeColumn, ident, unresolved};
 use super::subqueries;
+use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
 use crate::python::PythonFunction;
 use crate::sql::spellings::{PART, REPLACES};
@@ -325,13 +326,25 @@ impl Planner<'_> {
         }
         modifiers.clear();
         for expr in exprs {
-            if is_ordinal(expr) {
-                *expr = ordinal(expr, list).map_err(|error| error.at(place.clone()))?;
-            } else if let Some((_, exact)) = list.subqueries.iter().find(|(written, _)| written == expr) {
-                *expr = exact.clone();
-            } else {
-                rewrite::expression(self, expr, names)?;
+            match expr {
+                Expr::Rollup(sets) | Expr::Cube(sets) | Expr::GroupingSets(sets) => {
+                    for key in sets.iter_mut().flatten() {
+                        self.group_key(key, list, names, &place)?;
+                    }
+                }
+                key => self.group_key(key, list, names, &place)?,
             }
+        }
+        Ok(())
+    }
+
+    fn group_key(&self, key: &mut Expr, list: &List, names: Names<'_>, place: &SourceLocation) -> Result<()> {
+        if is_ordinal(key) {
+            *key = ordinal(key, list).map_err(|error| error.at(place.clone()))?;
+        } else if let Some((_, exact)) = list.subqueries.iter().find(|(written, _)| written == key) {
+            *key = exact.clone();
+        } else {
+            rewrite::expression(self, key, names)?;
         }
         Ok(())
     }

@@ -117,3 +117,37 @@ async fn distinct_rows_are_counted_by_their_columns() {
     let values = "(VALUES (1, 'a'), (1, 'a'), (2, NULL), (2, 'b')) t(n, s)";
     assert_eq!(rows(&format!("SELECT count(DISTINCT *) AS d, count(*) AS c FROM {values}")).await, "d,c / 2,4");
 }
+
+#[tokio::test]
+async fn elements_and_fields_of_qualified_names() {
+    let row = "(SELECT array(1, 2) AS arr, map('k', 5) AS m, named_struct('l', array(7, 8)) AS s, \
+               array(named_struct('k', 1, 'v', 'x'), named_struct('k', 2, 'v', 'y')) AS pairs) p";
+    for (expression, expected) in [
+        ("p.arr[0]", "arr[0] / 1"),
+        ("p.m['k']", "m[k] / 5"),
+        ("p.s.l[1]", "s.l[1] / 8"),
+        ("p.pairs[0].v", "pairs[0].v / x"),
+        ("pairs.k[1]", "pairs.k[1] / 2"),
+        ("filter(pairs, e -> e.k > 1).V AS v", "v / [y]"),
+        ("transform(pairs, e -> e.k + p.arr[1]) AS t", "t / [3, 4]"),
+    ] {
+        assert_eq!(rows(&format!("SELECT {expression} FROM {row}")).await, expected, "{expression}");
+    }
+}
+
+#[tokio::test]
+async fn tuples_among_tuples() {
+    let pairs = "(VALUES (1, 'x'), (2, 'y'), (3, 'x')) t(id, k)";
+    let query = format!("SELECT id FROM {pairs} WHERE (id, k) IN ((1, 'x'), (3L, 'y'), (2, 'y')) ORDER BY id");
+    assert_eq!(rows(&query).await, "id / 1 / 2");
+}
+
+#[tokio::test]
+async fn grouping_sets_of_positions() {
+    let rows_of = "(VALUES ('a', 1), ('a', 2), ('b', 4)) t(k, n)";
+    assert_eq!(
+        rows(&format!("SELECT k, n % 2 AS odd, sum(n) AS s FROM {rows_of} GROUP BY ROLLUP(1, 2) ORDER BY k, odd"))
+            .await,
+        "k,odd,s / ,,7 / a,,3 / a,0,2 / a,1,1 / b,,4 / b,0,4"
+    );
+}
