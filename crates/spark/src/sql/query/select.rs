@@ -1,11 +1,12 @@
 //! One `SELECT`: its columns in scope, its list expanded and named, its clauses made exact.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 use datafusion::logical_expr::planner::ContextProvider as _;
 use sqlparser::ast::{
     Expr, GroupByExpr, Ident, ObjectName, OrderBy, OrderByKind, Select, SelectFlavor, SelectItem,
-    SelectItemQualifiedWildcardKind, Spanned, Value, WildcardAdditionalOptions,
+    SelectItemQualifiedWildcardKind, Spanned, Value, WildcardAdditionalOptions, visit_expressions,
 };
 
 use super::named;
@@ -13,7 +14,7 @@ use super::names::column_name;
 use super::plan::{Ctes, Planner, is_ordinal};
 use super::repeated::{numbered, shown};
 use super::rewrite::{self, Names};
-use super::scope::{Scope, ScopeColumn, ident, unresolved};
+use super::scope::{Scope, ScopeColumn, Visibility, ident, unresolved};
 use super::subqueries;
 use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
@@ -59,6 +60,27 @@ impl List {
         let mut aliases = known.clone();
         aliases.extend(pairs.rev().map(|(name, expr)| (name.to_lowercase(), Expr::Nested(Box::new(expr.clone())))));
         aliases
+    }
+
+    /// For what sees the output before the input: the innermost scope without the columns that an alias has the name of, and
+    /// the aliases, of which these are the output's columns.
+    fn before_input(
+        &self,
+        scopes: &[&Scope],
+        aliases: &HashMap<String, Expr>,
+    ) -> (Option<Scope>, HashMap<String, Expr>) {
+        let mut hidden = scopes.first().copied().cloned();
+        let mut outputs = aliases.clone();
+        for item in &self.items {
+            let SelectItem::ExprWithAlias { alias, .. } = item else { continue };
+            for column in hidden.iter_mut().flat_map(|scope| &mut scope.columns) {
+                if column.name.eq_ignore_ascii_case(&alias.value) {
+                    column.visibility = Visibility::Qualified;
+                    outputs.insert(alias.value.to_lowercase(), Expr::Identifier(alias.clone()));
+                }
+            }
+        }
+        (hidden, outputs)
     }
 }
 
@@ -299,13 +321,7 @@ impl Planner<'_> {
                 let path: Vec<Ident> = parts.iter().cloned().chain([ident(field.name())]).collect();
                 let expr = scope.resolve(&path).ok()??;
                 let (name, data_type) = (field.name().clone(), field.data_type().clone());
-                Some(ScopeColumn {
-                    qualifier: Vec::new(),
-                    name,
-                    data_type,
-                    expr,
-                    visibility: super::scope::Visibility::Full,
-                })
+                Some(ScopeColumn { qualifier: Vec::new(), name, data_type, expr, visibility: Visibility::Full })
             })
             .collect();
         self.star(list, fields.iter(), options)
@@ -338,6 +354,22 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// Whether a sort key is meant to look at the input: what is aggregated or seen through a window are its rows, and a name
+    /// with a qualifier, or with a field of a structure, may be a column of it.
+    fn looks_at_input(&self, expr: &Expr) -> bool {
+        let found = visit_expressions(expr, |expr| match expr {
+            Expr::Function(function)
+                if function.over.is_some()
+                    || self.provider.get_aggregate_meta(&function.name.to_string()).is_some() =>
+            {
+                ControlFlow::Break(())
+            }
+            Expr::CompoundIdentifier(_) => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        });
+        found.is_break()
+    }
+
     fn group_key(&self, key: &mut Expr, list: &List, names: Names<'_>, place: &SourceLocation) -> Result<()> {
         if is_ordinal(key) {
             *key = ordinal(key, list).map_err(|error| error.at(place.clone()))?;
@@ -356,6 +388,8 @@ impl Planner<'_> {
             return Err(Error::unsupported("`ORDER BY ALL`"));
         };
         let aliases = list.aliases_over(names.aliases);
+        let (hidden, outputs) = list.before_input(names.scopes, &aliases);
+        let scopes: Vec<&Scope> = hidden.iter().chain(names.scopes.iter().skip(1).copied()).collect();
         for item in items.iter_mut().filter(|item| !is_ordinal(&item.expr)) {
             let output = match &item.expr {
                 Expr::Identifier(name) => list.names.iter().position(|output| output.eq_ignore_ascii_case(&name.value)),
@@ -365,7 +399,11 @@ impl Planner<'_> {
                 Some(SelectItem::ExprWithAlias { alias, .. }) => Expr::Identifier(alias.clone()),
                 Some(SelectItem::UnnamedExpr(expr)) => expr.clone(),
                 _ => {
-                    rewrite::expression(self, &mut item.expr, Names { aliases: &aliases, ..names })?;
+                    let names = match self.looks_at_input(&item.expr) {
+                        true => Names { aliases: &aliases, ..names },
+                        false => Names { aliases: &outputs, scopes: &scopes, ..names },
+                    };
+                    rewrite::expression(self, &mut item.expr, names)?;
                     continue;
                 }
             };

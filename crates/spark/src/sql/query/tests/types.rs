@@ -151,3 +151,23 @@ async fn grouping_sets_of_positions() {
         "k,odd,s / ,,7 / a,,3 / a,0,2 / a,1,1 / b,,4 / b,0,4"
     );
 }
+
+/// As in Spark, also within an expression a name in ORDER BY is the output's before it is the input's.
+#[tokio::test]
+async fn order_by_sees_the_output_first() {
+    let rows_of = "(VALUES ('b', 3, named_struct('z', 1)), ('a', 1, named_struct('z', 3)), ('C', 2, named_struct('z', 2))) t(k, n, s)";
+    for (query, expected) in [
+        (format!("SELECT upper(k) AS k FROM {rows_of} ORDER BY concat(k, 'x')"), "k / A / B / C"),
+        (format!("SELECT n AS m, -n AS n FROM {rows_of} ORDER BY n * 2"), "m,n / 3,-3 / 2,-2 / 1,-1"),
+        (format!("SELECT DISTINCT -n AS n FROM {rows_of} ORDER BY n + 1"), "n / -3 / -2 / -1"),
+        (
+            format!("SELECT -n AS n, count(*) AS c FROM {rows_of} GROUP BY t.n ORDER BY n * 2"),
+            "n,c / -3,1 / -2,1 / -1,1",
+        ),
+        (format!("SELECT k, -sum(n) AS n FROM {rows_of} GROUP BY k ORDER BY n * 2 DESC"), "k,n / a,-1 / C,-2 / b,-3"),
+        (format!("SELECT s.z AS s FROM {rows_of} ORDER BY s.z DESC"), "s / 3 / 2 / 1"),
+        (format!("SELECT k, sum(n) AS n FROM {rows_of} GROUP BY k ORDER BY sum(n)"), "k,n / a,1 / C,2 / b,3"),
+    ] {
+        assert_eq!(rows(&query).await, expected, "{query}");
+    }
+}
