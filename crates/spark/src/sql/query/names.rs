@@ -20,7 +20,7 @@ pub(super) const MOVED: &str = "moved ";
 /// The name of the column that holds `expr`: the last part of a name, or the expression as Spark prints it.
 pub(super) fn column_name(expr: &Expr) -> String {
     match expr {
-        Expr::Identifier(name) => name.value.clone(),
+        Expr::Identifier(name) if suffixed(name).is_none() => name.value.clone(),
         Expr::CompoundIdentifier(parts) => parts.last().map(|part| part.value.clone()).unwrap_or_default(),
         Expr::Nested(inner) => column_name(inner),
         // A field of what a call makes, or of an element, is named with it.
@@ -80,9 +80,14 @@ pub(super) fn pretty(expr: &Expr) -> String {
         Expr::BinaryOp { left, op: BinaryOperator::StringConcat, right } => {
             format!("concat({}, {})", pretty(left), pretty(right))
         }
+        Expr::BinaryOp { left, op: BinaryOperator::NotEq, right } => {
+            format!("(NOT ({} = {}))", pretty(left), pretty(right))
+        }
         Expr::BinaryOp { left, op, right } => format!("({} {} {})", pretty(left), operator(op), pretty(right)),
+        Expr::UnaryOp { op: UnaryOperator::Plus, expr } => format!("(+ {})", pretty(expr)),
         Expr::UnaryOp { op: UnaryOperator::Minus, expr } => match expr.as_ref() {
             Expr::Value(_) => format!("-{}", pretty(expr)),
+            Expr::Identifier(name) if suffixed(name).is_some() => format!("-{}", pretty(expr)),
             _ => format!("(- {})", pretty(expr)),
         },
         Expr::UnaryOp { op: UnaryOperator::Not | UnaryOperator::BangNot, expr } => format!("(NOT {})", pretty(expr)),

@@ -146,6 +146,10 @@ async fn unnamed_columns_have_sparks_names() {
         ),
         ("if(true, 1, 2)", "(IF(true, 1, 2))"),
         ("1e3", "1000.0"),
+        ("5L", "5"),
+        ("-1.5D", "-1.5"),
+        ("customerId <> 2L", "(NOT (customerId = 2))"),
+        ("+customerId", "(+ customerId)"),
         (
             "TIMESTAMP'2024-01-01T00:00:00Z' + INTERVAL 1 DAY 2 HOURS",
             "TIMESTAMP '2024-01-01 00:00:00' + INTERVAL '1 02' DAY TO HOUR",
