@@ -18,7 +18,7 @@ use datafusion::logical_expr::{
 
 use super::form::Env;
 use super::udf::check_arity;
-use super::{average, bitmap, float_extreme, frame, gather, grouping, sliding, sum};
+use super::{average, bitmap, float_extreme, frame, gather, grouping, shift, sliding, sum};
 use crate::conf::SparkConf;
 use crate::error::{Error, Result};
 
@@ -304,6 +304,7 @@ pub(crate) fn resolve_window(
 ) -> Result<WindowFunction> {
     let env = Env { schema, conf, typing: false };
     frame::bound_by_days(&mut function.params, env)?;
+    shift::default_by_row(&mut function, env)?;
     let WindowFunctionDefinition::AggregateUDF(udaf) = &function.fun else { return Ok(function) };
     let mut aggregate = Arc::clone(udaf);
     if let Some(renamed) = udaf.inner().downcast_ref::<Renamed>() {

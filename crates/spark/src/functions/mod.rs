@@ -41,6 +41,7 @@ mod pattern;
 mod planner;
 mod random;
 mod rank;
+mod shift;
 mod sliding;
 mod string;
 mod sum;

@@ -132,3 +132,18 @@ async fn first_and_last_of_filtered_rows() {
         "id,f,l,n / 1,,a,b / 2,b,a,b / 3,b,c,d / 4,b,c,d"
     );
 }
+
+#[tokio::test]
+async fn defaults_that_differ_by_row() {
+    let values = "(VALUES (1, 'a', 'x'), (2, NULL, 'x'), (3, 'c', 'x'), (4, 'd', 'y')) t(id, v, g)";
+    assert_eq!(
+        rows(&format!(
+            "SELECT id, lag(v, 1, id * 10) OVER w AS l, lead(v, 2, concat('z', id)) OVER w AS f FROM {values} \
+             WINDOW w AS (PARTITION BY g ORDER BY id) ORDER BY id"
+        ))
+        .await,
+        "id,l,f / 1,10,c / 2,a,z2 / 3,,z3 / 4,40,z4"
+    );
+    let error = run(&format!("SELECT lag(v, 1, g) IGNORE NULLS OVER (ORDER BY id) FROM {values}")).await.unwrap_err();
+    assert!(error.message().contains("IGNORE NULLS"), "{error}");
+}
