@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 
 use super::artifacts::Artifacts;
 use super::correlated::{Waiting, may_be_correlated};
+use super::dropped::passes_along;
 use super::expression::required;
 use super::faces;
 use super::proto::{self, Relation, relation::RelType};
@@ -36,6 +37,8 @@ pub(super) struct Planner<'a> {
     pub waiting: Waiting,
     /// The query around the one being planned.
     pub outer: Option<Arc<Scope>>,
+    /// Whether projections pass along what they leave out, for the filter or sort above them.
+    pub keeps_dropped: bool,
 }
 
 impl<'a> Planner<'a> {
@@ -51,6 +54,7 @@ impl<'a> Planner<'a> {
             subqueries: HashMap::new(),
             waiting: Waiting::default(),
             outer: None,
+            keeps_dropped: false,
         }
     }
 
@@ -73,6 +77,7 @@ impl<'a> Planner<'a> {
             subqueries,
             waiting,
             outer: self.outer.clone(),
+            keeps_dropped: false,
         }
     }
 
@@ -81,7 +86,15 @@ impl<'a> Planner<'a> {
         async move {
             let kind = relation.rel_type.as_ref().ok_or_else(|| Error::internal("a relation without a kind"))?;
             let common = relation.common.as_ref();
-            let scope = self.dispatch(kind).await.map_err(|error| match common.and_then(origin) {
+            let narrow;
+            let planner = match self.keeps_dropped && !passes_along(kind) {
+                true => {
+                    narrow = Planner { keeps_dropped: false, ..self.clone() };
+                    &narrow
+                }
+                false => self,
+            };
+            let scope = planner.dispatch(kind).await.map_err(|error| match common.and_then(origin) {
                 Some(origin) => error.at_origin(&origin),
                 None => error,
             })?;

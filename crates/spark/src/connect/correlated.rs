@@ -11,6 +11,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::Expr;
 
 use super::context::Planner;
+use super::dropped::parts;
 use super::expression::Expressions;
 use super::proto::{Expression, Relation, expression::ExprType};
 use super::scope::Scope;
@@ -77,18 +78,8 @@ fn outside(expr: Expr, outer: &Scope) -> Result<Expr> {
 
 /// The plan ids of the subqueries in an expression.
 fn subqueries(expr: &Expression, ids: &mut Vec<i64>) {
-    match &expr.expr_type {
-        Some(ExprType::SubqueryExpression(subquery)) => {
-            ids.push(subquery.plan_id);
-            subquery.in_subquery_values.iter().for_each(|value| subqueries(value, ids));
-        }
-        Some(ExprType::UnresolvedFunction(call)) => call.arguments.iter().for_each(|arg| subqueries(arg, ids)),
-        Some(ExprType::CallFunction(call)) => call.arguments.iter().for_each(|arg| subqueries(arg, ids)),
-        Some(ExprType::Alias(alias)) => alias.expr.iter().for_each(|inner| subqueries(inner, ids)),
-        Some(ExprType::Cast(cast)) => cast.expr.iter().for_each(|inner| subqueries(inner, ids)),
-        Some(ExprType::UnresolvedExtractValue(extract)) => {
-            extract.child.iter().for_each(|inner| subqueries(inner, ids));
-        }
-        _ => {}
+    if let Some(ExprType::SubqueryExpression(subquery)) = &expr.expr_type {
+        ids.push(subquery.plan_id);
     }
+    parts(expr).into_iter().for_each(|part| subqueries(part, ids));
 }

@@ -3,7 +3,7 @@
 use arrow::datatypes::{DataType, FieldRef, Fields};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{Exists, InSubquery, LambdaVariable};
-use datafusion::logical_expr::{Expr, ExprSchemable, Operator, SortExpr, Subquery, lit};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlanBuilder, Operator, SortExpr, Subquery, lit};
 
 use super::context::Planner;
 use super::proto::Expression;
@@ -436,9 +436,17 @@ impl<'a> Expressions<'a> {
         let plan = self.planner.subqueries.get(&message.plan_id).ok_or_else(|| {
             Error::internal(format!("the subquery refers to plan {}, which was not sent", message.plan_id))
         })?;
+        let plan = match (message.subquery_type(), plan.schema().columns().as_slice()) {
+            // Under a name of its own, it cannot be taken for a column of the query around.
+            (SubqueryType::In, [column]) => {
+                let renamed = Expr::Column(column.clone()).alias(self.planner.names.unique("in"));
+                LogicalPlanBuilder::from(plan.clone()).project([renamed])?.build()?
+            }
+            _ => plan.clone(),
+        };
         let subquery = Subquery {
-            subquery: std::sync::Arc::new(plan.clone()),
             outer_ref_columns: plan.all_out_ref_exprs(),
+            subquery: std::sync::Arc::new(plan),
             spans: Default::default(),
         };
         match message.subquery_type() {

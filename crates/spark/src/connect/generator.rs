@@ -185,7 +185,7 @@ impl Planner<'_> {
             }
         }
         match generator {
-            None => scope.project(before, &self.names),
+            None => self.projected(scope, before),
             Some((position, generator)) => self.generate(scope, before, position, generator),
         }
     }

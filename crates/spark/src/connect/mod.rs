@@ -8,6 +8,7 @@
 pub mod artifacts;
 mod context;
 mod correlated;
+mod dropped;
 mod expression;
 pub mod extension;
 mod faces;

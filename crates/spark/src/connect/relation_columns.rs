@@ -77,7 +77,7 @@ impl Planner<'_> {
                 None => Output::passed(column),
             })
             .collect();
-        scope.project(outputs, &self.names)
+        self.projected(scope, outputs)
     }
 
     pub(super) async fn to_df(&self, to_df: &proto::ToDf) -> Result<Scope> {
@@ -89,7 +89,7 @@ impl Planner<'_> {
         }
         let outputs =
             scope.visible().zip(&to_df.column_names).map(|(column, name)| Output::renamed(column, name)).collect();
-        scope.project(outputs, &self.names)
+        self.projected(scope, outputs)
     }
 
     /// `drop`: columns that do not exist are ignored, as in Spark.
@@ -114,7 +114,7 @@ impl Planner<'_> {
             .filter(|column| !drop.column_names.iter().any(|name| self.same(name, &column.name)))
             .map(Output::passed)
             .collect();
-        scope.project(outputs, &self.names)
+        self.projected(scope, outputs)
     }
 
     /// `df.to(schema)`: columns by name, in the schema's order, cast to its types.

@@ -6,6 +6,7 @@ use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Sort, lit};
 
 use super::context::Planner;
+use super::correlated::may_be_correlated;
 use super::expression::{Expressions, required};
 use super::faces;
 use super::proto;
@@ -16,8 +17,21 @@ use crate::operators::{Deduplicate, EventTimeWatermark};
 
 impl Planner<'_> {
     pub(super) async fn filter(&self, filter: &proto::Filter) -> Result<Scope> {
-        let scope = self.input(&filter.input).await?;
         let condition = required(filter.condition.as_ref())?;
+        let scope = self.input(&filter.input).await?;
+        if self.names_dropped(&scope, &[condition])? {
+            let scope = self.input_with_dropped(&filter.input).await?;
+            return self.narrowed(self.filtered(scope, condition).await?);
+        }
+        let error = match self.filtered(scope, condition).await {
+            Err(error) if may_be_correlated(&error) => error,
+            done => return done,
+        };
+        let scope = self.input_with_dropped(&filter.input).await?;
+        self.narrowed(self.filtered(scope, condition).await.map_err(|_| error)?)
+    }
+
+    async fn filtered(&self, scope: Scope, condition: &proto::Expression) -> Result<Scope> {
         let (planner, scope) = self.with_correlated(scope, [condition]).await?;
         let condition = Expressions::new(&planner, &scope).condition(condition)?;
         let plan = LogicalPlanBuilder::from(scope.plan.clone()).filter(condition)?.build()?;
@@ -26,6 +40,20 @@ impl Planner<'_> {
 
     pub(super) async fn sort(&self, sort: &proto::Sort) -> Result<Scope> {
         let scope = self.input(&sort.input).await?;
+        let keys: Vec<_> = sort.order.iter().filter_map(|order| order.child.as_deref()).collect();
+        if self.names_dropped(&scope, &keys)? {
+            let scope = self.input_with_dropped(&sort.input).await?;
+            return self.narrowed(self.sorted(scope, sort)?);
+        }
+        let error = match self.sorted(scope, sort) {
+            Err(error) if may_be_correlated(&error) => error,
+            done => return done,
+        };
+        let scope = self.input_with_dropped(&sort.input).await?;
+        self.narrowed(self.sorted(scope, sort).map_err(|_| error)?)
+    }
+
+    fn sorted(&self, scope: Scope, sort: &proto::Sort) -> Result<Scope> {
         let expressions = Expressions::new(self, &scope);
         let order = sort.order.iter().map(|order| expressions.sort(order)).collect::<Result<Vec<_>>>()?;
         // The builder would take a column for the expression that another column of the projection is made of.

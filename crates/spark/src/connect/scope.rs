@@ -283,6 +283,13 @@ impl Scope {
         Err(self.unresolved(parts))
     }
 
+    /// Whether the DataFrame `plan_id` offers a column of that name.
+    pub fn offers(&self, plan_id: i64, name: &str, case_sensitive: bool) -> bool {
+        let same =
+            |other: &str| if case_sensitive { other == name } else { other.to_lowercase() == name.to_lowercase() };
+        self.of_dataframe(plan_id, same).is_some()
+    }
+
     /// The column that the DataFrame `plan_id` offers; of several (self-joins) the one it is nearest to.
     fn of_dataframe(&self, plan_id: i64, same: impl Fn(&str) -> bool) -> Option<&ScopeColumn> {
         let depth = |column: &ScopeColumn| {
