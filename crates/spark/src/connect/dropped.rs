@@ -77,9 +77,9 @@ impl Planner<'_> {
         Ok(false)
     }
 
-    /// Without what was passed along, unless it is to be named further up.
-    pub(super) fn narrowed(&self, scope: Scope) -> Result<Scope> {
-        if self.keeps_dropped {
+    /// Without what was passed along beside the `width` columns there were, unless it is to be named further up.
+    pub(super) fn narrowed(&self, scope: Scope, width: usize) -> Result<Scope> {
+        if self.keeps_dropped || scope.columns.len() == width {
             return Ok(scope);
         }
         let outputs = scope.visible().map(Output::passed).collect();

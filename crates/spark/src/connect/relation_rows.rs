@@ -19,16 +19,17 @@ impl Planner<'_> {
     pub(super) async fn filter(&self, filter: &proto::Filter) -> Result<Scope> {
         let condition = required(filter.condition.as_ref())?;
         let scope = self.input(&filter.input).await?;
+        let width = scope.columns.len();
         if self.names_dropped(&scope, &[condition])? {
             let scope = self.input_with_dropped(&filter.input).await?;
-            return self.narrowed(self.filtered(scope, condition).await?);
+            return self.narrowed(self.filtered(scope, condition).await?, width);
         }
         let error = match self.filtered(scope, condition).await {
             Err(error) if may_be_correlated(&error) => error,
             done => return done,
         };
         let scope = self.input_with_dropped(&filter.input).await?;
-        self.narrowed(self.filtered(scope, condition).await.map_err(|_| error)?)
+        self.narrowed(self.filtered(scope, condition).await.map_err(|_| error)?, width)
     }
 
     async fn filtered(&self, scope: Scope, condition: &proto::Expression) -> Result<Scope> {
@@ -40,17 +41,18 @@ impl Planner<'_> {
 
     pub(super) async fn sort(&self, sort: &proto::Sort) -> Result<Scope> {
         let scope = self.input(&sort.input).await?;
+        let width = scope.columns.len();
         let keys: Vec<_> = sort.order.iter().filter_map(|order| order.child.as_deref()).collect();
         if self.names_dropped(&scope, &keys)? {
             let scope = self.input_with_dropped(&sort.input).await?;
-            return self.narrowed(self.sorted(scope, sort)?);
+            return self.narrowed(self.sorted(scope, sort)?, width);
         }
         let error = match self.sorted(scope, sort) {
             Err(error) if may_be_correlated(&error) => error,
             done => return done,
         };
         let scope = self.input_with_dropped(&sort.input).await?;
-        self.narrowed(self.sorted(scope, sort).map_err(|_| error)?)
+        self.narrowed(self.sorted(scope, sort).map_err(|_| error)?, width)
     }
 
     fn sorted(&self, scope: Scope, sort: &proto::Sort) -> Result<Scope> {
