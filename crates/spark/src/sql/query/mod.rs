@@ -10,6 +10,7 @@ mod lateral;
 mod named;
 mod names;
 mod names_over;
+mod outside;
 mod parameters;
 mod pivot;
 mod plan;

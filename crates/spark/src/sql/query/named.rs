@@ -8,17 +8,18 @@ use arrow::datatypes::DataType;
 use chrono_tz::Tz;
 use sqlparser::ast::{
     BinaryOperator, DuplicateTreatment, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    NamedWindowDefinition, NamedWindowExpr, Query, Select, TypedString, Value, VisitMut, VisitorMut,
-    WildcardAdditionalOptions, WindowSpec, WindowType, visit_expressions_mut,
+    NamedWindowDefinition, NamedWindowExpr, Select, TypedString, Value, WildcardAdditionalOptions, WindowSpec,
+    WindowType, visit_expressions_mut,
 };
 
 use super::names::MOVED;
+use super::outside::outside_subqueries;
 use super::rewrite;
 use super::scope::{Scope, ScopeColumn, ident, unresolved};
 use crate::cast::calendar;
 use crate::cast::format::{write_date, write_timestamp};
 use crate::cast::parse;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::sql::spellings::STRUCT_OF_STAR;
 
 /// The windows of a block by lower-case name.
@@ -38,71 +39,35 @@ pub(super) fn windows(select: &Select) -> Windows {
 /// # Errors
 /// `UNRESOLVED_COLUMN` (`User`) if a column is left out that is none.
 pub(super) fn expand_stars(expr: &mut Expr, scope: &Scope) -> Result<()> {
-    match expr.visit(&mut Stars { scope, depth: 0 }) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(error) => Err(*error),
-    }
+    outside_subqueries(expr, |part| expand(part, scope))
 }
 
-struct Stars<'a> {
-    scope: &'a Scope,
-    /// How many subqueries deep.
-    depth: usize,
-}
-
-impl VisitorMut for Stars<'_> {
-    type Break = Box<Error>;
-
-    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<Self::Break> {
-        self.depth += 1;
-        ControlFlow::Continue(())
+fn expand(expr: &mut Expr, scope: &Scope) -> Result<()> {
+    let Expr::Function(function) = expr else { return Ok(()) };
+    let name = function.name.to_string();
+    let FunctionArguments::List(list) = &mut function.args else { return Ok(()) };
+    // Rows are counted whatever they hold; distinct ones by their columns.
+    let is_count = name.eq_ignore_ascii_case("count") && list.duplicate_treatment != Some(DuplicateTreatment::Distinct);
+    if is_count || !list.args.iter().any(is_star) {
+        return Ok(());
     }
-
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<Self::Break> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
-        if self.depth > 0 {
-            return ControlFlow::Continue(());
-        }
-        match self.expand(expr) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => ControlFlow::Break(Box::new(error)),
+    let mut args = Vec::new();
+    for arg in std::mem::take(&mut list.args) {
+        match columns(&arg, scope)? {
+            Some(columns) => args.extend(columns),
+            None => args.push(arg),
         }
     }
-}
-
-impl Stars<'_> {
-    fn expand(&self, expr: &mut Expr) -> Result<()> {
-        let Expr::Function(function) = expr else { return Ok(()) };
-        let name = function.name.to_string();
-        let FunctionArguments::List(list) = &mut function.args else { return Ok(()) };
-        // Rows are counted whatever they hold; distinct ones by their columns.
-        let is_count =
-            name.eq_ignore_ascii_case("count") && list.duplicate_treatment != Some(DuplicateTreatment::Distinct);
-        if is_count || !list.args.iter().any(is_star) {
-            return Ok(());
-        }
-        let mut args = Vec::new();
-        for arg in std::mem::take(&mut list.args) {
-            match columns(&arg, self.scope)? {
-                Some(columns) => args.extend(columns),
-                None => args.push(arg),
-            }
-        }
-        list.args = args;
-        if name == STRUCT_OF_STAR {
-            let value = |arg: FunctionArg| match arg {
-                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
-                _ => None,
-            };
-            let values = std::mem::take(&mut list.args).into_iter().filter_map(value).collect();
-            *expr = Expr::Struct { values, fields: Vec::new() };
-        }
-        Ok(())
+    list.args = args;
+    if name == STRUCT_OF_STAR {
+        let value = |arg: FunctionArg| match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+            _ => None,
+        };
+        let values = std::mem::take(&mut list.args).into_iter().filter_map(value).collect();
+        *expr = Expr::Struct { values, fields: Vec::new() };
     }
+    Ok(())
 }
 
 fn is_star(arg: &FunctionArg) -> bool {

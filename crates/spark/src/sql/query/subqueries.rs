@@ -4,15 +4,16 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Query, TableAlias, TableAliasColumnDef, UnaryOperator,
-    VisitMut, VisitorMut, visit_expressions,
+    visit_expressions,
 };
 
 use super::block::{select, subquery};
+use super::outside::outside_subqueries;
 use super::plan::Planner;
 use super::repeated::shown;
 use super::rewrite::{Names, call, structure};
 use super::scope::{Scope, ident, text};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Whether a part of `expr` is a subquery.
 pub(super) fn holds_one(expr: &Expr) -> bool {
@@ -29,42 +30,15 @@ pub(super) fn holds_one(expr: &Expr) -> bool {
 /// What a subquery holds that cannot be resolved.
 pub(super) fn printed(planner: &Planner<'_>, expr: &Expr, scope: &Scope, names: Names<'_>) -> Result<Expr> {
     let mut printed = expr.clone();
-    match printed.visit(&mut Printer { planner, scope, names, depth: 0 }) {
-        ControlFlow::Continue(()) => Ok(printed),
-        ControlFlow::Break(error) => Err(*error),
-    }
+    let printer = Printer { planner, scope, names };
+    outside_subqueries(&mut printed, |part| printer.print(part))?;
+    Ok(printed)
 }
 
 struct Printer<'a, 'b> {
     planner: &'a Planner<'b>,
     scope: &'a Scope,
     names: Names<'a>,
-    /// How many subqueries deep.
-    depth: usize,
-}
-
-impl VisitorMut for Printer<'_, '_> {
-    type Break = Box<Error>;
-
-    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<Self::Break> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<Self::Break> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
-        if self.depth > 0 {
-            return ControlFlow::Continue(());
-        }
-        match self.print(expr) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => ControlFlow::Break(Box::new(error)),
-        }
-    }
 }
 
 impl Printer<'_, '_> {
