@@ -180,6 +180,12 @@ fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// The folder that all files of a load path are below: what stands before its first segment with a glob.
+pub(crate) fn literal_root(key: &str) -> &str {
+    let Some(glob) = key.find(['*', '?', '[', '{']) else { return key };
+    key[..glob].rfind('/').map_or("", |slash| &key[..slash])
+}
+
 /// A load path: a folder without globs, and below it what must match.
 struct Pattern {
     root: String,
@@ -189,11 +195,10 @@ struct Pattern {
 
 impl Pattern {
     fn new(location: &Location, strict: bool) -> Result<Self> {
-        let all: Vec<&str> = segments(&location.key).collect();
-        let literal = all.iter().position(|segment| segment.contains(['*', '?', '[', '{'])).unwrap_or(all.len());
-        let globs: Vec<String> = all[literal..].iter().map(|segment| (*segment).to_owned()).collect();
+        let root = literal_root(&location.key);
+        let globs: Vec<String> = segments(&location.key[root.len()..]).map(str::to_owned).collect();
         let matcher = (!globs.is_empty()).then(|| glob("path", &globs.join("/"), strict)).transpose()?;
-        Ok(Self { root: all[..literal].join("/"), globs, matcher })
+        Ok(Self { root: root.to_owned(), globs, matcher })
     }
 
     /// How many of the parts below the root the path itself stands for, if the file is under it.

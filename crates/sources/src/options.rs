@@ -8,6 +8,7 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use crate::errors::invalid_option;
 use crate::relation::Reader;
+use crate::stream::clean::CleanSource;
 
 /// Looks options up in any case; Auto Loader's with or without their prefix.
 #[derive(Clone, Copy, Debug)]
@@ -173,18 +174,13 @@ pub(crate) struct FileOptions {
     pub(crate) evolution: Option<EvolutionMode>,
     pub(crate) rescued_column: Option<String>,
     pub(crate) case_sensitive: bool,
+    pub(crate) clean_source: Option<CleanSource>,
 }
 
 impl FileOptions {
     /// Reads the options with the defaults of `reader`.
     pub(crate) fn parse(options: &Options<'_>, reader: Reader, zone: Tz) -> Result<Self> {
         let auto_loader = reader != Reader::Plain;
-        if let Some(value) = options.get("cleanSource")
-            && !value.eq_ignore_ascii_case("off")
-        {
-            return Err(Error::unsupported(format!("option `cleanSource` with value `{value}`"))
-                .with_help("Remove it: files that were read stay where they are, and are not read again."));
-        }
         options.refuse(&["badRecordsPath", "maxFileAge", "singleVariantColumn", "pathRewrites"])?;
         let name_pattern = options.any(&["pathGlobFilter", "fileNamePattern"]);
         Ok(Self {
@@ -208,6 +204,7 @@ impl FileOptions {
             evolution: options.get("schemaEvolutionMode").map(evolution_mode).transpose()?,
             rescued_column: options.get("rescuedDataColumn").map(str::to_owned),
             case_sensitive: options.flag("readerCaseSensitive", true)?,
+            clean_source: CleanSource::parse(options, reader)?,
         })
     }
 }

@@ -89,6 +89,9 @@ impl FileRelation {
         }
         let options = Options::new(read.options, auto_loader);
         let file_options = FileOptions::parse(&options, read.reader, context.conf.time_zone)?;
+        if let Some(clean) = file_options.clean_source.as_ref().filter(|_| read.streaming) {
+            clean.check(context, read.paths)?;
+        }
         let mut resolver = Resolver { read: &read, options, file_options, context, listed: None };
         let format = resolver.format().await?;
         let parser = TextParser::from_options(&options, context.conf.time_zone)?;

@@ -57,6 +57,9 @@ pub trait StreamReader: Send {
     /// The next slice, or `None` once all that was there when the reader was opened has been planned.
     async fn next_slice(&mut self) -> Result<Option<Slice>>;
 
+    /// Told once the batch of the last slice counts: the source may clear away what it has given out.
+    async fn committed(&mut self) {}
+
     /// Whether the source may have something that was not there when the reader was opened: asked again and again
     /// once there is no slice left, so it must cost little. If it has, the source is opened anew.
     ///

@@ -137,6 +137,8 @@ struct SourceState {
     reader: Box<dyn StreamReader>,
     offset: Option<serde_json::Value>,
     ledger: Remembered,
+    /// Whether the batch that was planned last has a slice of it.
+    in_batch: bool,
 }
 
 impl FlowStream {
@@ -191,7 +193,9 @@ impl FlowStream {
     async fn next_batch(&mut self) -> Result<Option<Vec<Option<Slice>>>> {
         let mut slices = Vec::with_capacity(self.sources.len());
         for source in &mut self.sources {
-            slices.push(source.reader.next_slice().await?);
+            let slice = source.reader.next_slice().await?;
+            source.in_batch = slice.is_some();
+            slices.push(slice);
         }
         let waiting = self.watermarks.have_moved() && self.operators.iter().any(OperatorTable::waits_for_watermark);
         Ok((waiting || slices.iter().any(Option::is_some)).then_some(slices))
@@ -238,6 +242,9 @@ impl FlowStream {
             Ok(progress)
         };
         let mut report = ready.run(table, remember).await?;
+        for source in self.sources.iter_mut().filter(|source| source.in_batch) {
+            source.reader.committed().await;
+        }
         report.input_rows = input_rows.count();
         report.late_rows = states.iter().map(|state| state.late_rows.count()).sum();
         self.number += 1;
@@ -256,7 +263,7 @@ async fn open_source(
     let ledger = Remembered::open(lake, &checkpoint.state_folder("ledger", index), version).await?;
     let offset = progress.and_then(|progress| progress.offset.clone());
     let reader = source.open(OpenContext { start: offset.clone(), ledger: ledger.provider().await? }).await?;
-    Ok(SourceState { source, reader, offset, ledger })
+    Ok(SourceState { source, reader, offset, ledger, in_batch: false })
 }
 
 impl SourceState {

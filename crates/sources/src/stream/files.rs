@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
 use async_trait::async_trait;
@@ -17,6 +17,7 @@ use deltaworks_spark::{Error, Result};
 use crate::listing::FileEntry;
 use crate::relation::FileRelation;
 use crate::scan::FileTable;
+use crate::stream::clean::Cleaner;
 use crate::stream::limit::Limit;
 use deltaworks_spark::types;
 
@@ -59,6 +60,7 @@ impl StreamSource for FileStreamSource {
 
     async fn open(&self, context: OpenContext) -> Result<Box<dyn StreamReader>> {
         let relation = self.relation.clone();
+        let now_us = (relation.context.clock)().timestamp_micros();
         let seen = match &context.ledger {
             Some(ledger) => read_ledger(Arc::clone(ledger)).await?,
             None => HashMap::new(),
@@ -66,30 +68,51 @@ impl StreamSource for FileStreamSource {
         let overwrites = relation.options.allow_overwrites;
         let mut files = relation.list().await?;
         let listed = fingerprint(&files);
+        let clean = relation.options.clean_source.as_ref();
+        let mut cleaner = clean.map(|clean| Cleaner::new(clean, &relation.context, &relation.paths)).transpose()?;
         files.retain(|file| match seen.get(&file.key) {
             None => true,
-            Some(modified) => overwrites && *modified != file.modified_us,
+            // What has changed since it was read is read again, or is left alone.
+            Some(read) if read.modified_us != file.modified_us => overwrites,
+            Some(read) => {
+                if let Some(cleaner) = &mut cleaner {
+                    cleaner.was_read(file, read.discovered_us, now_us);
+                }
+                false
+            }
         });
         let skip_existing = context.start.is_none() && !relation.options.include_existing;
-        let discovered_us = (relation.context.clock)().timestamp_micros();
         let total = context.start.as_ref().and_then(|start| start.get("files")?.as_u64()).unwrap_or(0);
-        Ok(Box::new(FileStreamReader { relation, files: files.into(), total, skip_existing, discovered_us, listed }))
+        let (files, discovered_us) = (files.into(), now_us);
+        Ok(Box::new(FileStreamReader { relation, files, total, skip_existing, discovered_us, listed, cleaner }))
     }
 }
 
-/// The files of earlier batches with their modification times.
-async fn read_ledger(ledger: Arc<dyn TableProvider>) -> Result<HashMap<String, i64>> {
-    let frame = SessionContext::new().read_table(ledger)?.select_columns(&["path", "modification_time"])?;
-    let mut seen: HashMap<String, i64> = HashMap::new();
+/// What the ledger says of a file: when it was changed and when it was found, as of the last time that it was read.
+#[derive(Clone, Copy)]
+struct Read {
+    modified_us: i64,
+    discovered_us: i64,
+}
+
+/// The files of earlier batches.
+async fn read_ledger(ledger: Arc<dyn TableProvider>) -> Result<HashMap<String, Read>> {
+    let columns = ["path", "modification_time", "discovered_at"];
+    let frame = SessionContext::new().read_table(ledger)?.select_columns(&columns)?;
+    let mut seen: HashMap<String, Read> = HashMap::new();
     for batch in frame.collect().await? {
         let paths = cast(batch.column(0), &DataType::Utf8)?;
-        let times = cast(batch.column(1), &types::timestamp())?;
-        let times = times.as_primitive::<TimestampMicrosecondType>();
+        let modified = cast(batch.column(1), &types::timestamp())?;
+        let discovered = cast(batch.column(2), &types::timestamp())?;
+        let modified = modified.as_primitive::<TimestampMicrosecondType>();
+        let discovered = discovered.as_primitive::<TimestampMicrosecondType>();
         for (row, path) in paths.as_string::<i32>().iter().enumerate() {
             let Some(path) = path else { continue };
-            let time = if times.is_null(row) { 0 } else { times.value(row) };
-            let latest = seen.entry(path.to_owned()).or_insert(time);
-            *latest = time.max(*latest);
+            let read = Read { modified_us: modified.value(row), discovered_us: discovered.value(row) };
+            let latest = seen.entry(path.to_owned()).or_insert(read);
+            if read.modified_us > latest.modified_us {
+                *latest = read;
+            }
         }
     }
     Ok(seen)
@@ -103,6 +126,7 @@ struct FileStreamReader {
     discovered_us: i64,
     /// What the listing said when the reader was opened.
     listed: u64,
+    cleaner: Option<Cleaner>,
 }
 
 /// A number that is another one once a file has come, gone or changed.
@@ -135,9 +159,18 @@ impl StreamReader for FileStreamReader {
             records: None,
         };
         let files = if read { files } else { Vec::new() };
+        if let Some(cleaner) = &mut self.cleaner {
+            cleaner.is_read(&files);
+        }
         let evolution = self.relation.evolution(&files);
         let input = Arc::new(FileTable::new(Arc::clone(&self.relation.spec), files, evolution));
         Ok(Some(Slice { end, input, rows: None, ledger: Some(ledger), backlog }))
+    }
+
+    async fn committed(&mut self) {
+        if let Some(cleaner) = &mut self.cleaner {
+            cleaner.clean().await;
+        }
     }
 
     /// The ledger, which grows with every file, is read only if the listing says something new.

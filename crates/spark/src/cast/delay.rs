@@ -7,7 +7,10 @@ fn invalid(text: &str) -> Error {
 }
 
 /// The microseconds of an interval such as `10 minutes` or `1 hour 30 seconds`; a month counts 31 days.
-pub(crate) fn delay_us(text: &str) -> Result<i64> {
+///
+/// # Errors
+/// `CANNOT_PARSE_INTERVAL` (`User`) if it is none, or is negative.
+pub fn delay_us(text: &str) -> Result<i64> {
     match interval_us(text)? {
         negative if negative < 0 => Err(invalid(text)),
         length => Ok(length),

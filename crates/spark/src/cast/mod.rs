@@ -22,7 +22,8 @@ use arrow::datatypes::{DataType, Field, IntervalUnit};
 use chrono_tz::Tz;
 
 pub use by_name::assign_expr;
-pub(crate) use delay::{delay_us, interval_us};
+pub use delay::delay_us;
+pub(crate) use delay::interval_us;
 pub(crate) use expr::{SparkCast, analyzed_cast, implied_text_cast, written_cast};
 pub use expr::{cast_expr, spark_cast, try_cast_expr};
 
