@@ -65,7 +65,7 @@ def main() -> int:
     from deltaworks.session import connect
 
     # First of all: it knows how to import the client without what the client seldom needs.
-    spark = connect(job.get("conf", {}))
+    spark = connect()
     from deltaworks.evaluator import Evaluator
 
     evaluator = Evaluator(spark, job, reports)

@@ -1,7 +1,7 @@
-"""Pandas for the stock client, loaded when it is used.
+"""Pandas, PyArrow and NumPy for the stock client, loaded when they are used.
 
-The client imports pandas for its version and for types to compare with, which is half of the time that it takes to
-start. A pipeline seldom needs it.
+The client imports them for their versions, for types to compare with and for rows that come back, which is most of the
+time that it takes to start. A pipeline that only describes its datasets needs none of them.
 """
 
 from __future__ import annotations
@@ -17,41 +17,64 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+_PACKAGES = ("pandas", "pyarrow", "numpy")
 # What the client imports by name while it is being imported.
 _FUNCTIONS = {"pandas.api.types": ("is_datetime64_dtype", "is_timedelta64_dtype")}
+# What its annotations name, and what it asks `isinstance` for: nothing is one of these before they are loaded.
+_TYPES = {
+    "pandas": ("DataFrame", "Timedelta"),
+    "pyarrow": ("RecordBatch", "Schema", "Table"),
+    "numpy": (
+        "bool_",
+        "float32",
+        "float64",
+        "generic",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "ndarray",
+        "str_",
+    ),
+}
 
 
 @contextlib.contextmanager
-def pandas_postponed() -> Iterator[None]:
-    """What is imported within has a pandas that loads itself at its first use; everything else has the real one."""
-    version = None if "pandas" in sys.modules else _installed_version()
-    if version is None:
+def postponed() -> Iterator[None]:
+    """What is imported within has packages that load themselves at their first use; all others have the real ones."""
+    modules: dict[str, types.ModuleType] = {}
+    for package in _PACKAGES:
+        spec = None if package in sys.modules else importlib.util.find_spec(package)
+        version = _installed_version(package, spec.origin) if spec is not None else None
         # The client says what is missing.
-        yield
-        return
-    modules = {name: _Postponed(name) for name in ("pandas", "pandas.api", *_FUNCTIONS)}
-    # The client's annotations name the class.
-    modules["pandas"].__dict__.update({"__version__": version, "DataFrame": Any})
-    for name, functions in _FUNCTIONS.items():
-        modules[name].__dict__.update({function: _function(name, function) for function in functions})
+        if version is not None:
+            modules[package] = _Postponed(package)
+            modules[package].__dict__.update({"__spec__": spec, "__version__": version})
+    if "pandas" in modules:
+        modules["pandas.api"] = _Postponed("pandas.api")
+        for name, functions in _FUNCTIONS.items():
+            modules[name] = _Postponed(name)
+            modules[name].__dict__.update({function: _function(name, function) for function in functions})
     sys.modules.update(modules)
     try:
         yield
     finally:
-        del modules["pandas"].__dict__["DataFrame"]
         for name, module in modules.items():
             if sys.modules.get(name) is module:
                 del sys.modules[name]
 
 
-def _installed_version() -> str | None:
-    """The version of pandas by the name of its metadata's folder: reading the metadata costs a tenth of pandas."""
-    spec = importlib.util.find_spec("pandas")
-    if spec is None or spec.origin is None:
+def _installed_version(package: str, origin: str | None) -> str | None:
+    """The version by the name of the metadata's folder: reading the metadata costs a tenth of pandas."""
+    if origin is None:
         return None
-    beside = os.listdir(os.path.dirname(os.path.dirname(spec.origin)))
-    found = [name for name in beside if name.startswith("pandas-") and name.endswith(".dist-info")]
-    return found[0].removeprefix("pandas-").removesuffix(".dist-info") if len(found) == 1 else None
+    beside = os.listdir(os.path.dirname(os.path.dirname(origin)))
+    found = [name for name in beside if name.startswith(f"{package}-") and name.endswith(".dist-info")]
+    return found[0].removeprefix(f"{package}-").removesuffix(".dist-info") if len(found) == 1 else None
+
+
+class _NotLoaded:
+    """Stands for a type of a package that is not loaded: there are no values of it."""
 
 
 class _Postponed(types.ModuleType):
@@ -63,6 +86,9 @@ class _Postponed(types.ModuleType):
         self.__path__: list[str] = []
 
     def __getattr__(self, attribute: str) -> Any:
+        loaded = sys.modules.get(self.__name__)
+        if attribute in _TYPES.get(self.__name__, ()) and (loaded is None or loaded is self):
+            return _NotLoaded
         return getattr(_real(self.__name__), attribute)
 
 

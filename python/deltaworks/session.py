@@ -9,10 +9,10 @@ import types
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from deltaworks.postpone import pandas_postponed
+from deltaworks.postpone import postponed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 _NOT_READY = "DELTAWORKS_DATASET_NOT_READY"
 _NOT_MATERIALIZED = "DELTAWORKS_DATASET_NOT_MATERIALIZED"
@@ -37,21 +37,21 @@ class DatasetNotMaterialized(Waiting):
     """The rows of the dataset are not computed yet."""
 
 
-def connect(conf: Mapping[str, str]) -> Any:
-    """The session, as stock PySpark makes it; also what ``SparkSession.builder`` will find."""
+def connect() -> Any:
+    """The session, as stock PySpark makes it; also what ``SparkSession.builder`` will find.
+
+    The engine has its settings.
+    """
     remote = os.environ["DELTAWORKS_REMOTE"]
     token = os.environ.pop("DELTAWORKS_TOKEN", None)
     if token is not None:
         os.environ["SPARK_CONNECT_AUTHENTICATE_TOKEN"] = token
     os.environ["SPARK_REMOTE"] = remote
     os.environ["SPARK_CONNECT_MODE_ENABLED"] = "1"
-    with pandas_postponed():
+    with postponed():
         from pyspark.sql.connect.session import SparkSession
 
-    session = SparkSession.builder.remote(remote).getOrCreate()
-    for key, value in conf.items():
-        session.conf.set(key, value)
-    return session
+    return SparkSession.builder.remote(remote).getOrCreate()
 
 
 def raise_waiting(spark: Any) -> None:

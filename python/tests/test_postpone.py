@@ -1,4 +1,4 @@
-"""The stock client starts without pandas, and has it when it is used."""
+"""The stock client starts without pandas, PyArrow and NumPy, and has them when they are used."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def run(folder: Path, code: str) -> list[str]:
 
 START = """
 import sys
-from deltaworks.postpone import pandas_postponed
-with pandas_postponed():
+from deltaworks.postpone import postponed
+with postponed():
     import pyspark.sql.connect.session as client
 """
 
@@ -37,6 +37,28 @@ print(client.is_datetime64_dtype(pandas.Series([stamp])))
 """,
     )
     assert printed == ["[]", "True True", "True"]
+
+
+def test_types_of_what_is_not_loaded_have_no_values(tmp_path: Path) -> None:
+    printed = run(
+        tmp_path,
+        START
+        + """
+def loaded():
+    return [name for name in ("numpy", "pandas", "pyarrow") if name in sys.modules]
+
+from pyspark.sql import functions as F
+from pyspark.sql.types import LongType
+from pyspark.sql.connect.expressions import LiteralExpression
+print(LiteralExpression(1, LongType()), LiteralExpression._from_value("a"), loaded())
+import numpy
+print(LiteralExpression._from_value(numpy.int16(2))._dataType, LiteralExpression(numpy.int64(3), LongType()))
+print(client.np.ndarray is numpy.ndarray, loaded())
+import pyarrow
+print(client.pa.Table is pyarrow.Table, client.pa.table({"a": [1]}).num_rows)
+""",
+    )
+    assert printed == ["1 a []", "ShortType() 3", "True ['numpy']", "True 1"]
 
 
 def test_users_import_pandas_and_its_modules_as_ever(tmp_path: Path) -> None:
@@ -58,8 +80,8 @@ def test_a_loaded_pandas_stays(tmp_path: Path) -> None:
         tmp_path,
         """
 import pandas
-from deltaworks.postpone import pandas_postponed
-with pandas_postponed():
+from deltaworks.postpone import postponed
+with postponed():
     import pandas as within
 print(within is pandas)
 """,

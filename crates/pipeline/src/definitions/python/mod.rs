@@ -23,6 +23,7 @@ mod batches;
 mod hooks;
 mod host;
 mod interpreter;
+mod package;
 mod process;
 mod register;
 mod snapshots;

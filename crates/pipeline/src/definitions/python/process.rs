@@ -14,7 +14,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
 
-use super::{interpreter, process_error};
+use super::{interpreter, package, process_error};
 use crate::event::Redactor;
 use crate::graph::Environment;
 use crate::spec::{PipelineSpec, SourceFile, SourceFormat};
@@ -177,7 +177,7 @@ pub struct DefinitionProcess {
     interpreter: String,
     /// How many commands there have been.
     commands: AtomicU64,
-    _package: tempfile::TempDir,
+    _package: package::Unpacked,
 }
 
 impl DefinitionProcess {
@@ -187,9 +187,8 @@ impl DefinitionProcess {
     /// `User` if there is no such interpreter.
     pub async fn start(spec: &PipelineSpec, port: u16, token: &str, redactor: &Redactor) -> Result<Self> {
         let interpreter = interpreter::find(spec);
-        let package = tempfile::Builder::new().prefix("deltaworks-python-").tempdir()?;
-        interpreter::unpack_package(package.path())?;
-        let mut search = vec![package.path().to_path_buf()];
+        let package = package::unpack(dirs::cache_dir().as_deref())?;
+        let mut search = vec![package.folder().to_path_buf()];
         search.extend(std::env::var_os("PYTHONPATH").iter().flat_map(std::env::split_paths));
         let search = std::env::join_paths(search).map_err(|error| process_error(format!("PYTHONPATH: {error}")))?;
         let mut command = Command::new(&interpreter);
