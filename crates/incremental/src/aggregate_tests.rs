@@ -24,7 +24,7 @@ use futures::TryStreamExt as _;
 use proptest::prelude::*;
 
 use crate::{
-    IncrementalPlanner, LatestEventTime, OutputMode, Watermarks, bind_state, bind_watermarks, output_mode,
+    DIGEST_KEY, IncrementalPlanner, LatestEventTime, OutputMode, Watermarks, bind_state, bind_watermarks, output_mode,
     stateful_operators, unsupported_streaming, watermark_delays,
 };
 
@@ -132,7 +132,7 @@ impl Stream {
             Some(Arc::new(MemTable::try_new(schema, vec![batches]).unwrap()))
         };
         let watermarks = Watermarks { late_us: self.current_us, final_us: self.next_us };
-        let state = operator.state(stored(self.state.clone()), watermarks);
+        let state = operator.state(stored(self.state.clone()), watermarks, DIGEST_KEY);
         let latest: Vec<_> = watermark_delays(&self.plan).unwrap().iter().map(|_| LatestEventTime::default()).collect();
         let plan =
             bind_watermarks(bind_state(self.plan.clone(), std::slice::from_ref(&state)).unwrap(), &latest).unwrap();
@@ -376,7 +376,7 @@ async fn too_little_memory_is_an_error() {
     let plan = planned(&session, sql).await;
     let operator = stateful_operators(&plan).unwrap().remove(0);
     let events: Vec<_> = (0..5_000).map(|i| event(1, &format!("key {i}"), i)).collect();
-    let bound = bind_state(plan, &[operator.state(None, Watermarks::default())]).unwrap();
+    let bound = bind_state(plan, &[operator.state(None, Watermarks::default(), DIGEST_KEY)]).unwrap();
     let bound = replace_streams(bound, &[table(&events)]).unwrap();
     let error = session.execute_logical_plan(bound).await.unwrap().collect().await.unwrap_err();
     assert!(error.to_string().contains("Resources exhausted"), "{error}");
@@ -395,7 +395,7 @@ async fn run_deduplication(
     let prior = kept.first().map(|first| -> Arc<dyn TableProvider> {
         Arc::new(MemTable::try_new(first.schema(), vec![kept.clone()]).unwrap())
     });
-    let state = operator.state(prior, watermarks);
+    let state = operator.state(prior, watermarks, DIGEST_KEY);
     let plan =
         replace_streams(bind_state(plan.clone(), std::slice::from_ref(&state)).unwrap(), &[table(events)]).unwrap();
     let batches = session.execute_logical_plan(plan).await.unwrap().collect().await.unwrap();

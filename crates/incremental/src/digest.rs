@@ -1,8 +1,11 @@
 //! Digests that stand for keys: 16 bytes a row, however wide the key is.
 //!
-//! What is remembered of a key for ever should be small. A digest is the first half of a BLAKE3 hash: that two of
-//! ten billion keys share one has a probability of 2 in 10^19, and nobody can make up rows that do.
+//! What is remembered of a key for ever should be small. A digest is SipHash-2-4 of 128 bits: that two of ten billion
+//! keys share one has a probability of 2 in 10^19, and nobody who does not know the key of the state can make up rows
+//! that do.
 
+use std::fmt;
+use std::hash::Hasher as _;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -16,6 +19,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
+use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
 /// Bytes of a digest.
 pub(crate) const DIGEST_BYTES: i32 = 16;
@@ -47,13 +51,38 @@ pub(crate) fn has_digest(data_type: &DataType) -> bool {
     }
 }
 
+/// With what the digests of one state are made: chosen at random when the state begins, kept as long as the state.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DigestKey([u8; 16]);
+
+impl DigestKey {
+    /// The key of these random bytes.
+    pub const fn new(random: [u8; 16]) -> Self {
+        Self(random)
+    }
+
+    fn digest(self, value: &[u8]) -> [u8; DIGEST_BYTES as usize] {
+        let mut hasher = SipHasher24::new_with_key(&self.0);
+        hasher.write(value);
+        hasher.finish128().as_bytes()
+    }
+}
+
+/// Whoever reads plans or logs need not know the key.
+impl fmt::Debug for DigestKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DigestKey(..)")
+    }
+}
+
 /// `key_digest(column, …)`: `FixedSizeBinary(16)`, never NULL.
-pub(crate) fn key_digest() -> Arc<ScalarUDF> {
-    Arc::new(ScalarUDF::new_from_impl(KeyDigest { signature: Signature::variadic_any(Volatility::Immutable) }))
+pub(crate) fn key_digest(key: DigestKey) -> Arc<ScalarUDF> {
+    Arc::new(ScalarUDF::new_from_impl(KeyDigest { key, signature: Signature::variadic_any(Volatility::Immutable) }))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct KeyDigest {
+    key: DigestKey,
     signature: Signature,
 }
 
@@ -78,12 +107,12 @@ impl ScalarUDFImpl for KeyDigest {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let rows = args.number_rows;
         let columns = args.args.iter().map(|arg| arg.to_array(rows)).collect::<Result<Vec<_>>>()?;
-        Ok(ColumnarValue::Array(Arc::new(digests(&columns, rows)?)))
+        Ok(ColumnarValue::Array(Arc::new(digests(&columns, rows, self.key)?)))
     }
 }
 
 /// One digest per row of `columns`.
-fn digests(columns: &[ArrayRef], rows: usize) -> Result<FixedSizeBinaryArray> {
+fn digests(columns: &[ArrayRef], rows: usize, digest_key: DigestKey) -> Result<FixedSizeBinaryArray> {
     let columns = columns.iter().map(Values::of).collect::<Result<Vec<_>>>()?;
     let mut digests = FixedSizeBinaryBuilder::with_capacity(rows, DIGEST_BYTES);
     let mut key = Vec::new();
@@ -92,7 +121,7 @@ fn digests(columns: &[ArrayRef], rows: usize) -> Result<FixedSizeBinaryArray> {
         for column in &columns {
             column.put(row, &mut key);
         }
-        digests.append_value(&blake3::hash(&key).as_bytes()[..DIGEST_BYTES as usize])?;
+        digests.append_value(digest_key.digest(&key))?;
     }
     Ok(digests.finish())
 }
@@ -222,6 +251,7 @@ mod tests {
     use arrow::datatypes::{Field, Fields};
 
     use super::*;
+    use crate::DIGEST_KEY;
 
     fn column(values: impl Array + 'static) -> ArrayRef {
         Arc::new(values)
@@ -229,7 +259,7 @@ mod tests {
 
     /// Which rows have the same digest, as the first row of each.
     fn classes(columns: &[ArrayRef]) -> Vec<usize> {
-        let digests = digests(columns, columns[0].len()).unwrap();
+        let digests = digests(columns, columns[0].len(), DIGEST_KEY).unwrap();
         (0..digests.len())
             .map(|row| (0..=row).find(|first| digests.value(*first) == digests.value(row)).unwrap())
             .collect()
@@ -242,6 +272,16 @@ mod tests {
         assert!(is_digested(&[DataType::Int64, DataType::Int64, DataType::Boolean]));
         assert!(is_digested(&[DataType::Utf8]));
         assert!(is_digested(&[DataType::Float64]));
+    }
+
+    /// The vector of SipHash's authors for 15 bytes: stored digests must stay what they are.
+    #[test]
+    fn digests_are_siphash() {
+        let key = DigestKey(std::array::from_fn(|byte| byte as u8));
+        let value: Vec<u8> = (0..15).collect();
+        let expected = [0x54, 0x93, 0xe9, 0x99, 0x33, 0xb0, 0xa8, 0x11, 0x7e, 0x08, 0xec, 0x0f, 0x97, 0xcf, 0xc3, 0xd9];
+        assert_eq!(key.digest(&value), expected);
+        assert_ne!(DigestKey([0; 16]).digest(&value), expected);
     }
 
     #[test]
@@ -265,7 +305,7 @@ mod tests {
         let decimals = column(Decimal128Array::from(vec![1, 2, 1])).slice(1, 2);
         assert_eq!(classes(&[decimals]), [0, 1]);
         let (text, view) = (StringArray::from(vec!["a", "b"]), StringViewArray::from(vec!["a", "b"]));
-        assert_eq!(digests(&[column(text)], 2).unwrap(), digests(&[column(view)], 2).unwrap());
+        assert_eq!(digests(&[column(text)], 2, DIGEST_KEY).unwrap(), digests(&[column(view)], 2, DIGEST_KEY).unwrap());
     }
 
     #[test]
@@ -287,7 +327,7 @@ mod tests {
     #[test]
     fn many_keys_have_as_many_digests() {
         let keys = column(StringArray::from_iter_values((0..100_000).map(|i| format!("order-{i}"))));
-        let digests = digests(&[keys], 100_000).unwrap();
+        let digests = digests(&[keys], 100_000, DIGEST_KEY).unwrap();
         assert_eq!(digests.iter().flatten().collect::<HashSet<_>>().len(), 100_000);
     }
 }

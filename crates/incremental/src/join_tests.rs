@@ -16,7 +16,8 @@ use deltaworks_spark::streaming::{OpenContext, StreamReader, StreamSource, Strea
 use proptest::prelude::*;
 
 use crate::{
-    IncrementalQueryPlanner, StatefulOperator, Watermarks, bind_state, stateful_operators, unsupported_streaming,
+    DIGEST_KEY, IncrementalQueryPlanner, StatefulOperator, Watermarks, bind_state, stateful_operators,
+    unsupported_streaming,
 };
 
 type Row = (Option<String>, i64);
@@ -91,8 +92,9 @@ async fn run(
         Some(Arc::new(MemTable::try_new(schema, vec![batches.clone()]).unwrap()))
     };
     let operators = stateful_operators(plan).unwrap();
-    let state =
-        |(operator, kept): (&StatefulOperator, &Vec<RecordBatch>)| operator.state(prior(kept), Watermarks::default());
+    let state = |(operator, kept): (&StatefulOperator, &Vec<RecordBatch>)| {
+        operator.state(prior(kept), Watermarks::default(), DIGEST_KEY)
+    };
     let states: Vec<_> = operators.iter().zip(kept.iter()).map(state).collect();
     let bound = bind_state(plan.clone(), &states).unwrap();
     let bound = replace_streams(bound, &[table(rows[0]), table(rows[1])]).unwrap();

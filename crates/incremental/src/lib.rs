@@ -28,10 +28,15 @@ mod watermark;
 
 pub use aggregate::{EXPIRES, GroupState};
 pub use dedup::DedupExec;
+pub use digest::DigestKey;
 pub use planner::{IncrementalPlanner, IncrementalQueryPlanner};
 pub use state::{NewRows, OperatorKind, OperatorState, StatefulOperator, bind_state, stateful_operators};
 pub use support::{OutputMode, StreamOperator, StreamProblem, output_mode, unsupported_streaming};
 pub use watermark::{LateRows, LatestEventTime, Watermarks, bind_watermarks, watermark_delays};
+
+/// With what tests make digests.
+#[cfg(test)]
+const DIGEST_KEY: DigestKey = DigestKey::new([7; 16]);
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

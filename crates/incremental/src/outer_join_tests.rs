@@ -21,8 +21,8 @@ use deltaworks_spark::streaming::{OpenContext, StreamReader, StreamSource, Strea
 use proptest::prelude::*;
 
 use crate::{
-    EXPIRES, IncrementalPlanner, LatestEventTime, StatefulOperator, Watermarks, bind_state, bind_watermarks,
-    stateful_operators, unsupported_streaming, watermark_delays,
+    DIGEST_KEY, EXPIRES, IncrementalPlanner, LatestEventTime, StatefulOperator, Watermarks, bind_state,
+    bind_watermarks, stateful_operators, unsupported_streaming, watermark_delays,
 };
 
 const MINUTE: i64 = 60_000_000;
@@ -152,7 +152,9 @@ impl Stream {
         let prior = |batches: &Vec<RecordBatch>| -> Option<Arc<dyn TableProvider>> {
             Some(Arc::new(MemTable::try_new(batches.first()?.schema(), vec![batches.clone()]).unwrap()))
         };
-        let state = |(operator, kept): (&StatefulOperator, &Vec<RecordBatch>)| operator.state(prior(kept), watermarks);
+        let state = |(operator, kept): (&StatefulOperator, &Vec<RecordBatch>)| {
+            operator.state(prior(kept), watermarks, DIGEST_KEY)
+        };
         let states: Vec<_> = operators.iter().zip(&self.kept).map(state).collect();
         let latest: Vec<_> = watermark_delays(&self.plan).unwrap().iter().map(|_| LatestEventTime::default()).collect();
         let plan = bind_watermarks(bind_state(self.plan.clone(), &states).unwrap(), &latest).unwrap();

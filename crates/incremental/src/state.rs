@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use crate::aggregate::{self, EXPIRES, Emission, GroupState, emission, expires_type};
 use crate::collect::CollectKeys;
 use crate::completion::Completion;
-use crate::digest::{has_digest, is_digested, key_digest};
+use crate::digest::{DigestKey, has_digest, is_digested, key_digest};
 use crate::digest_set::DigestSet;
 use crate::event_time::{event_time, event_time_column};
 use crate::join;
@@ -66,10 +66,16 @@ impl StatefulOperator {
         Self { index, kind, fingerprint, expires, state_schema }
     }
 
-    /// The state for one batch, with what earlier batches kept.
-    pub fn state(&self, prior: Option<Arc<dyn TableProvider>>, watermarks: Watermarks) -> OperatorState {
+    /// The state for one batch, with what earlier batches kept. Whatever digests that has were made with `key`.
+    pub fn state(
+        &self,
+        prior: Option<Arc<dyn TableProvider>>,
+        watermarks: Watermarks,
+        key: DigestKey,
+    ) -> OperatorState {
         OperatorState {
             prior,
+            key,
             new_rows: NewRows::new(Arc::clone(&self.state_schema)),
             groups: GroupState::default(),
             watermarks,
@@ -105,6 +111,8 @@ impl StatefulOperator {
 pub struct OperatorState {
     /// The state of all earlier batches; `None` if there is none.
     pub prior: Option<Arc<dyn TableProvider>>,
+    /// With what its digests are made.
+    pub key: DigestKey,
     /// Takes the keys that this batch adds to the state.
     pub new_rows: NewRows,
     /// Takes the groups that this batch adds to the state.
@@ -325,7 +333,7 @@ fn describe(index: usize, deduplicate: &Deduplicate) -> Result<StatefulOperator>
     }
     // How keys are remembered is part of the fingerprint: state of one kind must not be read as the other.
     let (state_schema, how) = match is_digested(key_schema.fields().iter().map(|field| field.data_type())) {
-        true => (Arc::new(Schema::new(vec![Field::new("digest", DataType::Binary, true)])), " by digest"),
+        true => (Arc::new(Schema::new(vec![Field::new("digest", DataType::Binary, true)])), " by keyed digest"),
         false => (Arc::clone(&key_schema), ""),
     };
     let expiry = expiry(deduplicate);
@@ -401,7 +409,8 @@ fn bind(index: usize, deduplicate: &Deduplicate, state: &OperatorState) -> Resul
     }
     let columns: Vec<_> = deduplicate.input.schema().columns().into_iter().map(Expr::Column).collect();
     let digest = format!("__digest_{index}");
-    let of_keys = key_digest().call(deduplicate.keys.iter().cloned().map(Expr::Column).collect()).alias(&digest);
+    let of_keys =
+        key_digest(state.key).call(deduplicate.keys.iter().cloned().map(Expr::Column).collect()).alias(&digest);
     let input = LogicalPlanBuilder::new_from_arc(Arc::clone(&deduplicate.input))
         .project(columns.iter().cloned().chain([of_keys]))?
         .build()?;

@@ -21,7 +21,7 @@ use deltaworks_spark::operators::{Deduplicate, EventTimeWatermark};
 use deltaworks_spark::streaming::{OpenContext, StreamReader, StreamSource, StreamingTable, replace_streams};
 use proptest::prelude::*;
 
-use crate::{IncrementalQueryPlanner, Watermarks, bind_state, stateful_operators, unsupported_streaming};
+use crate::{DIGEST_KEY, IncrementalQueryPlanner, Watermarks, bind_state, stateful_operators, unsupported_streaming};
 
 type Row = (Option<String>, i64);
 
@@ -120,7 +120,7 @@ async fn run_batch(
     let prior: Option<Arc<dyn TableProvider>> = (!state.is_empty()).then(|| {
         Arc::new(MemTable::try_new(state[0].schema(), vec![state.clone()]).unwrap()) as Arc<dyn TableProvider>
     });
-    let bound_to = operators[0].state(prior, Watermarks::default());
+    let bound_to = operators[0].state(prior, Watermarks::default(), DIGEST_KEY);
     let new_rows = bound_to.new_rows.clone();
     let bound = bind_state(plan.clone(), &[bound_to]).unwrap();
     let bound = replace_streams(bound, &[table(rows)]).unwrap();
@@ -170,8 +170,8 @@ async fn columns_that_are_not_selected_still_make_the_key() {
 fn changed_keys_are_refused() {
     let plan = deduplicated(stream("t").build().unwrap());
     let operator = stateful_operators(&plan).unwrap().remove(0);
-    assert_eq!(operator.fingerprint, "deduplicate(key Utf8) by digest");
-    operator.check_compatible("deduplicate(key Utf8) by digest").unwrap();
+    assert_eq!(operator.fingerprint, "deduplicate(key Utf8) by keyed digest");
+    operator.check_compatible("deduplicate(key Utf8) by keyed digest").unwrap();
     // State that holds the keys themselves, as earlier versions wrote it.
     operator.check_compatible("deduplicate(key Utf8)").unwrap_err();
     let keys = vec![Column::new(Some("t"), "value")];
@@ -180,7 +180,10 @@ fn changed_keys_are_refused() {
     let error = operator.check_compatible("deduplicate(value Int64)").unwrap_err();
     assert_eq!(error.help(), Some("Refresh the table fully, or change the query back."));
     let distinct = stream("t").distinct().unwrap().build().unwrap();
-    assert_eq!(stateful_operators(&distinct).unwrap()[0].fingerprint, "deduplicate(key Utf8, value Int64) by digest");
+    assert_eq!(
+        stateful_operators(&distinct).unwrap()[0].fingerprint,
+        "deduplicate(key Utf8, value Int64) by keyed digest"
+    );
     let over_table = deduplicated(scan("t", table(&[])).build().unwrap());
     assert_eq!(stateful_operators(&over_table).unwrap(), []);
 }
@@ -268,7 +271,7 @@ async fn keys_of_the_first_batch_are_accounted_until_they_are_taken() {
     let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::clone(&pool) as _).build_arc().unwrap();
     let session = session_in(runtime, 2);
     let plan = deduplicated(stream("t").build().unwrap());
-    let bound_to = stateful_operators(&plan).unwrap()[0].state(None, Watermarks::default());
+    let bound_to = stateful_operators(&plan).unwrap()[0].state(None, Watermarks::default(), DIGEST_KEY);
     let rows: Vec<_> = (0..20_000).map(|i| row(&format!("key {}", i % 10_000), i)).collect();
     let bound = bind_state(plan, std::slice::from_ref(&bound_to)).unwrap();
     assert_eq!(run(&session, replace_streams(bound, &[table(&rows)]).unwrap()).await.len(), 10_000);

@@ -75,6 +75,9 @@ pub struct OperatorProgress {
     pub fingerprint: String,
     /// The version of the operator's state table, if it has state yet.
     pub state_version: Option<u64>,
+    /// With what digests in its state are made: a UUID, chosen at random for the first batch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest_key: Option<String>,
 }
 
 /// The watermarks of a stream after a batch, in microseconds since the epoch.
@@ -280,7 +283,11 @@ mod tests {
                 offset: Some(serde_json::json!({"files": 3})),
                 ledger_version: Some(2),
             }],
-            operators: vec![OperatorProgress { fingerprint: "dedup[order_id]".into(), state_version: None }],
+            operators: vec![OperatorProgress {
+                fingerprint: "dedup[order_id]".into(),
+                state_version: None,
+                digest_key: Some("9f2b6c1e-7a51-4c0e-8f0d-2b7d6c1e7a51".into()),
+            }],
             watermark: Some(WatermarkProgress {
                 current_us: None,
                 next_us: Some(1_000),

@@ -8,36 +8,48 @@ use datafusion::logical_expr::{col, lit};
 use datafusion::physical_plan::memory::MemoryStream;
 use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream};
 use datafusion::prelude::SessionContext;
-use deltaworks_incremental::{EXPIRES, LatestEventTime, OperatorKind, OperatorState, StatefulOperator, Watermarks};
+use deltaworks_incremental::{
+    DigestKey, EXPIRES, LatestEventTime, OperatorKind, OperatorState, StatefulOperator, Watermarks,
+};
 use deltaworks_lake::state::files_to_merge;
-use deltaworks_lake::{DataFile, Lake, Replacement, Table};
+use deltaworks_lake::{DataFile, Replacement, Table};
 use deltaworks_spark::{Error, Result};
+use uuid::Uuid;
 
 use super::batch::Remembered;
 use super::checkpoint::{OperatorProgress, WatermarkProgress};
 use super::conform::to_schema;
+use crate::graph::Environment;
 
 /// A stateful operator and the table that holds its state.
 pub struct OperatorTable {
     operator: StatefulOperator,
     table: Remembered,
+    /// With what the digests of its state are made.
+    key: Uuid,
 }
 
 impl OperatorTable {
-    /// The operator with the state in `folder` that the last batch named.
+    /// The operator with the state in `folder` that the last batch named; before the first one, state begins with a key
+    /// of its own.
     pub async fn open(
-        lake: &Lake,
+        environment: &Environment,
         folder: &Path,
         operator: StatefulOperator,
         progress: Option<&OperatorProgress>,
     ) -> Result<Self> {
         let version = progress.and_then(|progress| progress.state_version);
-        Ok(Self { operator, table: Remembered::open(lake, folder, version).await? })
+        let key = match progress.and_then(|progress| progress.digest_key.as_deref()) {
+            Some(text) => Uuid::parse_str(text)
+                .map_err(|error| Error::internal(format!("digest key `{text}` of a progress file: {error}")))?,
+            None => environment.ids.next_id(),
+        };
+        Ok(Self { operator, table: Remembered::open(&environment.lake, folder, version).await?, key })
     }
 
     /// The state for a batch.
     pub async fn state(&self, watermarks: Watermarks) -> Result<OperatorState> {
-        Ok(self.operator.state(self.table.provider().await?, watermarks))
+        Ok(self.operator.state(self.table.provider().await?, watermarks, DigestKey::new(self.key.into_bytes())))
     }
 
     /// Whether it gives out rows when the watermark has moved, even without new ones.
@@ -47,7 +59,11 @@ impl OperatorTable {
 
     /// What the progress file says of it.
     pub fn progress(&self) -> OperatorProgress {
-        OperatorProgress { fingerprint: self.operator.fingerprint.clone(), state_version: self.table.version() }
+        OperatorProgress {
+            fingerprint: self.operator.fingerprint.clone(),
+            state_version: self.table.version(),
+            digest_key: (self.operator.kind == OperatorKind::Deduplicate).then(|| self.key.to_string()),
+        }
     }
 
     /// Stores what a batch adds to the state, and forgets what the batch's watermark has passed.

@@ -155,7 +155,7 @@ impl FlowStream {
         for (index, operator) in operators.into_iter().enumerate() {
             let progress = committed.as_ref().and_then(|progress| progress.operators.get(index));
             let folder = checkpoint.state_folder("state", index);
-            tables.push(OperatorTable::open(&run.environment.lake, &folder, operator, progress).await?);
+            tables.push(OperatorTable::open(&run.environment, &folder, operator, progress).await?);
         }
         let policy =
             WatermarkPolicy::read(run.flow()?.conf.get("spark.sql.streaming.multipleWatermarkPolicy").as_deref())?;
