@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -47,9 +48,11 @@ def measure(what: str, command: list[str], cwd: Path) -> Measured:
     """Runs a command to its end; a failure ends the benchmark with the command's own output."""
     # What was written before, by a copy of the data or by another run, must not wait for the disk in this one's time.
     os.sync()
+    # Set where images are built; whoever runs pipelines has Python keep what it compiles.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(command, cwd=cwd, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, cwd=cwd, env=environment, stdout=log, stderr=subprocess.STDOUT)
         peak, done = 0, threading.Event()
 
         def watch() -> None:
@@ -69,6 +72,19 @@ def measure(what: str, command: list[str], cwd: Path) -> Measured:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Measured(what, wall, cpu, peak / 1024)
+
+
+def medians(rounds: list[list[Measured]]) -> list[Measured]:
+    """Of the same runs in several rounds, figure by figure: a machine is not equally fast all the time."""
+    return [
+        Measured(
+            runs[0].what,
+            statistics.median(run.wall for run in runs),
+            statistics.median(run.cpu for run in runs),
+            statistics.median(run.peak_mb for run in runs),
+        )
+        for runs in zip(*rounds, strict=True)
+    ]
 
 
 def print_table(measured: list[Measured], baseline: float, peer: str) -> None:

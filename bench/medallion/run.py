@@ -1,6 +1,7 @@
 """Times the medallion pipeline: first run, 1 % new orders, nothing new; DuckDB and Spark as peers.
 
-Prints one table: wall time, CPU time, peak memory of the whole process tree, and the ratio to DuckDB's wall time.
+Prints one table: wall time, CPU time, peak memory of the whole process tree, and the ratio to DuckDB's wall time; the
+medians of several rounds, in each of which everything runs once.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.measuring import Measured, measure, print_table
+from bench.measuring import Measured, measure, medians, print_table
 from bench.medallion.generate import generate, write_orders
 
 HERE = Path(__file__).resolve().parent
@@ -52,12 +53,24 @@ def run_spark(venv: Path, work: Path, data: Path, orders: int) -> list[Measured]
     return three_runs("Spark", command, work, data, orders)
 
 
+def run_all(arguments: argparse.Namespace, work: Path, data: Path) -> list[Measured]:
+    """One round."""
+    duckdb = [sys.executable, str(HERE / "duckdb_peer.py"), str(data), str(work / "duckdb")]
+    measured = [measure("DuckDB, from scratch", duckdb, work)]
+    for example in arguments.examples:
+        measured += run_deltaworks(arguments.binary.resolve(), example, work / example, data, arguments.orders)
+    if arguments.spark:
+        measured += run_spark(arguments.spark.resolve(), work / "spark", data, arguments.orders)
+    return measured
+
+
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--binary", type=Path, required=True)
     parser.add_argument("--orders", type=int, default=2_000_000)
     parser.add_argument("--examples", nargs="+", default=["medallion", "medallion_sql"])
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--spark", type=Path, help="a Python environment that has `pyspark[pipelines]`")
     arguments = parser.parse_args()
@@ -65,13 +78,14 @@ def main() -> None:
         work, data = Path(folder), Path(folder) / "data"
         generate(data, arguments.orders, arguments.seed)
         size = sum(file.stat().st_size for file in data.rglob("*.*")) / 1e6
-        print(f"{arguments.orders:,} orders, {size:.0f} MB, {os.cpu_count()} cores\n")
-        duckdb = [sys.executable, str(HERE / "duckdb_peer.py"), str(data), str(work / "duckdb")]
-        measured = [measure("DuckDB, from scratch", duckdb, work)]
-        for example in arguments.examples:
-            measured += run_deltaworks(arguments.binary.resolve(), example, work / example, data, arguments.orders)
-        if arguments.spark:
-            measured += run_spark(arguments.spark.resolve(), work / "spark", data, arguments.orders)
+        print(f"{arguments.orders:,} orders, {size:.0f} MB, {os.cpu_count()} cores, {arguments.rounds} rounds\n")
+        rounds = []
+        for _ in range(arguments.rounds):
+            own = work / "round"
+            own.mkdir()
+            rounds.append(run_all(arguments, own, data))
+            shutil.rmtree(own)
+        measured = medians(rounds)
         print_table(measured, measured[0].wall, "DuckDB")
 
 

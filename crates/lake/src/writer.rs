@@ -30,6 +30,9 @@ use crate::table::Table;
 const DEFAULT_TARGET_FILE_SIZE_BYTES: u64 = 128 * 1024 * 1024;
 /// The folder of files that say which rows a commit changes.
 const CHANGE_FOLDER: &str = "_change_data";
+/// Size at which a row group goes to the file. Until then it is held in memory, once for every writer, and what is written bit
+/// by bit is on its way to the disk while the next rows are computed.
+const ROW_GROUP_BYTES: usize = 16 * 1024 * 1024;
 /// Rows between two looks at the size of the open file.
 const ROWS_PER_SIZE_CHECK: usize = 64 * 1024;
 
@@ -312,7 +315,8 @@ fn file_properties(
     };
     let properties = WriterProperties::builder()
         .set_created_by(concat!("deltaworks version ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_compression(compression);
+        .set_compression(compression)
+        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES));
     let as_it_is = |properties: WriterPropertiesBuilder, column: &String| {
         let column = ColumnPath::from(column.as_str());
         properties
