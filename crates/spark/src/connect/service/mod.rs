@@ -30,9 +30,9 @@ use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::Status;
 use tonic::codegen::http::HeaderMap;
+use tonic::transport::server::TcpIncoming;
 use uuid::Uuid;
 
 use super::artifacts::Artifacts;
@@ -95,10 +95,12 @@ pub async fn serve_with(
         shutdown.await;
         service.cancel_all();
     };
+    // The server's own `tcp_nodelay` is for listeners that it opens itself. Without it each answer waits some 40 ms for
+    // the client to acknowledge what was sent before.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let server = tonic::transport::Server::builder()
-        .tcp_nodelay(true)
         .add_service(ConnectServer(Arc::clone(&service)))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop);
+        .serve_with_incoming_shutdown(incoming, stop);
     tokio::select! {
         served = server => served
             .map_err(|error| Error::new(Kind::Unavailable, "the Spark Connect service failed").with_source(error)),
