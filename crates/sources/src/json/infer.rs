@@ -91,13 +91,16 @@ struct Observed {
     index: HashMap<String, usize>,
     /// The fields of the last record in their order: the next one most likely has the same.
     order: Vec<usize>,
+    /// The names and values of the record at hand.
+    found: Vec<(Span, Span)>,
     /// Whether a record was malformed.
     corrupt: bool,
 }
 
 impl Observed {
     fn new(typed: bool) -> Self {
-        Self { typed, fields: Vec::new(), index: HashMap::new(), order: Vec::new(), corrupt: false }
+        let (fields, index) = (Vec::new(), HashMap::new());
+        Self { typed, fields, index, order: Vec::new(), found: Vec::new(), corrupt: false }
     }
 
     /// The fields by name.
@@ -146,19 +149,20 @@ impl Observed {
 
     fn object(&mut self, text: &str, scanner: &mut Scanner<'_>, format: &JsonFormat) -> bool {
         // Collected first: a record that turns out to be broken must leave no trace.
-        let mut found = Vec::with_capacity(self.order.len());
+        let mut found = std::mem::take(&mut self.found);
         let well_formed = scanner.object(&mut |name, value| found.push((name, value))).is_some();
-        if well_formed {
-            for (nth, (name, value)) in found.into_iter().enumerate() {
-                let slot = self.nth_slot(nth, text, name);
-                let known = &mut self.fields[slot].1;
-                if self.typed {
-                    observe(text, value, format, known);
-                } else if value.kind != Kind::Null {
-                    *known = Seen::Scalar(DataType::Utf8);
-                }
+        let of_record = if well_formed { found.as_slice() } else { &[] };
+        for (nth, (name, value)) in of_record.iter().enumerate() {
+            let slot = self.nth_slot(nth, text, *name);
+            let known = &mut self.fields[slot].1;
+            if self.typed {
+                observe(text, *value, format, known);
+            } else if value.kind != Kind::Null && *known == Seen::Nothing {
+                *known = Seen::Scalar(DataType::Utf8);
             }
         }
+        found.clear();
+        self.found = found;
         well_formed
     }
 
@@ -179,6 +183,7 @@ impl Observed {
 fn observe(text: &str, span: Span, format: &JsonFormat, known: &mut Seen) {
     match (span.kind, &mut *known) {
         (Kind::Null, _) => {}
+        (_, Seen::Scalar(data_type)) if is_enough(data_type, span, format) => {}
         (Kind::Object, Seen::Object(fields)) => {
             Scanner::at(text, span, format.dialect).object(&mut |name, value| {
                 let name = name.string(text).into_owned();
@@ -201,6 +206,19 @@ fn observe(text: &str, span: Span, format: &JsonFormat, known: &mut Seen) {
         }
         (_, Seen::Scalar(data_type)) => *data_type = widest(data_type, &scalar(text, span, format)),
         (_, Seen::Nothing) => *known = Seen::Scalar(scalar(text, span, format)),
+    }
+}
+
+/// Whether a column of this type takes the value without a closer look at it, as most do.
+fn is_enough(known: &DataType, span: Span, format: &JsonFormat) -> bool {
+    match (known, span.kind) {
+        (DataType::Utf8, _) => true,
+        _ if format.primitives_as_string => false,
+        (DataType::Boolean, kind) => matches!(kind, Kind::True | Kind::False),
+        // So many digits always fit.
+        (DataType::Int64, Kind::Number { float: false }) => span.end - span.start <= 18,
+        (DataType::Float64, Kind::Number { float: true }) => !format.prefers_decimal,
+        _ => false,
     }
 }
 

@@ -94,6 +94,7 @@ impl<'a> Scanner<'a> {
         Self { position: span.start, ..Self::new(text, dialect) }
     }
 
+    #[inline]
     pub(super) fn peek(&mut self) -> Option<u8> {
         loop {
             match self.bytes.get(self.position) {
@@ -253,7 +254,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Goes through an object. `None`: malformed.
-    pub(super) fn object(&mut self, visit: &mut dyn FnMut(Span, Span)) -> Option<()> {
+    pub(super) fn object(&mut self, visit: &mut impl FnMut(Span, Span)) -> Option<()> {
         self.enter()?;
         if self.peek()? == b'}' {
             return self.leave();
@@ -273,7 +274,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Goes through an array. `None`: malformed.
-    pub(super) fn array(&mut self, visit: &mut dyn FnMut(Span)) -> Option<()> {
+    pub(super) fn array(&mut self, visit: &mut impl FnMut(Span)) -> Option<()> {
         self.enter()?;
         if self.peek()? == b']' {
             return self.leave();

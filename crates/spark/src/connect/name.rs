@@ -10,8 +10,10 @@ use super::proto::expression::{
     window::window_frame,
 };
 use super::{literal, scope, types};
+use crate::cast::format::intervals_to_text;
 use crate::connect::faces;
 use crate::naming::call_name;
+use crate::types::IntervalUnits;
 
 /// The name of a column, if it is not given by an alias.
 pub(super) fn of(expr: &Expression) -> String {
@@ -107,8 +109,19 @@ fn of_literal(value: &Literal) -> String {
         Some(LiteralType::Timestamp(_)) => {
             format!("TIMESTAMP '{}'", scalar_text(value).replace('T', " ").trim_end_matches('Z'))
         }
+        Some(LiteralType::DayTimeInterval(_) | LiteralType::YearMonthInterval(_)) => interval_text(value),
         Some(LiteralType::TimestampNtz(_)) => format!("TIMESTAMP_NTZ '{}'", scalar_text(value).replace('T', " ")),
         Some(_) => scalar_text(value),
+    }
+}
+
+/// `INTERVAL '0 01:00:00' DAY TO SECOND`: Python's intervals have all units.
+fn interval_text(value: &Literal) -> String {
+    let array = literal::scalar(value).ok().and_then(|scalar| scalar.to_array().ok());
+    let units = array.as_ref().and_then(|array| IntervalUnits::of_literal(array.data_type(), None));
+    match (array, units) {
+        (Some(array), Some(units)) => intervals_to_text(&array, units).value(0).to_owned(),
+        _ => scalar_text(value),
     }
 }
 

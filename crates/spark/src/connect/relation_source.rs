@@ -18,6 +18,7 @@ use super::scope::{Output, Scope, split_identifier};
 use super::types;
 use super::{faces, generator};
 use crate::error::{Error, Result};
+use crate::null_structs::with_null_fields;
 use crate::relation::{ObjectName, ReadOptions, RelationRequest, UnresolvedRelation};
 use crate::sql::query::Parameters;
 
@@ -107,7 +108,7 @@ impl Planner<'_> {
             let reader = StreamReader::try_new(Cursor::new(stream), None)?;
             schema.get_or_insert(reader.schema());
             for batch in reader {
-                batches.push(batch?);
+                batches.push(with_null_fields(batch?)?);
             }
         }
         let schema = schema.ok_or_else(|| Error::internal("local data without a stream"))?;

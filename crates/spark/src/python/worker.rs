@@ -11,6 +11,7 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 
 use crate::error::{Error, Kind, Result};
+use crate::null_structs::with_null_fields;
 
 const END_OF_DATA: i32 = -1;
 const EXCEPTION: i32 = -2;
@@ -189,7 +190,7 @@ impl Worker {
             match self.read_int()? {
                 START_ARROW => {
                     for batch in StreamReader::try_new(&mut self.stream, None)? {
-                        batches.push(batch?);
+                        batches.push(with_null_fields(batch?)?);
                     }
                 }
                 TIMING => {
