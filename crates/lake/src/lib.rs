@@ -25,6 +25,7 @@ pub mod location;
 mod log_checkpoint;
 pub mod maintenance;
 mod metadata;
+mod null_fields;
 pub mod properties;
 mod provider;
 mod prune;

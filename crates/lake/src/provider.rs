@@ -24,6 +24,7 @@ use crate::blank::nulled;
 use crate::changes::DataFile;
 use crate::error::from_delta;
 use crate::limit_guard::guarded;
+use crate::null_fields;
 use crate::schema::index_of;
 use crate::table::Table;
 
@@ -214,14 +215,16 @@ impl TableProvider for TableScan {
         self.table
             .update_datafusion_session(session)
             .map_err(|error| datafusion::error::DataFusionError::from(from_delta(error)))?;
-        nulled(guarded(self.scan.scan(session, projection, filters, limit).await?), &self.blank)
+        let plan = guarded(self.scan.scan(session, projection, filters, limit).await?);
+        null_fields::in_order(nulled(plan, &self.blank)?)
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {
         let mut supported = self.scan.supports_filters_pushdown(filters)?;
+        let unreliable = |name: &String| null_fields::unreliable(&self.schema).any(|field| field.name() == name);
         for (filter, supported) in filters.iter().zip(&mut supported) {
-            if filter.column_refs().iter().any(|column| self.blank.contains(&column.name)) {
-                // Files are chosen by what the log says, which is not what the column has.
+            if filter.column_refs().iter().any(|column| self.blank.contains(&column.name) || unreliable(&column.name)) {
+                // Files are chosen by what the log says, and rows by what the file has, which is not what the column has.
                 *supported = TableProviderFilterPushDown::Unsupported;
             } else if *supported == TableProviderFilterPushDown::Exact {
                 // The scan keeps the files of which it cannot tell, also where a filter is NULL: their rows are looked at once more,

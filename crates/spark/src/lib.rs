@@ -18,7 +18,7 @@ pub mod json;
 mod lambda_pushdown;
 mod multiset;
 pub mod naming;
-mod null_structs;
+pub mod null_structs;
 pub mod operators;
 mod ordered;
 mod plan_problem;

@@ -1,9 +1,12 @@
 //! A NULL struct has NULL fields.
 //!
-//! Arrow leaves open what is below a NULL, and PyArrow puts zeros and empty text there, while a field is taken out of a struct
-//! without a look at the struct. So whatever comes from Python is put in order where it comes in.
+//! Arrow leaves open what is below a NULL. PyArrow puts zeros and empty text there, and so do readers of Parquet and Avro where
+//! the file says that the field is never NULL, while a field is taken out of a struct without a look at the struct. So whatever
+//! comes from outside is put in order where it comes in.
 
-use arrow::array::{ArrayData, RecordBatch, RecordBatchOptions, make_array};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayData, ArrayRef, RecordBatch, RecordBatchOptions, make_array};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::DataType;
 
@@ -13,14 +16,24 @@ use crate::error::Result;
 ///
 /// # Errors
 /// `Internal` if the arrays are not valid.
-pub(crate) fn with_null_fields(batch: RecordBatch) -> Result<RecordBatch> {
+pub fn with_null_fields(batch: RecordBatch) -> Result<RecordBatch> {
     if !batch.schema().fields().iter().any(|field| holds_struct(field.data_type())) {
         return Ok(batch);
     }
-    let columns = batch.columns().iter().map(|column| Ok(make_array(below(column.to_data(), None)?)));
-    let columns = columns.collect::<Result<Vec<_>>>()?;
+    let columns = batch.columns().iter().map(in_order).collect::<Result<Vec<_>>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     Ok(RecordBatch::try_new_with_options(batch.schema(), columns, &options)?)
+}
+
+/// The same for one column.
+///
+/// # Errors
+/// `Internal` if the array is not valid.
+pub fn in_order(column: &ArrayRef) -> Result<ArrayRef> {
+    if !holds_struct(column.data_type()) {
+        return Ok(Arc::clone(column));
+    }
+    Ok(below(&column.to_data(), None)?.map_or_else(|| Arc::clone(column), make_array))
 }
 
 fn holds_struct(data_type: &DataType) -> bool {
@@ -34,24 +47,30 @@ fn holds_struct(data_type: &DataType) -> bool {
     }
 }
 
-/// The array with NULLs where `parent` has them, too.
-fn below(data: ArrayData, parent: Option<&NullBuffer>) -> Result<ArrayData> {
-    let nulls = match data.data_type() {
-        DataType::Null => None,
-        _ => NullBuffer::union(data.nulls(), parent),
-    };
+/// The array with NULLs where `parent` has them, too; `None` if it has them already, as most do.
+fn below(data: &ArrayData, parent: Option<&NullBuffer>) -> Result<Option<ArrayData>> {
+    let missing = parent.filter(|parent| {
+        let has_all = data.nulls().is_some_and(|own| own.contains(parent));
+        parent.null_count() > 0 && !has_all && *data.data_type() != DataType::Null
+    });
+    if missing.is_none() && !holds_struct(data.data_type()) {
+        return Ok(None);
+    }
+    let nulls = NullBuffer::union(data.nulls(), missing);
     // The items of a list that is NULL are not among its rows.
     let of_fields = nulls.as_ref().filter(|_| matches!(data.data_type(), DataType::Struct(_)));
-    let children = data.child_data().iter().map(|child| below(child.clone(), of_fields)).collect::<Result<Vec<_>>>()?;
-    Ok(data.into_builder().nulls(nulls).child_data(children).build()?)
+    let children = data.child_data().iter().map(|child| below(child, of_fields)).collect::<Result<Vec<_>>>()?;
+    if missing.is_none() && children.iter().all(Option::is_none) {
+        return Ok(None);
+    }
+    let children = children.into_iter().zip(data.child_data()).map(|(new, old)| new.unwrap_or_else(|| old.clone()));
+    Ok(Some(data.clone().into_builder().nulls(nulls).child_data(children.collect()).build()?))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::sync::Arc;
-
-    use arrow::array::{Array, ArrayRef, AsArray, Int32Array, ListArray, StringArray, StructArray};
+    use arrow::array::{AsArray, Int32Array, ListArray, StringArray, StructArray};
     use arrow::buffer::OffsetBuffer;
     use arrow::datatypes::{Field, Fields, Int32Type, Schema};
 
@@ -68,7 +87,7 @@ mod tests {
         StructArray::new(fields, vec![a, Arc::new(s)], Some(vec![true, false, true, true].into()))
     }
 
-    fn in_order(column: ArrayRef) -> ArrayRef {
+    fn after(column: ArrayRef) -> ArrayRef {
         let field = Field::new("c", column.data_type().clone(), true);
         let batch = RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![column]).unwrap();
         Arc::clone(with_null_fields(batch).unwrap().column(0))
@@ -83,8 +102,8 @@ mod tests {
 
     #[test]
     fn fields_of_null_structs_are_null() {
-        check(in_order(Arc::new(structs())).as_struct());
-        let sliced = in_order(Arc::new(structs().slice(1, 2)));
+        check(after(Arc::new(structs())).as_struct());
+        let sliced = after(Arc::new(structs().slice(1, 2)));
         let a: Vec<_> = sliced.as_struct().column(0).as_primitive::<Int32Type>().iter().collect();
         assert_eq!(a, [None, None]);
     }
@@ -94,7 +113,7 @@ mod tests {
         let item = Arc::new(Field::new("item", structs().data_type().clone(), true));
         let offsets = OffsetBuffer::from_lengths([3, 1, 0]);
         let lists = ListArray::new(item, offsets, Arc::new(structs()), Some(vec![true, false, true].into()));
-        let lists = in_order(Arc::new(lists));
+        let lists = after(Arc::new(lists));
         check(lists.as_list::<i32>().values().as_struct());
         assert!(lists.is_null(1));
     }

@@ -98,7 +98,7 @@ async fn rows(task: FileTask, request: Arc<ReadRequest>) -> Result<BoxStream<'st
     Ok(futures::stream::iter(reader)
         .map(move |batch| {
             let batch = batch.map_err(|error| corrupt_file(&file.url, error))?;
-            adapt_batch(&batch, &request, &file.url)
+            adapt_batch(batch, &request, &file.url)
         })
         .boxed())
 }

@@ -12,6 +12,7 @@ use super::rescue::RowNotes;
 use super::{Decoded, ParseMode, ReadRequest};
 use crate::errors::schema_evolved;
 use crate::schema::evolution::{Widen, evolve, storable_widening, widened};
+use deltaworks_spark::null_structs::with_null_fields;
 use deltaworks_spark::types::{self, sql_type_name};
 
 /// The type a column of a file has in Spark.
@@ -81,7 +82,8 @@ pub(crate) fn check_evolution(schema: &SchemaRef, request: &ReadRequest, file: &
 /// # Errors
 /// `FAILED_READ_FILE.PARQUET_COLUMN_DATA_TYPE_MISMATCH` (`Data`) if a column has a type that its values cannot
 /// be taken from and nothing rescues them, unless such values are to be NULL.
-pub(crate) fn adapt_batch(batch: &RecordBatch, request: &ReadRequest, file: &str) -> Result<Decoded> {
+pub(crate) fn adapt_batch(batch: RecordBatch, request: &ReadRequest, file: &str) -> Result<Decoded> {
+    let batch = with_null_fields(batch)?;
     let mut columns: Vec<Option<ArrayRef>> = vec![None; request.fields.len()];
     let mut rescued: Vec<(FieldRef, ArrayRef)> = Vec::new();
     for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {

@@ -122,7 +122,7 @@ async fn rows(task: FileTask, request: Arc<ReadRequest>) -> Result<BoxStream<'st
         .with_batch_size(request.batch_rows)
         .build()
         .map_err(|error| failed(&file, error))?;
-    Ok(stream.map(move |batch| adapt_batch(&batch.map_err(|error| failed(&file, error))?, &request, &file.url)).boxed())
+    Ok(stream.map(move |batch| adapt_batch(batch.map_err(|error| failed(&file, error))?, &request, &file.url)).boxed())
 }
 
 #[async_trait]

@@ -2,8 +2,11 @@
 
 use std::fs::File;
 
-use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, StructArray};
+use arrow::datatypes::{DataType, Field, Fields};
 use arrow_avro::writer::AvroWriter;
+use datafusion::functions::core::expr_ext::FieldAccessor as _;
+use datafusion::prelude::ident;
 use parquet::arrow::ArrowWriter;
 
 use super::*;
@@ -165,4 +168,21 @@ async fn parse_modes_keep_drop_or_fail() {
     assert!(error.condition().unwrap().starts_with("MALFORMED_RECORD_IN_PARSING"), "{error}");
     let error = batch("json", &dir, &[("mode", "whatever")], &["a"]).await.unwrap_err();
     assert_eq!(error.condition(), Some("INVALID_PARAMETER_VALUE"));
+}
+
+#[tokio::test]
+async fn fields_of_null_structs_are_null() {
+    let dir = TempDir::new().unwrap();
+    // The file says that `a` is never NULL: below a NULL its reader gives the next value.
+    let fields = Fields::from(vec![Field::new("a", DataType::Int32, false)]);
+    let points = StructArray::new(fields, vec![ints(&[5, 0, 6])], Some(vec![true, false, true].into()));
+    let points: ArrayRef = Arc::new(points);
+    write_parquet(&dir, "in/a.parquet", &columns(&[("id", ints(&[1, 2, 3])), ("s", points)]));
+    let paths = [dir.path().join("in").display().to_string()];
+    let table = batch_provider(Some("parquet"), &paths, None, &ReadOptions::default(), &context(&dir)).await.unwrap();
+    let frame = SessionContext::new().read_table(table).unwrap();
+    let frame = frame.select(vec![ident("id"), ident("s").field("a").alias("a")]).unwrap();
+    let found = pretty_format_batches(&frame.collect().await.unwrap()).unwrap().to_string();
+    let found: Vec<_> = found.lines().skip(3).take(3).map(|line| line.replace(' ', "")).collect();
+    assert_eq!(found, ["|1|5|", "|2||", "|3|6|"]);
 }
