@@ -73,8 +73,22 @@ def _installed_version(package: str, origin: str | None) -> str | None:
     return found[0].removeprefix(f"{package}-").removesuffix(".dist-info") if len(found) == 1 else None
 
 
-class _NotLoaded:
-    """Stands for a type of a package that is not loaded: there are no values of it."""
+class _NotLoaded(type):
+    """Types that stand for one of a package that is not loaded: there are no values of them, but some can be made."""
+
+    module: str
+
+    def __call__(cls, *arguments: Any, **options: Any) -> Any:
+        return cls._loaded()(*arguments, **options)
+
+    def __getattr__(cls, attribute: str) -> Any:
+        if attribute.startswith("__"):
+            # Annotations ask for such, of all types.
+            raise AttributeError(attribute)
+        return getattr(cls._loaded(), attribute)
+
+    def _loaded(cls) -> Any:
+        return getattr(_real(cls.module), cls.__name__)
 
 
 class _Postponed(types.ModuleType):
@@ -88,7 +102,7 @@ class _Postponed(types.ModuleType):
     def __getattr__(self, attribute: str) -> Any:
         loaded = sys.modules.get(self.__name__)
         if attribute in _TYPES.get(self.__name__, ()) and (loaded is None or loaded is self):
-            return _NotLoaded
+            return _NotLoaded(attribute, (), {"module": self.__name__})
         return getattr(_real(self.__name__), attribute)
 
 

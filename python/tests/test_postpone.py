@@ -61,6 +61,24 @@ print(client.pa.Table is pyarrow.Table, client.pa.table({"a": [1]}).num_rows)
     assert printed == ["1 a []", "ShortType() 3", "True ['numpy']", "True 1"]
 
 
+def test_types_of_what_is_not_loaded_make_values(tmp_path: Path) -> None:
+    printed = run(
+        tmp_path,
+        START
+        + """
+print(client.pa.Table.from_pydict({"a": [1, 2]}).num_rows)
+print(client.pd.DataFrame({"a": [1]}).shape, isinstance(1, client.pd.DataFrame))
+""",
+    )
+    assert printed == ["2", "(1, 1) False"]
+    of_intervals = """
+import datetime
+from pyspark.sql.connect.expressions import LiteralExpression
+print(LiteralExpression._from_value(datetime.timedelta(hours=1)))
+"""
+    assert run(tmp_path, START + of_intervals) == ["P0DT1H0M0S"]
+
+
 def test_users_import_pandas_and_its_modules_as_ever(tmp_path: Path) -> None:
     printed = run(
         tmp_path,
