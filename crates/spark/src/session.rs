@@ -62,7 +62,7 @@ pub fn session_context(options: SessionOptions) -> Result<SessionContext> {
         .with_runtime_env(options.runtime)
         .with_default_features()
         .with_analyzer_rules(rules)
-        .with_physical_optimizer_rules(crate::lambda_pushdown::physical_optimizer_rules())
+        .with_physical_optimizer_rules(crate::optimizer::physical_optimizer_rules())
         .with_query_planner(Arc::new(Planner { extensions }));
     // The first planner that has an answer wins.
     let planners = builder.expr_planners().get_or_insert_with(Vec::new);
@@ -85,6 +85,9 @@ fn session_config(options: &SessionOptions) -> SessionConfig {
     settings.sql_parser.default_null_ordering = "nulls_min".to_owned();
     settings.execution.time_zone = Some(options.conf.time_zone.name().to_owned());
     settings.execution.enable_ansi_mode = options.conf.ansi;
+    // The defaults, 0.8 of 100,000 rows, give up on half a million keys that each have twenty rows in any order.
+    settings.execution.skip_partial_aggregation_probe_rows_threshold = 200_000;
+    settings.execution.skip_partial_aggregation_probe_ratio_threshold = 0.95;
     // It takes a field of a column that a projection has replaced for a field of the column it replaced.
     settings.optimizer.enable_leaf_expression_pushdown = false;
     settings.execution.parquet.pushdown_filters = true;

@@ -11,22 +11,20 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::Result;
 use datafusion::physical_expr::expressions::LambdaExpr;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::ExecutionPlan;
+
+use super::Rule;
 
 /// The rules that move expressions.
 const MOVING: [&str; 2] = ["ProjectionPushdown", "FilterPushdown"];
 
-/// DataFusion's rules, of which those that move expressions leave plans with lambdas as they are.
-pub(crate) fn physical_optimizer_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
-    let guarded = |rule: Arc<dyn PhysicalOptimizerRule + Send + Sync>| {
-        if MOVING.iter().any(|name| rule.name().starts_with(name)) { Arc::new(UnlessLambdas(rule)) } else { rule }
-    };
-    PhysicalOptimizer::new().rules.into_iter().map(guarded).collect()
+/// The rule, which leaves plans with lambdas as they are if it moves expressions.
+pub(super) fn guarded(rule: Rule) -> Rule {
+    if MOVING.iter().any(|name| rule.name().starts_with(name)) { Arc::new(UnlessLambdas(rule)) } else { rule }
 }
 
 #[derive(Debug)]
-struct UnlessLambdas(Arc<dyn PhysicalOptimizerRule + Send + Sync>);
+struct UnlessLambdas(Rule);
 
 impl PhysicalOptimizerRule for UnlessLambdas {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {

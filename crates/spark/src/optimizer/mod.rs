@@ -1,0 +1,28 @@
+//! The rules that improve physical plans: DataFusion's, and what ours add to them.
+
+mod eager_aggregation;
+mod harmless;
+mod lambdas;
+
+use std::sync::Arc;
+
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+
+use eager_aggregation::EagerAggregation;
+
+type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
+
+/// The rules in the order in which they run.
+pub(crate) fn physical_optimizer_rules() -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for rule in PhysicalOptimizer::new().rules {
+        let chooses_sides = rule.name() == "join_selection";
+        rules.push(lambdas::guarded(rule));
+        // It needs to know which input of a join is kept in memory; distribution is not enforced yet.
+        if chooses_sides {
+            rules.push(Arc::new(EagerAggregation));
+        }
+    }
+    rules
+}
