@@ -71,6 +71,8 @@ def main() -> int:
     spark = connect()
     from deltaworks.evaluator import Evaluator
 
+    # What was made so far stays: nobody needs to look through it again.
+    gc.freeze()
     gc.enable()
     evaluator = Evaluator(spark, job, reports)
     evaluator.evaluate()

@@ -51,7 +51,10 @@ def connect() -> Any:
     with postponed():
         from pyspark.sql.connect.session import SparkSession
 
-    return SparkSession.builder.remote(remote).getOrCreate()
+    spark = SparkSession.builder.remote(remote).getOrCreate()
+    # The engine is on this machine: what would let an execution outlive its connection takes a second request each time.
+    spark.client.disable_reattachable_execute()
+    return spark
 
 
 def raise_waiting(spark: Any) -> None:

@@ -132,7 +132,7 @@ impl ExecutionPlan for DedupExec {
                 }
             }
             if let (Some(new_rows), Seen::Digests(digests)) = (new_rows, keys.seen) {
-                new_rows.push_digests(*digests, keys.reservation);
+                new_rows.push_digests(*digests, keys.reservation)?;
             }
             Ok(None)
         });

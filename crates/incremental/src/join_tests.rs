@@ -101,7 +101,7 @@ async fn run(
     let batches = session.execute_logical_plan(bound).await.unwrap().collect().await.unwrap();
     for (kept, state) in kept.iter_mut().zip(&states) {
         state.finished().await.unwrap();
-        kept.extend(state.new_rows.take().unwrap());
+        kept.extend(state.new_rows.take());
     }
     let cell =
         |batch: &RecordBatch, column: usize, row: usize| array_value_to_string(batch.column(column), row).unwrap();

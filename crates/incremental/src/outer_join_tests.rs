@@ -162,7 +162,7 @@ impl Stream {
         let batches = self.session.execute_logical_plan(plan).await.unwrap().collect().await.unwrap();
         for ((kept, state), operator) in self.kept.iter_mut().zip(&states).zip(&operators) {
             state.finished().await.unwrap();
-            kept.extend(state.new_rows.take().unwrap());
+            kept.extend(state.new_rows.take());
             self.late += state.late_rows.count();
             if let (true, true, Some(final_us)) = (evict, operator.expires, watermarks.final_us) {
                 *kept = kept.iter().map(|batch| alive(batch, final_us)).collect();

@@ -9,7 +9,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, ExprSchema as _, NullEquality, ScalarValue};
 use datafusion::datasource::provider_as_source;
-use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, Extension, Join, JoinType, LogicalPlan, LogicalPlanBuilder, cast, ident, lit,
@@ -139,15 +139,15 @@ impl OperatorState {
 pub struct NewRows {
     schema: SchemaRef,
     batches: Arc<Mutex<Vec<RecordBatch>>>,
-    /// Keys by digest, one set per partition, with the memory they are accounted with.
-    digests: Arc<Mutex<Vec<(DigestSet, MemoryReservation)>>>,
+    /// With what the rows are accounted that the operator handed over as a whole.
+    accounted: Arc<Mutex<Vec<MemoryReservation>>>,
     completion: Completion,
 }
 
 impl NewRows {
     /// An empty collector of rows of `schema`.
     pub fn new(schema: SchemaRef) -> Self {
-        Self { schema, batches: Arc::default(), digests: Arc::default(), completion: Completion::default() }
+        Self { schema, batches: Arc::default(), accounted: Arc::default(), completion: Completion::default() }
     }
 
     pub(crate) fn completion(&self) -> Completion {
@@ -160,22 +160,21 @@ impl NewRows {
     }
 
     /// Takes out what has been collected.
-    ///
-    /// # Errors
-    /// `Internal` if the state's schema is not that of digests, where digests were collected.
-    pub fn take(&self) -> Result<Vec<RecordBatch>> {
-        let mut batches = std::mem::take(&mut *self.batches.lock());
-        for (digests, _accounted) in std::mem::take(&mut *self.digests.lock()) {
-            for digests in digests.into_arrays() {
-                batches.push(self.batch(vec![digests.map_err(DataFusionError::from)?])?);
-            }
-        }
-        Ok(batches)
+    pub fn take(&self) -> Vec<RecordBatch> {
+        self.accounted.lock().clear();
+        std::mem::take(&mut *self.batches.lock())
     }
 
-    /// Takes keys that are all new.
-    pub(crate) fn push_digests(&self, digests: DigestSet, accounted: MemoryReservation) {
-        self.digests.lock().push((digests, accounted));
+    /// Takes keys that are all new. They become rows here, in the task that found them, while others are still at it.
+    pub(crate) fn push_digests(&self, digests: DigestSet, accounted: MemoryReservation) -> DataFusionResult<()> {
+        let mut batches = Vec::new();
+        for digests in digests.into_arrays() {
+            batches.push(self.batch(vec![digests?])?);
+        }
+        accounted.resize(batches.iter().map(RecordBatch::get_array_memory_size).sum());
+        self.accounted.lock().push(accounted);
+        self.batches.lock().extend(batches);
+        Ok(())
     }
 
     /// Takes the columns at `indices`, and when their rows expire if they do.

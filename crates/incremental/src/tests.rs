@@ -125,7 +125,7 @@ async fn run_batch(
     let bound = bind_state(plan.clone(), &[bound_to]).unwrap();
     let bound = replace_streams(bound, &[table(rows)]).unwrap();
     let found = run(session, bound).await;
-    state.extend(new_rows.take().unwrap());
+    state.extend(new_rows.take());
     found
 }
 
@@ -277,7 +277,7 @@ async fn keys_of_the_first_batch_are_accounted_until_they_are_taken() {
     assert_eq!(run(&session, replace_streams(bound, &[table(&rows)]).unwrap()).await.len(), 10_000);
     bound_to.finished().await.unwrap();
     assert!(pool.reserved() > 10_000 * 16, "{}", pool.reserved());
-    let kept: usize = bound_to.new_rows.take().unwrap().iter().map(RecordBatch::num_rows).sum();
+    let kept: usize = bound_to.new_rows.take().iter().map(RecordBatch::num_rows).sum();
     assert_eq!((kept, pool.reserved()), (10_000, 0));
 }
 

@@ -6,6 +6,7 @@
 //! (`base`), and its commit takes out whatever came after.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -17,6 +18,7 @@ use deltalake::kernel::{Add, Remove};
 use deltaworks_spark::error::{Error, Result};
 use deltaworks_spark::relation::TimeTravel;
 use futures::TryStreamExt as _;
+use tokio::task::JoinSet;
 use url::Url;
 
 use crate::changes::DataFile;
@@ -38,6 +40,8 @@ pub struct Replacement {
     pub schema: SchemaRef,
 }
 
+/// The rows for which a writer of their own is worth it.
+const LEAST_ROWS_OF_PART: usize = 250_000;
 /// As many files of about the same size are merged into one.
 const FILES_PER_LEVEL: usize = 8;
 
@@ -235,7 +239,7 @@ fn digests(schema: &SchemaRef) -> Vec<String> {
     schema.fields().iter().filter(binary).map(|field| field.name().clone()).collect()
 }
 
-/// Writes the new rows and those of the files to merge.
+/// Writes the new rows and those of the files to merge; many rows into several files at once.
 async fn written(
     table: &Table,
     base: Option<&Table>,
@@ -245,14 +249,48 @@ async fn written(
     let mut options = WriterOptions::for_table(table)?;
     options.compression = FileCompression::Zstd;
     options.random_columns = digests(&options.schema);
-    let mut writer = Writer::new(table, options)?;
-    for batch in batches {
-        writer.write(batch).await?;
+    let mut parts = parts(batches).into_iter();
+    let mut writer = Writer::new(table, options.clone())?;
+    let own = parts.next().unwrap_or_default();
+    let mut others = JoinSet::new();
+    for batches in parts {
+        let mut writer = Writer::new(table, options.clone())?;
+        others.spawn(async move {
+            write_all(&mut writer, batches).await?;
+            writer.close().await
+        });
     }
+    write_all(&mut writer, own).await?;
     if let Some(base) = base {
         copy(base, merged, &mut writer).await?;
     }
-    writer.close().await
+    let mut files = writer.close().await?;
+    while let Some(other) = others.join_next().await {
+        files.extend(other.map_err(|error| Error::internal(format!("a writing task died: {error}")))??);
+    }
+    Ok(files)
+}
+
+async fn write_all(writer: &mut Writer, batches: Vec<RecordBatch>) -> Result<()> {
+    for batch in batches {
+        writer.write(batch).await?;
+    }
+    Ok(())
+}
+
+/// The batches in as many parts of about the same size as there are threads, or fewer if that would make small files.
+fn parts(batches: Vec<RecordBatch>) -> Vec<Vec<RecordBatch>> {
+    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let count = (rows / LEAST_ROWS_OF_PART).clamp(1, threads);
+    let mut parts = vec![Vec::new(); count];
+    let mut before = 0;
+    for batch in batches {
+        let part = before * count / rows.max(1);
+        before += batch.num_rows();
+        parts[part].push(batch);
+    }
+    parts
 }
 
 /// Writes the rows of some files of `table`.

@@ -76,10 +76,10 @@ impl OperatorTable {
     ) -> Result<()> {
         match self.operator.kind {
             OperatorKind::Deduplicate if !self.operator.expires => {
-                return self.table.append(state.new_rows.take()?, app_id, batch).await;
+                return self.table.append(state.new_rows.take(), app_id, batch).await;
             }
             OperatorKind::JoinSide if !self.operator.expires => {
-                let (schema, new) = (state.new_rows.schema(), state.new_rows.take()?);
+                let (schema, new) = (state.new_rows.schema(), state.new_rows.take());
                 if new.is_empty() {
                     return Ok(());
                 }
@@ -109,7 +109,7 @@ impl OperatorTable {
                 (schema, vec![rows])
             }
             OperatorKind::Deduplicate | OperatorKind::JoinSide => {
-                let new = state.new_rows.take()?;
+                let new = state.new_rows.take();
                 if new.is_empty() && leave.gone.is_empty() {
                     return Ok(());
                 }

@@ -11,7 +11,7 @@ use deltaworks_spark::Result;
 use super::JsonFormat;
 use super::build::{Misfits, Node, Values, json_text};
 use super::infer::type_of;
-use super::scan::{Kind, Scanner, Span};
+use super::scan::{FieldName, Kind, Scanner, Shape, Span};
 use crate::errors::schema_evolved;
 use crate::format::blocks::next_line;
 use crate::format::records::RecordDecoder;
@@ -25,8 +25,10 @@ pub(super) struct JsonDecoder {
     request: Arc<ReadRequest>,
     nodes: Vec<Option<Node>>,
     columns: HashMap<String, usize>,
-    /// The fields of the last record in their order: the next one most likely has the same.
-    order: Vec<(String, Option<usize>)>,
+    /// The last record's names in their order ..
+    shape: Shape,
+    /// .. and the column of each of them.
+    order: Vec<Option<usize>>,
     found: Vec<Option<Span>>,
     unknown: Vec<(String, Span)>,
     notes: RowNotes,
@@ -44,6 +46,7 @@ impl JsonDecoder {
         Ok(Self {
             format: format.clone(),
             columns,
+            shape: Shape::default(),
             order: Vec::new(),
             found: vec![None; request.fields.len()],
             unknown: Vec::new(),
@@ -63,27 +66,23 @@ impl JsonDecoder {
     fn find_fields(&mut self, text: &str, scanner: &mut Scanner<'_>) -> Option<()> {
         self.found.fill(None);
         self.unknown.clear();
-        let Self { order, found, unknown, columns, request, .. } = self;
-        let mut nth = 0;
-        scanner.object(&mut |name, value| {
-            let slot = match order.get(nth) {
-                Some((expected, slot)) if name.of(text) == expected => *slot,
-                _ => {
-                    let decoded = name.string(text);
-                    let slot = Self::column(columns, request, &decoded);
-                    if !matches!(name.kind, Kind::String { escaped: true }) && nth <= order.len() {
-                        order.truncate(nth);
-                        order.push((decoded.into_owned(), slot));
-                    }
-                    slot
-                }
-            };
-            nth += 1;
-            match slot {
-                Some(slot) => found[slot] = Some(value),
-                None => unknown.push((name.string(text).into_owned(), value)),
+        let Self { shape, order, found, unknown, columns, request, .. } = self;
+        let mut visit = |field: FieldName, value| {
+            if !field.same {
+                let column = Self::column(columns, request, &field.name.string(text));
+                order.truncate(field.nth);
+                order.push(column);
             }
-        })
+            match order[field.nth] {
+                Some(column) => found[column] = Some(value),
+                None => unknown.push((field.name.string(text).into_owned(), value)),
+            }
+        };
+        let found = scanner.object_like(shape, &mut visit);
+        if found.is_none() {
+            shape.clear();
+        }
+        found
     }
 
     /// Decodes the record `text`: an object, or an array of objects.

@@ -9,7 +9,7 @@ use datafusion::common::runtime::SpawnedTask;
 use deltaworks_spark::{Error, Result};
 
 use super::JsonFormat;
-use super::scan::{Kind, Scanner, Span};
+use super::scan::{FieldName, Kind, Scanner, Shape, Span};
 use crate::format::blocks::{Blocks, next_line};
 use crate::format::split::split;
 use crate::format::{FileTask, Inference};
@@ -89,18 +89,20 @@ struct Observed {
     typed: bool,
     fields: Vec<(String, Seen)>,
     index: HashMap<String, usize>,
-    /// The fields of the last record in their order: the next one most likely has the same.
+    /// The last record's names in their order ..
+    shape: Shape,
+    /// .. and which field each of them is.
     order: Vec<usize>,
     /// The names and values of the record at hand.
-    found: Vec<(Span, Span)>,
+    found: Vec<(FieldName, Span)>,
     /// Whether a record was malformed.
     corrupt: bool,
 }
 
 impl Observed {
     fn new(typed: bool) -> Self {
-        let (fields, index) = (Vec::new(), HashMap::new());
-        Self { typed, fields, index, order: Vec::new(), found: Vec::new(), corrupt: false }
+        let (fields, index, order, found) = (Vec::new(), HashMap::new(), Vec::new(), Vec::new());
+        Self { typed, fields, index, shape: Shape::default(), order, found, corrupt: false }
     }
 
     /// The fields by name.
@@ -150,31 +152,31 @@ impl Observed {
     fn object(&mut self, text: &str, scanner: &mut Scanner<'_>, format: &JsonFormat) -> bool {
         // Collected first: a record that turns out to be broken must leave no trace.
         let mut found = std::mem::take(&mut self.found);
-        let well_formed = scanner.object(&mut |name, value| found.push((name, value))).is_some();
-        let of_record = if well_formed { found.as_slice() } else { &[] };
-        for (nth, (name, value)) in of_record.iter().enumerate() {
-            let slot = self.nth_slot(nth, text, *name);
+        let visit = &mut |name, value| found.push((name, value));
+        let well_formed = scanner.object_like(&mut self.shape, visit).is_some();
+        if !well_formed {
+            found.clear();
+            self.shape.clear();
+        }
+        for (name, value) in found.drain(..) {
+            let slot = self.slot_of(text, &name);
             let known = &mut self.fields[slot].1;
             if self.typed {
-                observe(text, *value, format, known);
+                observe(text, value, format, known);
             } else if value.kind != Kind::Null && *known == Seen::Nothing {
                 *known = Seen::Scalar(DataType::Utf8);
             }
         }
-        found.clear();
         self.found = found;
         well_formed
     }
 
-    fn nth_slot(&mut self, nth: usize, text: &str, name: Span) -> usize {
-        if let Some(slot) = self.order.get(nth)
-            && self.fields[*slot].0 == name.of(text)
-            && name.kind == (Kind::String { escaped: false })
-        {
-            return *slot;
+    fn slot_of(&mut self, text: &str, field: &FieldName) -> usize {
+        if field.same {
+            return self.order[field.nth];
         }
-        let slot = self.slot(&name.string(text));
-        self.order.truncate(nth);
+        let slot = self.slot(&field.name.string(text));
+        self.order.truncate(field.nth);
         self.order.push(slot);
         slot
     }

@@ -61,6 +61,10 @@ pub(super) struct Span {
 }
 
 impl Span {
+    fn moved_by(self, bytes: usize) -> Self {
+        Self { start: self.start + bytes, end: self.end + bytes, ..self }
+    }
+
     /// The text of the span.
     pub(super) fn of<'a>(&self, text: &'a str) -> &'a str {
         text.get(self.start..self.end).unwrap_or_default()
@@ -72,6 +76,41 @@ impl Span {
             Kind::String { escaped: true } => Cow::Owned(unescaped(self.of(text))),
             _ => Cow::Borrowed(self.of(text)),
         }
+    }
+}
+
+/// The names of an object's fields as they stood in the text, with quotes, blanks and colon. Lines of a file mostly have the same, which
+/// one comparison finds out.
+#[derive(Debug, Default)]
+pub(super) struct Shape {
+    heads: Vec<(Box<[u8]>, Span)>,
+}
+
+/// The name of a field, and where it was found.
+pub(super) struct FieldName {
+    pub(super) name: Span,
+    /// Its place in the object.
+    pub(super) nth: usize,
+    /// Whether the field at that place of the last object had the same.
+    pub(super) same: bool,
+}
+
+impl Shape {
+    /// Forgets the last object.
+    pub(super) fn clear(&mut self) {
+        self.heads.clear();
+    }
+
+    /// The length of what stands before the value, and the name in it, if it is what stood there last.
+    #[inline]
+    fn at(&self, nth: usize, text: &[u8]) -> Option<(usize, Span)> {
+        let (head, name) = self.heads.get(nth)?;
+        text.starts_with(head).then_some((head.len(), *name))
+    }
+
+    fn set(&mut self, nth: usize, head: &[u8], name: Span, start: usize) {
+        self.heads.truncate(nth);
+        self.heads.push((head.into(), Span { start: name.start - start, end: name.end - start, ..name }));
     }
 }
 
@@ -255,22 +294,47 @@ impl<'a> Scanner<'a> {
 
     /// Goes through an object. `None`: malformed.
     pub(super) fn object(&mut self, visit: &mut impl FnMut(Span, Span)) -> Option<()> {
+        self.fields(None, &mut |field, value| visit(field.name, value))
+    }
+
+    /// Goes through an object that most likely has the names of the last one. `None`: malformed.
+    pub(super) fn object_like(&mut self, last: &mut Shape, visit: &mut impl FnMut(FieldName, Span)) -> Option<()> {
+        self.fields(Some(last), visit)
+    }
+
+    #[inline]
+    fn fields(&mut self, mut shape: Option<&mut Shape>, visit: &mut impl FnMut(FieldName, Span)) -> Option<()> {
         self.enter()?;
         if self.peek()? == b'}' {
             return self.leave();
         }
-        loop {
-            let name = self.name()?;
-            (self.peek()? == b':').then_some(())?;
-            self.position += 1;
+        for nth in 0.. {
+            let start = self.position;
+            let known = shape.as_ref().and_then(|shape| shape.at(nth, &self.bytes[start..]));
+            let (name, same) = match known {
+                Some((length, name)) => {
+                    self.position += length;
+                    (name.moved_by(start), true)
+                }
+                None => {
+                    let name = self.name()?;
+                    (self.peek()? == b':').then_some(())?;
+                    self.position += 1;
+                    if let Some(shape) = &mut shape {
+                        shape.set(nth, &self.bytes[start..self.position], name, start);
+                    }
+                    (name, false)
+                }
+            };
             let value = self.value()?;
-            visit(name, value);
+            visit(FieldName { name, nth, same }, value);
             match self.peek()? {
                 b',' => self.position += 1,
                 b'}' => return self.leave(),
-                _ => return None,
+                _ => break,
             }
         }
+        None
     }
 
     /// Goes through an array. `None`: malformed.

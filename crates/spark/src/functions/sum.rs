@@ -3,7 +3,9 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Int64Array};
+use arrow::array::{
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Decimal128Array, Int64Array, PrimitiveArray,
+};
 use arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef, Int64Type, i256};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::error::DataFusionError;
@@ -49,7 +51,7 @@ impl Sum {
     fn of(&self, args: &AccumulatorArgs<'_>, groups: usize) -> Option<Sums> {
         let result = args.return_field.data_type();
         let limits = self.limits(result, args.is_distinct)?;
-        Some(Sums { limits, result: result.clone(), sums: vec![Total::Nothing; groups] })
+        Some(Sums { limits, result: result.clone(), sums: vec![Total::NOTHING; groups] })
     }
 }
 
@@ -128,48 +130,40 @@ struct Limits {
 impl Limits {
     fn check(self, sum: Option<i128>) -> Result<Total> {
         match sum {
-            Some(sum) if (self.least..=self.most).contains(&sum) => Ok(Total::Of(sum)),
+            Some(sum) if (self.least..=self.most).contains(&sum) => Ok(Total(sum)),
             _ if self.ansi => Err(overflow("a sum").into()),
-            _ => Ok(Total::TooMuch),
+            _ => Ok(Total::TOO_MUCH),
         }
     }
 }
 
-/// A sum so far.
+/// A sum so far, in the space of a number: those that are none are beyond all limits.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Total {
-    /// Of no values.
-    Nothing,
-    Of(i128),
-    TooMuch,
-}
-
-/// How [`Total::TooMuch`] is written in a state: no sum is so great.
-const TOO_MUCH: i128 = i128::MAX;
+struct Total(i128);
 
 impl Total {
-    fn of_state(value: i128) -> Self {
-        if value == TOO_MUCH { Self::TooMuch } else { Self::Of(value) }
-    }
+    /// Of no values.
+    const NOTHING: Self = Self(i128::MIN);
+    /// Written as it is in a state.
+    const TOO_MUCH: Self = Self(i128::MAX);
 
     fn state(self) -> Option<i128> {
-        match self {
-            Self::Nothing => None,
-            Self::Of(sum) => Some(sum),
-            Self::TooMuch => Some(TOO_MUCH),
-        }
+        (self != Self::NOTHING).then_some(self.0)
     }
 
     fn value(self) -> Option<i128> {
-        if let Self::Of(sum) = self { Some(sum) } else { None }
+        self.state().filter(|_| self != Self::TOO_MUCH)
     }
 
+    #[inline]
     fn plus(self, other: Self, limits: Limits) -> Result<Self> {
-        match (self, other) {
-            (Self::Nothing, total) | (total, Self::Nothing) => Ok(total),
-            (Self::Of(a), Self::Of(b)) => limits.check(a.checked_add(b)),
-            _ => Ok(Self::TooMuch),
+        if self == Self::NOTHING {
+            return Ok(other);
         }
+        if self == Self::TOO_MUCH || other == Self::TOO_MUCH {
+            return Ok(Self::TOO_MUCH);
+        }
+        limits.check(self.0.checked_add(other.0))
     }
 }
 
@@ -182,17 +176,10 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, group: usize, total: Total) -> Result<()> {
-        self.sums[group] = self.sums[group].plus(total, self.limits)?;
+    #[inline]
+    fn add(&mut self, group: usize, value: i128) -> Result<()> {
+        self.sums[group] = self.sums[group].plus(Total(value), self.limits)?;
         Ok(())
-    }
-
-    fn add_all(&mut self, values: &[ArrayRef], read: impl Fn(i128) -> Total) -> Result<()> {
-        let mut sum = Total::Nothing;
-        for value in wide(values)? {
-            sum = sum.plus(value.map_or(Total::Nothing, &read), self.limits)?;
-        }
-        self.add(0, sum)
     }
 
     fn emitted(&mut self, emit: EmitTo) -> Vec<Total> {
@@ -200,15 +187,30 @@ impl Sums {
     }
 }
 
-/// The first column as 128 bits.
-fn wide(values: &[ArrayRef]) -> Result<Box<dyn Iterator<Item = Option<i128>> + '_>> {
+/// Visits the values of the first column that are not NULL, as 128 bits, with their rows.
+fn visit(values: &[ArrayRef], visit: impl FnMut(usize, i128) -> Result<()>) -> Result<()> {
     let unexpected = || DataFusionError::Internal("a sum of neither integers nor decimals".to_owned());
     let array = values.first().ok_or_else(unexpected)?;
     match array.data_type() {
-        DataType::Int64 => Ok(Box::new(array.as_primitive::<Int64Type>().iter().map(|v| v.map(i128::from)))),
-        DataType::Decimal128(..) => Ok(Box::new(array.as_primitive::<Decimal128Type>().iter())),
+        DataType::Int64 => visit_numbers(array.as_primitive::<Int64Type>(), visit),
+        DataType::Decimal128(..) => visit_numbers(array.as_primitive::<Decimal128Type>(), visit),
         _ => Err(unexpected()),
     }
+}
+
+fn visit_numbers<T: ArrowPrimitiveType<Native: Into<i128>>>(
+    array: &PrimitiveArray<T>,
+    mut visit: impl FnMut(usize, i128) -> Result<()>,
+) -> Result<()> {
+    let values = array.values();
+    match array.nulls().filter(|nulls| nulls.null_count() > 0) {
+        None => values.iter().enumerate().try_for_each(|(row, value)| visit(row, (*value).into())),
+        Some(nulls) => nulls.valid_indices().try_for_each(|row| visit(row, values[row].into())),
+    }
+}
+
+fn counts(filter: &BooleanArray, row: usize) -> bool {
+    filter.is_valid(row) && filter.value(row)
 }
 
 fn column(values: impl Iterator<Item = Option<i128>>, data_type: &DataType) -> Result<ArrayRef> {
@@ -227,11 +229,11 @@ fn scalar(value: Option<i128>, data_type: &DataType) -> Result<ScalarValue> {
 
 impl Accumulator for Sums {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.add_all(values, Total::Of)
+        visit(values, |_, value| self.add(0, value))
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.add_all(states, Total::of_state)
+        visit(states, |_, value| self.add(0, value))
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
@@ -255,22 +257,16 @@ impl GroupsAccumulator for Sums {
         filter: Option<&BooleanArray>,
         total: usize,
     ) -> Result<()> {
-        self.sums.resize(total, Total::Nothing);
-        for ((row, group), value) in groups.iter().enumerate().zip(wide(values)?) {
-            let counts = filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
-            if let (true, Some(value)) = (counts, value) {
-                self.add(*group, Total::Of(value))?;
-            }
-        }
-        Ok(())
+        self.sums.resize(total, Total::NOTHING);
+        visit(values, |row, value| match filter {
+            Some(filter) if !counts(filter, row) => Ok(()),
+            _ => self.add(groups[row], value),
+        })
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
-        self.sums.resize(total, Total::Nothing);
-        for (group, value) in groups.iter().zip(wide(states)?) {
-            self.add(*group, value.map_or(Total::Nothing, Total::of_state))?;
-        }
-        Ok(())
+        self.sums.resize(total, Total::NOTHING);
+        visit(states, |row, value| self.add(groups[row], value))
     }
 
     fn evaluate(&mut self, emit: EmitTo) -> Result<ArrayRef> {
@@ -282,9 +278,13 @@ impl GroupsAccumulator for Sums {
     }
 
     fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        let counts = |row: usize| filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
-        let rows = wide(values)?.enumerate().map(|(row, value)| value.filter(|_| counts(row)));
-        Ok(vec![column(rows, &self.result)?])
+        let rows = values.first().map_or(0, |values| values.len());
+        let mut states = vec![None; rows];
+        visit(values, |row, value| {
+            states[row] = filter.is_none_or(|filter| counts(filter, row)).then_some(value);
+            Ok(())
+        })?;
+        Ok(vec![column(states.into_iter(), &self.result)?])
     }
 
     fn size(&self) -> usize {
@@ -303,19 +303,19 @@ struct Sliding {
 
 impl Accumulator for Sliding {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        for value in wide(values)?.flatten() {
+        visit(values, |_, value| {
             self.sum = self.sum.wrapping_add(i256::from_i128(value));
             self.rows += 1;
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        for value in wide(values)?.flatten() {
+        visit(values, |_, value| {
             self.sum = self.sum.wrapping_sub(i256::from_i128(value));
             self.rows -= 1;
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn supports_retract_batch(&self) -> bool {
@@ -327,7 +327,7 @@ impl Accumulator for Sliding {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let total = if self.rows == 0 { Total::Nothing } else { self.limits.check(self.sum.to_i128())? };
+        let total = if self.rows == 0 { Total::NOTHING } else { self.limits.check(self.sum.to_i128())? };
         scalar(total.value(), &self.result)
     }
 
