@@ -9,6 +9,7 @@ pub mod definitions;
 pub mod event;
 pub mod expectation;
 pub mod graph;
+mod identity;
 mod locations;
 pub mod name;
 mod owner;

@@ -11,7 +11,9 @@ use deltaworks_spark::sql::statement::{
     FlowDetails, FlowSource, OnViolation, PipelineStatement,
 };
 use deltaworks_spark::sql::{Parameters, SqlQuery, script, statement, substitute};
-use deltaworks_spark::types::{CHAR_TYPE_KEY, DEFAULT_KEY, IDENTITY_START_KEY};
+use deltaworks_spark::types::{
+    CHAR_TYPE_KEY, DEFAULT_KEY, IDENTITY_EXPLICIT_KEY, IDENTITY_START_KEY, IDENTITY_STEP_KEY,
+};
 use deltaworks_spark::{Error, Result};
 
 use super::{
@@ -258,6 +260,8 @@ fn field(column: &ColumnDefinition) -> Result<Field> {
     }
     if let Some(identity) = &column.identity {
         metadata.insert(IDENTITY_START_KEY.to_owned(), identity.start.to_string());
+        metadata.insert(IDENTITY_STEP_KEY.to_owned(), identity.step.to_string());
+        metadata.insert(IDENTITY_EXPLICIT_KEY.to_owned(), (!identity.always).to_string());
     }
     Ok(Field::new(&column.name, data_type, column.nullable).with_metadata(metadata))
 }

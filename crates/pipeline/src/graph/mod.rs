@@ -101,7 +101,7 @@ pub struct ResolvedOutput {
     pub flows: Vec<DatasetName>,
     /// How they change it; `None` if they append or replace.
     pub changes: Option<Changes>,
-    /// Held by the flow that merges its changes into the table.
+    /// Held by the flow whose batch must see what the others did: it merges changes into the table, or numbers its rows.
     pub merging: Arc<tokio::sync::Mutex<()>>,
 }
 

@@ -34,6 +34,7 @@ use super::{
 use crate::definitions::cdc::ChangeSource;
 use crate::definitions::{Definitions, Flow, FlowQuery, Output, OutputKind};
 use crate::expectation::aggregate::Scope;
+use crate::identity;
 use crate::name::DatasetName;
 use crate::update::selection::is_protected;
 use crate::views::StoredView;
@@ -340,10 +341,11 @@ impl<'a> Resolver<'a> {
     fn assemble(&self, output: &'a Output, mut flows: Vec<ResolvedFlow>) -> Result<ResolvedDataset> {
         let kind = final_kind(output, &flows)?;
         check_flows(output, kind, &flows)?;
-        schema::check_declaration(output, kind)?;
+        schema::check_defaults(output, kind)?;
         let location = self.location(output, kind)?;
         let ctx = self.session(&self.environment.conf)?;
         let changes = changes::of_output(output, &flows)?;
+        identity::check(output, kind, changes.is_some())?;
         let queries: Vec<SchemaRef> = flows
             .iter()
             .map(|flow| match &changes {
@@ -377,6 +379,7 @@ impl<'a> Resolver<'a> {
                 let (guarded, on_all_rows) = guard::guard_rows(flow.plan.clone(), output, &dataset, &ctx, None)?;
                 let rows =
                     schema::conform(guarded, &schema, &ctx).map_err(|error| error.at(flow.flow.location.clone()))?;
+                identity::check_mode(&rows).map_err(|error| error.at(flow.flow.location.clone()))?;
                 flow.plan = guard::guard_dataset(rows, &on_all_rows, &dataset, Scope::Stored, &ctx)?;
             }
         }

@@ -30,18 +30,30 @@ use super::target;
 use super::verdict::DatasetConditions;
 use super::write::{Written, write_plan};
 use crate::expectation::metrics::ExpectationCount;
+use crate::identity::Numbering;
 
 /// What a batch does to its target.
 #[derive(Debug, Clone)]
 pub enum Effect {
     /// Adds rows.
     Append,
+    /// Adds rows, and gives them the numbers of identity columns.
+    Number(NumberRows),
     /// Takes the place of all rows, and of the table's definition.
     Replace(Box<TableDefinition>),
     /// Changes rows: the plan's rows are events.
     Merge(Box<MergeInto>),
     /// Leaves the table as it is, which only counts the batch: the rows go elsewhere.
     Deliver(Box<Delivery>),
+}
+
+/// How the batches of a table with identity columns take turns: each goes on where the last stopped.
+#[derive(Debug, Clone)]
+pub struct NumberRows {
+    /// Whose turn it is.
+    pub turn: Arc<tokio::sync::Mutex<()>>,
+    /// The pipeline, whose transactions in the target count the numbers.
+    pub pipeline_id: String,
 }
 
 /// A batch that is ready to run.
@@ -95,29 +107,39 @@ impl Batch<'_> {
         let expectations = crate::expectation::metrics_of(&self.plan)?;
         expectations.iter().for_each(|metrics| metrics.reset());
         let conditions = DatasetConditions::of(&self.plan)?;
-        // One flow at a time merges into a table: each must see the rows of the others.
-        let _merging = match &self.effect {
-            Effect::Merge(merge) => {
-                let merging = merge.merging.lock().await;
-                table.refresh().await?;
-                Some(merging)
-            }
+        // One flow at a time merges into a table or numbers its rows: each must see what the others did.
+        let turn = match &self.effect {
+            Effect::Merge(merge) => Some(&merge.merging),
+            Effect::Number(number) => Some(&number.turn),
             _ => None,
         };
+        let _turn = match turn {
+            Some(turn) => {
+                let turn = turn.lock().await;
+                table.refresh().await?;
+                Some(turn)
+            }
+            None => None,
+        };
+        let (plan, numbering) = match &self.effect {
+            Effect::Number(number) => {
+                let (plan, numbering) = Numbering::bind(self.plan, table, &number.pipeline_id).await?;
+                (plan, Some(numbering))
+            }
+            _ => (self.plan, None),
+        };
         let definition = match &self.effect {
-            Effect::Append | Effect::Merge(_) | Effect::Deliver(_) => table.definition()?,
+            Effect::Append | Effect::Number(_) | Effect::Merge(_) | Effect::Deliver(_) => table.definition()?,
             Effect::Replace(definition) => definition.as_ref().clone(),
         };
         let options = target::writer_options(definition, self.ctx);
         let (written, merged) = match &self.effect {
             Effect::Merge(merge) => {
-                let merged = merge.merge(self.ctx, self.plan, table, &options, self.cancel).await?;
+                let merged = merge.merge(self.ctx, plan, table, &options, self.cancel).await?;
                 (merged.written, Some((merged.replaced, merged.ledger, merged.counts)))
             }
-            Effect::Deliver(delivery) => {
-                (delivery.write(self.ctx, self.plan, self.checkpoint, self.cancel).await?, None)
-            }
-            _ => (write_plan(self.ctx, self.plan, table, &options, self.cancel).await?, None),
+            Effect::Deliver(delivery) => (delivery.write(self.ctx, plan, self.checkpoint, self.cancel).await?, None),
+            _ => (write_plan(self.ctx, plan, table, &options, self.cancel).await?, None),
         };
         reached("batch.files_written")?;
         let on_target = conditions.depend_on_target(&self.effect);
@@ -150,12 +172,12 @@ impl Batch<'_> {
         let Written { files, input_rows } = written;
         let (output_rows, output_bytes) = (files.rows, files.bytes);
         let commit = match &self.effect {
-            Effect::Append | Effect::Deliver(_) => Commit::append(files),
+            Effect::Append | Effect::Number(_) | Effect::Deliver(_) => Commit::append(files),
             Effect::Replace(definition) => target::replace(files, definition),
             Effect::Merge(_) => Commit::merge(table, files, &replaced)?,
         };
         let mut commit = commit.transaction(self.checkpoint.app_id(), progress.batch);
-        if let Some((app_id, version)) = ledger {
+        for (app_id, version) in ledger.into_iter().chain(numbering.into_iter().flat_map(Numbering::transactions)) {
             commit = commit.transaction(app_id, version);
         }
         let version = if on_target {

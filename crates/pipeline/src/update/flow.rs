@@ -11,7 +11,7 @@ use deltaworks_spark::{Error, Kind, Result};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::batch::Effect;
+use super::batch::{Effect, NumberRows};
 use super::changes::MergeInto;
 use super::checkpoint::{Checkpoint, InputVersion};
 use super::delivery::Delivery;
@@ -20,6 +20,7 @@ use crate::definitions::python::{BatchFunctions, SnapshotFunctions};
 use crate::event::EventEmitter;
 use crate::graph::dataset::{DatasetTable, bind_tables, dataset_tables, with_latest_reads};
 use crate::graph::{Environment, Graph, ResolvedFlow, ResolvedOutput};
+use crate::identity::has_numbers;
 use crate::name::DatasetName;
 
 /// One flow of an update, with everything it needs to run.
@@ -98,6 +99,10 @@ impl FlowRun {
         }
         let (Some(changes), Some(own)) = (&output.changes, &flow.changes) else {
             return Ok(match output_mode(&flow.plan) {
+                OutputMode::Append if has_numbers(&flow.plan)? => Effect::Number(NumberRows {
+                    turn: Arc::clone(&output.merging),
+                    pipeline_id: self.environment.pipeline_id.clone(),
+                }),
                 OutputMode::Append => Effect::Append,
                 OutputMode::Complete => {
                     Effect::Replace(Box::new(super::target::definition(output, &self.environment.pipeline_id)))

@@ -85,6 +85,9 @@ impl PhysicalOptimizerRule for EagerAggregation {
     }
 }
 
+/// Expressions for the columns of a plan.
+type Columns = Vec<Arc<dyn PhysicalExpr>>;
+
 /// The plan that gives the states of `aggregate` with its rows grouped below the join; `None` where that cannot be, or would not pay.
 fn below_join(aggregate: &AggregateExec, ansi: bool) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let by = aggregate.group_expr();
@@ -118,7 +121,7 @@ fn below_join(aggregate: &AggregateExec, ansi: bool) -> Result<Option<Arc<dyn Ex
 }
 
 /// What the columns of a plan are in terms of those of the join below it, all of the left input and then all of the right.
-fn joined(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<(Vec<Arc<dyn PhysicalExpr>>, &HashJoinExec)>> {
+fn joined(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<(Columns, &HashJoinExec)>> {
     if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
         let schema = join.join_schema();
         let columns = match &join.projection {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Fields, IntervalUnit, Schema, TimeUnit};
 
 use super::{
-    CHAR_TYPE_KEY, COMMENT_KEY, DEFAULT_KEY, GENERATION_EXPRESSION_KEY, IDENTITY_START_KEY, IDENTITY_STEP_KEY, array,
-    map_of, timestamp, timestamp_ntz,
+    CHAR_TYPE_KEY, COMMENT_KEY, DEFAULT_KEY, GENERATION_EXPRESSION_KEY, IDENTITY_EXPLICIT_KEY, IDENTITY_START_KEY,
+    IDENTITY_STEP_KEY, array, map_of, timestamp, timestamp_ntz,
 };
 use crate::error::{Error, Result};
 
@@ -244,7 +244,7 @@ impl<'a> Parser<'a> {
             }
             metadata.insert(IDENTITY_START_KEY.to_owned(), start.to_string());
             metadata.insert(IDENTITY_STEP_KEY.to_owned(), step.to_string());
-            metadata.insert("delta.identity.allowExplicitInsert".to_owned(), (!always).to_string());
+            metadata.insert(IDENTITY_EXPLICIT_KEY.to_owned(), (!always).to_string());
             return Ok(());
         }
         let expression = self.parenthesised()?;

@@ -36,6 +36,8 @@ pub const CHAR_TYPE_KEY: &str = "__CHAR_VARCHAR_TYPE_STRING";
 pub const IDENTITY_START_KEY: &str = "delta.identity.start";
 /// The key of the distance between an identity column's values in its metadata, as Delta names it.
 pub const IDENTITY_STEP_KEY: &str = "delta.identity.step";
+/// The key of whether rows may bring their own values of an identity column (`BY DEFAULT`), as Delta names it.
+pub const IDENTITY_EXPLICIT_KEY: &str = "delta.identity.allowExplicitInsert";
 
 /// The Arrow type of Spark's `timestamp`.
 pub fn timestamp() -> DataType {
