@@ -26,6 +26,10 @@ pub(super) fn convert(array: &ArrayRef, to: &DataType, mode: CastMode, tz: Tz) -
         (DataType::Float32 | DataType::Float64, DataType::Decimal128(p, s)) => {
             float_to_decimal(array, *p, *s, mode, tz)
         }
+        (DataType::Decimal128(_, scale), DataType::Float64) => {
+            let double = |value| decimal_to_double(value, *scale);
+            Ok(Arc::new(array.as_primitive::<Decimal128Type>().unary::<_, Float64Type>(double)))
+        }
         (DataType::Decimal256(..), _) if to.is_integer() => {
             let narrow = arrow_cast(array, &DataType::Decimal128(38, 0))?;
             convert(&narrow, to, mode, tz)
@@ -37,6 +41,17 @@ pub(super) fn convert(array: &ArrayRef, to: &DataType, mode: CastMode, tz: Tz) -
         (_, DataType::Decimal128(..) | DataType::Decimal256(..)) => checked(array, to, mode, tz),
         _ => arrow_cast(array, to),
     }
+}
+
+/// The double next to `value` / 10^`scale`.
+fn decimal_to_double(value: i128, scale: i8) -> f64 {
+    /// What doubles represent exactly: whole numbers up to here, and powers of ten up to the 22nd.
+    const EXACT: u128 = 1 << f64::MANTISSA_DIGITS;
+    if value.unsigned_abs() <= EXACT && (0..=22).contains(&scale) {
+        return value as f64 / 10_u128.pow(u32::from(scale.unsigned_abs())) as f64;
+    }
+    // Always a number.
+    format!("{value}e{}", -i16::from(scale)).parse().unwrap_or(f64::NAN)
 }
 
 /// Arrow's conversion, with an error instead of a NULL in ANSI mode.

@@ -19,7 +19,7 @@ use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, ScalarUDF, ScalarUDFImpl};
 
-pub(crate) use arithmetic::{Arithmetic, overflow};
+pub(crate) use arithmetic::{Arithmetic, division_by_zero, overflow};
 pub use lenient::{LenientCast, lenient_casts, lenient_casts_of};
 pub use nodes::{cast_to_common, common_type, resolve};
 pub use rule::SparkSemantics;

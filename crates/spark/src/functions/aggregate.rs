@@ -16,9 +16,10 @@ use datafusion::logical_expr::{
     WindowFunctionDefinition, lit,
 };
 
+use super::correlation::{self, Statistic};
 use super::form::Env;
 use super::udf::check_arity;
-use super::{average, bitmap, float_extreme, frame, gather, grouping, shift, sliding, sum};
+use super::{average, bitmap, distinct, float_extreme, frame, gather, grouping, shift, sliding, sum};
 use crate::conf::SparkConf;
 use crate::error::{Error, Result};
 
@@ -96,9 +97,11 @@ const REWRITTEN: &[Rewritten] = &[
     doubles(&["stddev_pop"], df::stddev::stddev_pop_udaf),
     doubles(&["variance", "var_samp", "var_sample"], df::variance::var_samp_udaf),
     doubles(&["var_pop"], df::variance::var_pop_udaf),
-    pairs(&["corr"], df::correlation::corr_udaf),
-    pairs(&["covar_samp"], df::covariance::covar_samp_udaf),
-    pairs(&["covar_pop"], df::covariance::covar_pop_udaf),
+    pairs(&["corr"], || correlation::udaf(Statistic::Correlation, false)),
+    pairs(&["covar_samp"], || correlation::udaf(Statistic::SampleCovariance, false)),
+    pairs(&["covar_pop"], || correlation::udaf(Statistic::PopulationCovariance, false)),
+    // DataFusion's has no sign. Rows with a NULL do not count.
+    pairs(&["regr_count"], df::count::count_udaf),
     edge(&["first", "first_value", "any_value"], df::first_last::first_value_udaf),
     edge(&["last", "last_value"], df::first_last::last_value_udaf),
     Rewritten {
@@ -122,6 +125,7 @@ impl Rewritten {
     fn aggregate(&self, conf: &SparkConf) -> Arc<AggregateUDF> {
         match self.names[0] {
             "sum" => sum::sum_udaf(conf.ansi),
+            "corr" => correlation::udaf(Statistic::Correlation, conf.ansi),
             _ => (self.other)(),
         }
     }
@@ -275,10 +279,18 @@ fn treatment(given: Option<NullTreatment>, ignore: bool) -> Option<NullTreatment
 
 /// An aggregate call as the one it stands for, its arguments cast.
 pub(crate) fn resolve_aggregate(
-    mut function: AggregateFunction,
+    function: AggregateFunction,
     schema: &DFSchema,
     conf: &SparkConf,
 ) -> Result<AggregateFunction> {
+    let mut function = replaced(function, schema, conf)?;
+    if function.params.distinct && function.params.order_by.is_empty() {
+        function.func = distinct::over_distinct(&function.func, function.params.args.len());
+    }
+    Ok(function)
+}
+
+fn replaced(mut function: AggregateFunction, schema: &DFSchema, conf: &SparkConf) -> Result<AggregateFunction> {
     let env = Env { schema, conf, typing: false };
     let Some(renamed) = function.func.inner().downcast_ref::<Renamed>() else {
         if let Some(extreme) = extreme(&function.func, &function.params.args, env)? {

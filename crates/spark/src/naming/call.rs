@@ -42,6 +42,7 @@ const CAPITALS: &[&str] = &[
 
 /// Functions that Spark prints under another of their names.
 const RENAMED: &[(&str, &str)] = &[
+    ("array_agg", "collect_list"),
     ("contains", "contains"),
     ("countdistinct", "count"),
     ("current_database", "current_schema"),

@@ -44,7 +44,8 @@ pub(super) fn column_name(expr: &Expr) -> String {
             .to_owned(),
         Expr::Cast { expr: inner, .. } => match inner.as_ref() {
             // Spark names a cast of a column after the column.
-            Expr::Identifier(_) | Expr::CompoundIdentifier(_) => column_name(inner),
+            Expr::Identifier(name) if suffixed(name).is_none() => column_name(inner),
+            Expr::CompoundIdentifier(_) => column_name(inner),
             _ => pretty(expr),
         },
         _ => pretty(expr),

@@ -11,8 +11,8 @@ use datafusion::logical_expr::planner::ContextProvider;
 use datafusion::logical_expr::{Expr as PlanExpr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Union};
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use sqlparser::ast::{
-    Cte, Expr, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, SetOperator, SetQuantifier, Spanned,
-    Statement, Value, Values,
+    Cte, Expr, OrderBy, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, SetOperator, SetQuantifier,
+    Spanned, Statement, Value, Values,
 };
 use sqlparser::tokenizer::Location;
 
@@ -321,13 +321,28 @@ impl<'a> Planner<'a> {
 
     /// `ORDER BY` of a query that is not a single select sees only the output.
     fn order_output(&self, names: &[String], ctes: &Ctes, order_by: Option<&mut OrderBy>) -> Result<()> {
-        let Some(OrderBy { kind: OrderByKind::Expressions(items), .. }) = order_by else { return Ok(()) };
+        let Some(order_by) = order_by else { return Ok(()) };
+        let items = sort_items(order_by, names.len());
         let aliases: HashMap<String, Expr> =
             names.iter().map(|name| (name.to_lowercase(), Expr::Identifier(ident(name)))).collect();
         for item in items.iter_mut().filter(|item| !is_ordinal(&item.expr)) {
             rewrite::expression(self, &mut item.expr, Names { scopes: &[], aliases: &aliases, ctes })?;
         }
         Ok(())
+    }
+}
+
+/// What to sort by; for `ORDER BY ALL`, the positions of all columns of the output.
+pub(super) fn sort_items(order_by: &mut OrderBy, columns: usize) -> &mut [OrderByExpr] {
+    if let OrderByKind::All(options) = &order_by.kind {
+        let position = |column: usize| Value::Number(column.to_string(), false).with_empty_span();
+        let item =
+            |column| OrderByExpr { expr: Expr::Value(position(column)), options: options.clone(), with_fill: None };
+        order_by.kind = OrderByKind::Expressions((1..=columns).map(item).collect());
+    }
+    match &mut order_by.kind {
+        OrderByKind::Expressions(items) => items,
+        OrderByKind::All(_) => &mut [],
     }
 }
 

@@ -5,13 +5,13 @@ use std::ops::ControlFlow;
 
 use datafusion::logical_expr::planner::ContextProvider as _;
 use sqlparser::ast::{
-    Expr, GroupByExpr, Ident, ObjectName, OrderBy, OrderByKind, Select, SelectFlavor, SelectItem,
-    SelectItemQualifiedWildcardKind, Spanned, Value, WildcardAdditionalOptions, visit_expressions,
+    Expr, GroupByExpr, Ident, ObjectName, OrderBy, Select, SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind,
+    Spanned, Value, WildcardAdditionalOptions, visit_expressions,
 };
 
 use super::named;
 use super::names::column_name;
-use super::plan::{Ctes, Planner, is_ordinal};
+use super::plan::{Ctes, Planner, is_ordinal, sort_items};
 use super::repeated::{numbered, shown};
 use super::rewrite::{self, Names};
 use super::scope::{Scope, ScopeColumn, Visibility, ident, unresolved};
@@ -384,9 +384,7 @@ impl Planner<'_> {
     /// `ORDER BY` sees the output first, then what `FROM` offers.
     fn order_by(&self, order_by: Option<&mut OrderBy>, list: &List, names: Names<'_>) -> Result<()> {
         let Some(order_by) = order_by else { return Ok(()) };
-        let OrderByKind::Expressions(items) = &mut order_by.kind else {
-            return Err(Error::unsupported("`ORDER BY ALL`"));
-        };
+        let items = sort_items(order_by, list.items.len());
         let aliases = list.aliases_over(names.aliases);
         let (hidden, outputs) = list.before_input(names.scopes, &aliases);
         let scopes: Vec<&Scope> = hidden.iter().chain(names.scopes.iter().skip(1).copied()).collect();
