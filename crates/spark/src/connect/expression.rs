@@ -436,11 +436,23 @@ impl<'a> Expressions<'a> {
         let plan = self.planner.subqueries.get(&message.plan_id).ok_or_else(|| {
             Error::internal(format!("the subquery refers to plan {}, which was not sent", message.plan_id))
         })?;
+        let (values, columns) = (message.in_subquery_values.len(), plan.schema().fields().len());
+        if message.subquery_type() == SubqueryType::In && values != columns {
+            return Err(Error::user(format!("`IN` compares {values} values with {columns} columns of a subquery"))
+                .with_condition("DATATYPE_MISMATCH.IN_SUBQUERY_LENGTH_MISMATCH")
+                .with_help("Select as many columns as there are values."));
+        }
         let plan = match (message.subquery_type(), plan.schema().columns().as_slice()) {
             // Under a name of its own, it cannot be taken for a column of the query around.
             (SubqueryType::In, [column]) => {
                 let renamed = Expr::Column(column.clone()).alias(self.planner.names.unique("in"));
                 LogicalPlanBuilder::from(plan.clone()).project([renamed])?.build()?
+            }
+            // Several are compared at once, as structures.
+            (SubqueryType::In, columns) => {
+                let structure = self.row(columns.iter().cloned().map(Expr::Column).collect())?;
+                let structure = structure.alias(self.planner.names.unique("in"));
+                LogicalPlanBuilder::from(plan.clone()).project([structure])?.build()?
             }
             _ => plan.clone(),
         };
@@ -454,10 +466,19 @@ impl<'a> Expressions<'a> {
             SubqueryType::Exists => Ok(Expr::Exists(Exists::new(subquery, false))),
             SubqueryType::In => match message.in_subquery_values.as_slice() {
                 [value] => Ok(Expr::InSubquery(InSubquery::new(Box::new(self.plan(value)?), subquery, false))),
-                _ => Err(Error::unsupported("`IN` a subquery of several columns")),
+                values => {
+                    let values = values.iter().map(|value| Ok(self.plan(value)?.unalias())).collect::<Result<_>>()?;
+                    Ok(Expr::InSubquery(InSubquery::new(Box::new(self.row(values)?), subquery, false)))
+                }
             },
             SubqueryType::TableArg | SubqueryType::Unknown => Err(Error::unsupported("a table argument")),
         }
+    }
+
+    /// The values under the names `col0`, `col1` ..
+    fn row(&self, values: Vec<Expr>) -> Result<Expr> {
+        let parts = values.into_iter().enumerate().flat_map(|(i, value)| [lit(format!("col{i}")), value]);
+        faces::scalar_function(self.planner, "named_struct", parts.collect())
     }
 
     /// The order of a sort or a window; NULLs are lowest unless said otherwise.

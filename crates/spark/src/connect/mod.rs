@@ -22,6 +22,7 @@ pub mod plan;
 mod relation_aggregate;
 mod relation_columns;
 mod relation_join;
+mod relation_lateral;
 mod relation_na;
 mod relation_nearest;
 mod relation_python;

@@ -192,7 +192,7 @@ impl Planner<'_> {
     }
 }
 
-fn join_type(join_type: join::JoinType) -> Result<JoinType> {
+pub(super) fn join_type(join_type: join::JoinType) -> Result<JoinType> {
     use join::JoinType as J;
     Ok(match join_type {
         J::Inner | J::Cross => JoinType::Inner,
