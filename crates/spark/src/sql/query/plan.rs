@@ -334,10 +334,9 @@ impl<'a> Planner<'a> {
 
 /// What to sort by; for `ORDER BY ALL`, the positions of all columns of the output.
 pub(super) fn sort_items(order_by: &mut OrderBy, columns: usize) -> &mut [OrderByExpr] {
-    if let OrderByKind::All(options) = &order_by.kind {
+    if let OrderByKind::All(options) = order_by.kind {
         let position = |column: usize| Value::Number(column.to_string(), false).with_empty_span();
-        let item =
-            |column| OrderByExpr { expr: Expr::Value(position(column)), options: options.clone(), with_fill: None };
+        let item = |column| OrderByExpr { expr: Expr::Value(position(column)), options, with_fill: None };
         order_by.kind = OrderByKind::Expressions((1..=columns).map(item).collect());
     }
     match &mut order_by.kind {
