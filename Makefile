@@ -68,3 +68,4 @@ bench-cdc: setup
 # OpenSSL, zlib and zstd are inside: nothing has to be installed beside the wheel.
 wheel: setup
 	maturin build --locked --profile dist --features vendored --out dist
+	@tools/try_wheel.sh dist
