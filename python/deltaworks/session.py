@@ -52,7 +52,7 @@ def connect() -> Any:
         from pyspark.sql.connect.session import SparkSession
 
     spark = SparkSession.builder.remote(remote).getOrCreate()
-    # The engine is on this machine: what would let an execution outlive its connection takes a second request each time.
+    # The engine is on this machine. What lets an execution outlive its connection takes a second request each time.
     spark.client.disable_reattachable_execute()
     return spark
 
