@@ -8,6 +8,7 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use crate::errors::invalid_option;
 use crate::relation::Reader;
+use crate::stream::age::max_file_age;
 use crate::stream::clean::CleanSource;
 
 /// Looks options up in any case; Auto Loader's with or without their prefix.
@@ -175,13 +176,14 @@ pub(crate) struct FileOptions {
     pub(crate) rescued_column: Option<String>,
     pub(crate) case_sensitive: bool,
     pub(crate) clean_source: Option<CleanSource>,
+    pub(crate) max_age_us: Option<i64>,
 }
 
 impl FileOptions {
     /// Reads the options with the defaults of `reader`.
     pub(crate) fn parse(options: &Options<'_>, reader: Reader, zone: Tz) -> Result<Self> {
         let auto_loader = reader != Reader::Plain;
-        options.refuse(&["badRecordsPath", "maxFileAge", "singleVariantColumn", "pathRewrites"])?;
+        options.refuse(&["badRecordsPath", "singleVariantColumn", "pathRewrites"])?;
         let name_pattern = options.any(&["pathGlobFilter", "fileNamePattern"]);
         Ok(Self {
             max_files: options.positive("maxFilesPerTrigger")?.or(auto_loader.then_some(1000)),
@@ -205,6 +207,7 @@ impl FileOptions {
             rescued_column: options.get("rescuedDataColumn").map(str::to_owned),
             case_sensitive: options.flag("readerCaseSensitive", true)?,
             clean_source: CleanSource::parse(options, reader)?,
+            max_age_us: max_file_age(options, reader)?,
         })
     }
 }

@@ -3,6 +3,7 @@
 
 mod auto_loader;
 mod clean_source;
+mod file_age;
 mod formats;
 mod malformed;
 

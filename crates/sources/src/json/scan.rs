@@ -481,9 +481,66 @@ fn write_string(text: &str, out: &mut String) {
 mod tests {
     use proptest::prelude::*;
 
-    use super::plain_length;
+    use super::{Dialect, Kind, Scanner, Shape, Span, plain_length};
+
+    const DIALECT: Dialect = Dialect {
+        single_quotes: true,
+        unquoted_names: true,
+        comments: false,
+        leading_zeros: false,
+        non_numeric: true,
+        any_escape: false,
+        control_chars: false,
+    };
+
+    /// The names and values of an object, which is told by what a reader does that looks names up once per shape.
+    fn with_shape(text: &str, shape: &mut Shape, names: &mut Vec<String>) -> Option<Vec<(String, String)>> {
+        let mut found = Vec::new();
+        let end = Scanner::new(text, DIALECT).object_like(shape, &mut |field, value: Span| {
+            if !field.same {
+                names.truncate(field.nth);
+                names.push(field.name.string(text).into_owned());
+            }
+            assert_eq!(names[field.nth], field.name.string(text));
+            found.push((names[field.nth].clone(), value.of(text).to_owned()));
+        });
+        if end.is_none() {
+            shape.clear();
+        }
+        end.map(|()| found)
+    }
+
+    fn without_shape(text: &str) -> Option<Vec<(String, String)>> {
+        let mut found = Vec::new();
+        let mut visit = |name: Span, value: Span| {
+            assert!(matches!(name.kind, Kind::String { .. }));
+            found.push((name.string(text).into_owned(), value.of(text).to_owned()));
+        };
+        Scanner::new(text, DIALECT).object(&mut visit).map(|()| found)
+    }
+
+    /// A field as somebody may write it: names that begin alike, of several spellings, with blanks anywhere; some are broken.
+    fn field() -> impl Strategy<Value = String> {
+        let name = prop::sample::select(vec!["\"a\"", "\"ab\"", "'a'", "a", "\"a:\"", "\"\\u0061\"", "\"\"", "\"a"]);
+        let value = prop::sample::select(vec!["1", "\"x, y\"", "{\"a\":2}", "[1, 2]", "null", "-0.5e3", "", "tru"]);
+        let blank = || prop::sample::select(vec!["", "", " "]);
+        (blank(), name, blank(), blank(), value, blank())
+            .prop_map(|(a, name, b, c, value, d)| format!("{a}{name}{b}:{c}{value}{d}"))
+    }
 
     proptest! {
+        #[test]
+        fn objects_are_the_same_whatever_came_before(
+            lines in prop::collection::vec(prop::collection::vec(field(), 0..4), 1..12),
+            repeats in 1..3_usize,
+        ) {
+            let (mut shape, mut names) = (Shape::default(), Vec::new());
+            for fields in lines.iter().flat_map(|fields| std::iter::repeat_n(fields, repeats)) {
+                let text = format!("{{{}}}", fields.join(","));
+                prop_assert_eq!(with_shape(&text, &mut shape, &mut names), without_shape(&text), "{}", text);
+            }
+        }
+
         #[test]
         fn plain_length_is_that_of_a_plain_loop(bytes in proptest::collection::vec(any::<u8>(), 0..40), plain in 0..40usize) {
             let mut bytes: Vec<u8> = bytes;

@@ -68,6 +68,11 @@ impl StreamSource for FileStreamSource {
         let overwrites = relation.options.allow_overwrites;
         let mut files = relation.list().await?;
         let listed = fingerprint(&files);
+        if let Some(age) = relation.options.max_age_us
+            && let Some(newest) = seen.values().map(|read| read.modified_us).max()
+        {
+            files.retain(|file| file.modified_us >= newest.saturating_sub(age) || seen.contains_key(&file.key));
+        }
         let clean = relation.options.clean_source.as_ref();
         let mut cleaner = clean.map(|clean| Cleaner::new(clean, &relation.context, &relation.paths)).transpose()?;
         files.retain(|file| match seen.get(&file.key) {

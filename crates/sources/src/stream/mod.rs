@@ -1,5 +1,6 @@
 //! Sources that are read a slice at a time.
 
+pub(crate) mod age;
 pub(crate) mod clean;
 pub(crate) mod delta;
 pub(crate) mod files;

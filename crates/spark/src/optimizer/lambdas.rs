@@ -16,7 +16,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use super::Rule;
 
 /// The rules that move expressions.
-const MOVING: [&str; 2] = ["ProjectionPushdown", "FilterPushdown"];
+const MOVING: [&str; 3] = ["ProjectionPushdown", "FilterPushdown", "eager_aggregation"];
 
 /// The rule, which leaves plans with lambdas as they are if it moves expressions.
 pub(super) fn guarded(rule: Rule) -> Rule {

@@ -21,7 +21,7 @@ pub(crate) fn physical_optimizer_rules() -> Vec<Rule> {
         rules.push(lambdas::guarded(rule));
         // It needs to know which input of a join is kept in memory; distribution is not enforced yet.
         if chooses_sides {
-            rules.push(Arc::new(EagerAggregation));
+            rules.push(lambdas::guarded(Arc::new(EagerAggregation)));
         }
     }
     rules
