@@ -4,18 +4,38 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import json
 from typing import Any
 
 
-def answer(spark: Any, sql: str) -> dict[str, Any]:
-    """Name and type of the first column and its values, or the condition of the error."""
+def answer(spark: Any, sql: str, *, unordered: bool = False) -> dict[str, Any]:
+    """Name and type of the first column and its values, or the condition of the error.
+
+    Rows in no order are put into one that does not depend on the last digits of numbers.
+    """
     try:
         frame = spark.sql(sql)
         field = frame.schema.fields[0]
         rows = [shown(row[0]) for row in frame.collect()]
     except Exception as error:
         return {"error": condition(error)}
+    if unordered:
+        rows.sort(key=lambda row: json.dumps(rounded(row), sort_keys=True))
     return {"name": field.name, "type": field.dataType.simpleString(), "rows": rows}
+
+
+def rounded(value: Any) -> Any:
+    """The value with floating-point numbers of nine digits."""
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
+    if isinstance(value, dict):
+        return {name: rounded(item) for name, item in value.items()}
+    if isinstance(value, str) and value.endswith("f"):
+        try:
+            return f"{float(value[:-1]):.9g}"
+        except ValueError:
+            return value
+    return value
 
 
 def condition(error: Exception) -> str:

@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from combinations import queries
 from values import POOLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HERE = Path(__file__).resolve().parent
+# The family whose rows come in any order.
+UNORDERED = "combinations"
 MAX_ROWS = 40
 MAX_LITERALS = 6
 PLACEHOLDER = re.compile(r"\{([A-Za-z])(\d?)\}")
@@ -31,6 +34,11 @@ class Case:
     ansi: bool
     sql: str
 
+    @property
+    def unordered(self) -> bool:
+        """Whether the rows come in any order."""
+        return self.family == UNORDERED
+
 
 def cases() -> Iterator[Case]:
     """All queries, by family."""
@@ -41,6 +49,8 @@ def cases() -> Iterator[Case]:
             family = line[2:]
         elif line:
             yield from of_template(family, line)
+    for number, sql in enumerate(queries()):
+        yield Case(UNORDERED, number % 2 == 1, sql)
 
 
 def of_template(family: str, template: str) -> Iterator[Case]:

@@ -67,7 +67,7 @@ def ask(binary: Path, golden: dict[Case, dict[str, Any]]) -> dict[Case, dict[str
                 configure(spark, ansi)
                 for case in golden:
                     if case.ansi == ansi:
-                        ours[case] = answer(spark, case.sql)
+                        ours[case] = answer(spark, case.sql, unordered=case.unordered)
                 spark.stop()
         finally:
             server.stop()
