@@ -522,7 +522,7 @@ mod tests {
     /// A field as somebody may write it: names that begin alike, of several spellings, with blanks anywhere; some are broken.
     fn field() -> impl Strategy<Value = String> {
         let name = prop::sample::select(vec!["\"a\"", "\"ab\"", "'a'", "a", "\"a:\"", "\"\\u0061\"", "\"\"", "\"a"]);
-        let value = prop::sample::select(vec!["1", "\"x, y\"", "{\"a\":2}", "[1, 2]", "null", "-0.5e3", "", "tru"]);
+        let value = prop::sample::select(vec!["1", "\"x, y\"", "{\"a\":2}", "[1, 2]", "null", "-0.5e3", "", "t"]);
         let blank = || prop::sample::select(vec!["", "", " "]);
         (blank(), name, blank(), blank(), value, blank())
             .prop_map(|(a, name, b, c, value, d)| format!("{a}{name}{b}:{c}{value}{d}"))
