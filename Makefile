@@ -40,13 +40,10 @@ lint: setup
 test: lint kafka
 	cargo test --locked --workspace
 	DELTAWORKS_BIN=$(CARGO_TARGET_DIR)/debug/deltaworks python -m pytest
+	python tests/spark_compat/differential/compare.py --binary $(CARGO_TARGET_DIR)/debug/deltaworks
 	python tests/spark_compat/run.py --binary $(CARGO_TARGET_DIR)/debug/deltaworks
 
-# All of `test`, and the answers of Apache Spark to some four thousand queries, which takes ten minutes more.
-test-all: test
-	python tests/spark_compat/differential/compare.py --binary $(CARGO_TARGET_DIR)/debug/deltaworks
-
-# Asks Apache Spark for the answers that `test-all` compares ours with.
+# Asks Apache Spark for the answers that `test` compares ours with.
 golden: setup
 	@tools/setup_spark.sh $(GOLDEN_VENV) 4.2.0
 	$(GOLDEN_VENV)/bin/python tests/spark_compat/differential/record.py
