@@ -42,6 +42,19 @@ async fn rows_of_an_attempt_that_died_leave_with_the_next_one() {
 }
 
 #[tokio::test]
+async fn many_rows_go_to_several_files_at_once() {
+    let folder = Folder::new();
+    let mut state = Lake::default().state_table(&folder.url("state")).await.unwrap();
+    let batches = (0..6).map(|part| people(&(0..100_000).map(|id| (part * 100_000 + id, "x")).collect::<Vec<_>>()));
+    let version = state.append_from(None, &people_schema(), batches.collect(), "flow", 0).await.unwrap();
+    let mut found = rows(state.provider_at(version).await.unwrap()).await;
+    found.sort_by_key(|row| row.split('|').next().unwrap().parse::<i64>().unwrap());
+    assert!(found.iter().map(String::as_str).eq((0..600_000).map(|id| format!("{id}|x")).collect::<Vec<_>>().iter()));
+    let threads = std::thread::available_parallelism().unwrap().get();
+    assert_eq!(state.open_at(version).await.unwrap().size().unwrap().0, threads.min(2) as u64);
+}
+
+#[tokio::test]
 async fn small_files_are_merged_and_a_dead_merge_is_undone() {
     let folder = Folder::new();
     let mut state = Lake::default().state_table(&folder.url("state")).await.unwrap();

@@ -35,10 +35,8 @@ use crate::identity::Numbering;
 /// What a batch does to its target.
 #[derive(Debug, Clone)]
 pub enum Effect {
-    /// Adds rows.
-    Append,
-    /// Adds rows, and gives them the numbers of identity columns.
-    Number(NumberRows),
+    /// Adds rows, with the numbers of identity columns if the table has any.
+    Append(Option<NumberRows>),
     /// Takes the place of all rows, and of the table's definition.
     Replace(Box<TableDefinition>),
     /// Changes rows: the plan's rows are events.
@@ -110,7 +108,7 @@ impl Batch<'_> {
         // One flow at a time merges into a table or numbers its rows: each must see what the others did.
         let turn = match &self.effect {
             Effect::Merge(merge) => Some(&merge.merging),
-            Effect::Number(number) => Some(&number.turn),
+            Effect::Append(Some(number)) => Some(&number.turn),
             _ => None,
         };
         let _turn = match turn {
@@ -122,14 +120,14 @@ impl Batch<'_> {
             None => None,
         };
         let (plan, numbering) = match &self.effect {
-            Effect::Number(number) => {
+            Effect::Append(Some(number)) => {
                 let (plan, numbering) = Numbering::bind(self.plan, table, &number.pipeline_id).await?;
                 (plan, Some(numbering))
             }
             _ => (self.plan, None),
         };
         let definition = match &self.effect {
-            Effect::Append | Effect::Number(_) | Effect::Merge(_) | Effect::Deliver(_) => table.definition()?,
+            Effect::Append(_) | Effect::Merge(_) | Effect::Deliver(_) => table.definition()?,
             Effect::Replace(definition) => definition.as_ref().clone(),
         };
         let options = target::writer_options(definition, self.ctx);
@@ -172,7 +170,7 @@ impl Batch<'_> {
         let Written { files, input_rows } = written;
         let (output_rows, output_bytes) = (files.rows, files.bytes);
         let commit = match &self.effect {
-            Effect::Append | Effect::Number(_) | Effect::Deliver(_) => Commit::append(files),
+            Effect::Append(_) | Effect::Deliver(_) => Commit::append(files),
             Effect::Replace(definition) => target::replace(files, definition),
             Effect::Merge(_) => Commit::merge(table, files, &replaced)?,
         };

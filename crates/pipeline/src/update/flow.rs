@@ -99,11 +99,10 @@ impl FlowRun {
         }
         let (Some(changes), Some(own)) = (&output.changes, &flow.changes) else {
             return Ok(match output_mode(&flow.plan) {
-                OutputMode::Append if has_numbers(&flow.plan)? => Effect::Number(NumberRows {
+                OutputMode::Append => Effect::Append(has_numbers(&flow.plan)?.then(|| NumberRows {
                     turn: Arc::clone(&output.merging),
                     pipeline_id: self.environment.pipeline_id.clone(),
-                }),
-                OutputMode::Append => Effect::Append,
+                })),
                 OutputMode::Complete => {
                     Effect::Replace(Box::new(super::target::definition(output, &self.environment.pipeline_id)))
                 }

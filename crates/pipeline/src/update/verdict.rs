@@ -34,8 +34,7 @@ impl DatasetConditions {
 
     /// Whether what they say depends on the rows that are in the target already.
     pub fn depend_on_target(&self, effect: &Effect) -> bool {
-        matches!(effect, Effect::Append | Effect::Number(_))
-            && self.nodes.iter().any(|node| node.scope == Scope::Stored)
+        matches!(effect, Effect::Append(_)) && self.nodes.iter().any(|node| node.scope == Scope::Stored)
     }
 
     /// Evaluates them, with `table` as it is before the batch. One record per condition: the dataset.
@@ -72,7 +71,7 @@ async fn verdicts(
             node.tally.finished().iter().map(|run| Ok(run.verdict(&[])?)).collect::<Result<Vec<_>>>()
         }
         (Scope::Stored, Effect::Replace(_)) => Ok(vec![node.tally.complete()?.verdict(&[])?]),
-        (Scope::Stored, Effect::Append | Effect::Number(_) | Effect::Merge(_) | Effect::Deliver(_)) => {
+        (Scope::Stored, Effect::Append(_) | Effect::Merge(_) | Effect::Deliver(_)) => {
             let stored = over_stored_rows(node, ctx, table).await?;
             Ok(vec![node.tally.complete()?.verdict(&[stored.tally.complete()?])?])
         }

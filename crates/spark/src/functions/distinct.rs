@@ -14,9 +14,10 @@ use datafusion::common::utils::SingleRowListArrayBuilder;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
-use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature};
+use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl};
 
 use super::gather;
+use super::wrapped::face_of_inner;
 use crate::types::array;
 
 /// Those that give the right answer themselves, some because equal values do not matter to them.
@@ -36,37 +37,7 @@ pub(super) fn over_distinct(aggregate: &Arc<AggregateUDF>, args: usize) -> Arc<A
 struct Distinct(Arc<AggregateUDF>);
 
 impl AggregateUDFImpl for Distinct {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.0.signature()
-    }
-
-    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        self.0.coerce_types(types)
-    }
-
-    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        self.0.return_type(types)
-    }
-
-    fn return_field(&self, fields: &[FieldRef]) -> Result<FieldRef> {
-        self.0.return_field(fields)
-    }
-
-    fn is_nullable(&self) -> bool {
-        self.0.is_nullable()
-    }
-
-    fn default_value(&self, data_type: &DataType) -> Result<ScalarValue> {
-        self.0.default_value(data_type)
-    }
-
-    fn supports_null_handling_clause(&self) -> bool {
-        self.0.supports_null_handling_clause()
-    }
+    face_of_inner!();
 
     /// The distinct values of each argument, as many of each.
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {

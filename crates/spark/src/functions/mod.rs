@@ -55,6 +55,7 @@ mod time_window;
 mod udf;
 mod url;
 mod words;
+mod wrapped;
 mod xpath;
 mod zip;
 

@@ -12,10 +12,11 @@ use arrow::datatypes::{DataType, FieldRef, Float64Type, Schema};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, ReversedUDAF, Signature};
+use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, ReversedUDAF};
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 
 use super::gather;
+use super::wrapped::face_of_inner;
 
 /// `aggregate` as it is called over a frame whose start moves.
 pub(super) fn over_sliding_frame(aggregate: &Arc<AggregateUDF>) -> Arc<AggregateUDF> {
@@ -31,37 +32,7 @@ pub(super) fn over_sliding_frame(aggregate: &Arc<AggregateUDF>) -> Arc<Aggregate
 struct Anew(Arc<AggregateUDF>);
 
 impl AggregateUDFImpl for Anew {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.0.signature()
-    }
-
-    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        self.0.coerce_types(types)
-    }
-
-    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        self.0.return_type(types)
-    }
-
-    fn return_field(&self, fields: &[FieldRef]) -> Result<FieldRef> {
-        self.0.return_field(fields)
-    }
-
-    fn is_nullable(&self) -> bool {
-        self.0.is_nullable()
-    }
-
-    fn default_value(&self, data_type: &DataType) -> Result<ScalarValue> {
-        self.0.default_value(data_type)
-    }
-
-    fn supports_null_handling_clause(&self) -> bool {
-        self.0.supports_null_handling_clause()
-    }
+    face_of_inner!();
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
         self.0.state_fields(args)
