@@ -6,6 +6,7 @@ use arrow::array::{Array, ArrayRef, AsArray, ListArray, MapArray, RecordBatch, S
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, FieldRef, Fields, SchemaRef};
 use deltaworks_spark::error::{Error, Result};
+use deltaworks_spark::types::is_variant;
 
 use crate::schema::{delta_type, index_of, is_widening, not_mergeable};
 
@@ -72,6 +73,7 @@ fn extra_column(name: &str) -> Error {
 /// Fails where a value of the batch might not be a value of the table's type.
 fn check_type(path: &str, from: &DataType, to: &DataType) -> Result<()> {
     match (from, to) {
+        _ if is_variant(from) != is_variant(to) && from != &DataType::Null => Err(not_mergeable(path, to, from)),
         (DataType::Struct(from), DataType::Struct(to)) => check_fields(path, from, to),
         (DataType::Map(from, _), DataType::Map(to, _)) => match (from.data_type(), to.data_type()) {
             (DataType::Struct(from), DataType::Struct(to)) => from.iter().zip(to).try_for_each(|(from, to)| {

@@ -16,6 +16,7 @@ use deltaworks_spark::error::{Error, Result};
 use crate::changes::DataFile;
 use crate::error::from_delta;
 use crate::table::Table;
+use crate::variant::Marked;
 
 /// The column of the feed that says what became of the row, a [`ChangeType`].
 pub const CHANGE_TYPE: &str = "_change_type";
@@ -86,7 +87,11 @@ impl Table {
         let columns = columns.fields().iter().map(|field| {
             cast(Expr::Column(Column::from_name(field.name())), field.data_type().clone()).alias(field.name())
         });
-        let scan = LogicalPlanBuilder::scan("feed", provider_as_source(Arc::new(feed)), None)?;
+        let scan = LogicalPlanBuilder::scan(
+            "feed",
+            provider_as_source(Arc::new(Marked::new(Arc::new(feed), self.schema()))),
+            None,
+        )?;
         Ok(view(scan.project(columns.collect::<Vec<_>>())?.build()?))
     }
 

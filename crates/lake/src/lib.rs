@@ -32,6 +32,7 @@ mod prune;
 pub mod schema;
 pub mod state;
 pub mod table;
+mod variant;
 pub mod writer;
 
 pub use changes::{CommitChanges, DataFile};

@@ -6,12 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::{DataType, Schema};
+use deltalake::DeltaTableError;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel as _;
 use deltalake::kernel::{Metadata, Protocol, StructType};
 use deltaworks_spark::error::{Error, Result};
 use serde_json::{Value, json};
 
 use crate::definition::{CONSTRAINT_PREFIX, GENERATION_KEY};
+use crate::variant::{any_variant, with_variants};
 
 /// The change of a table's metadata in one commit; `None` keeps what is there.
 #[derive(Debug, Clone, Default)]
@@ -49,8 +51,10 @@ impl MetadataChange {
 
 /// The schema as Delta stores it.
 pub(crate) fn to_kernel(schema: &Schema) -> Result<StructType> {
-    schema
-        .try_into_kernel()
+    let columns: Result<StructType, _> = schema.try_into_kernel();
+    columns
+        .map_err(DeltaTableError::from)
+        .and_then(|columns| with_variants(columns, schema))
         .map_err(|error| Error::unsupported(format!("a table with the schema `{schema}`")).context(error.to_string()))
 }
 
@@ -88,11 +92,12 @@ pub(crate) fn upgraded_protocol(
         writers.extend(missing.iter().map(|feature| (*feature).to_owned()));
         value["minWriterVersion"] = json!(7);
         value["writerFeatures"] = json!(writers);
-        if missing.contains(&"timestampNtz") {
+        let of_readers: Vec<_> = READER_FEATURES.into_iter().filter(|feature| missing.contains(feature)).collect();
+        if !of_readers.is_empty() {
             if value["minReaderVersion"].as_u64() == Some(2) {
                 readers.insert("columnMapping".to_owned());
             }
-            readers.insert("timestampNtz".to_owned());
+            readers.extend(of_readers.into_iter().map(str::to_owned));
             value["minReaderVersion"] = json!(3);
             value["readerFeatures"] = json!(readers);
         }
@@ -100,10 +105,16 @@ pub(crate) fn upgraded_protocol(
     serde_json::from_value(value).map(Some).map_err(invalid)
 }
 
+/// The features that readers, too, must know of.
+const READER_FEATURES: [&str; 2] = ["timestampNtz", "variantType"];
+
 fn needed_features(schema: &Schema, properties: &BTreeMap<String, String>) -> BTreeSet<&'static str> {
     let mut needed = BTreeSet::new();
     if schema.fields().iter().any(|field| has_timestamp_ntz(field.data_type())) {
         needed.insert("timestampNtz");
+    }
+    if any_variant(schema) {
+        needed.insert("variantType");
     }
     if schema.fields().iter().any(|field| field.metadata().contains_key(GENERATION_KEY)) {
         needed.insert("generatedColumns");

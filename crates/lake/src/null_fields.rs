@@ -13,6 +13,7 @@ use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::ProjectionExec;
 use deltaworks_spark::null_structs;
+use deltaworks_spark::types::is_variant;
 
 /// The columns that are not what they seem below a NULL.
 pub(crate) fn unreliable(schema: &Schema) -> impl Iterator<Item = &FieldRef> {
@@ -21,6 +22,8 @@ pub(crate) fn unreliable(schema: &Schema) -> impl Iterator<Item = &FieldRef> {
 
 fn is_unreliable(field: &Field) -> bool {
     match field.data_type() {
+        // Nobody takes a field out of a variant.
+        data_type if is_variant(data_type) => false,
         DataType::Struct(fields) => {
             (field.is_nullable() && fields.iter().any(|field| !field.is_nullable()))
                 || fields.iter().any(|field| is_unreliable(field))

@@ -19,6 +19,7 @@ use deltalake::DeltaTable;
 use deltalake::delta_datafusion::{DeltaScanConfig, DeltaScanNext};
 use deltalake::kernel::{Add, EagerSnapshot, Snapshot};
 use deltaworks_spark::error::{Error, Result};
+use deltaworks_spark::types::holds_variant;
 
 use crate::blank::nulled;
 use crate::changes::DataFile;
@@ -27,6 +28,7 @@ use crate::limit_guard::guarded;
 use crate::null_fields;
 use crate::schema::index_of;
 use crate::table::Table;
+use crate::variant::{in_types, typed_as};
 
 /// The column of [`Table::provider_with_file_column`].
 pub const FILE_COLUMN: &str = "__deltaworks_file";
@@ -59,7 +61,7 @@ impl Table {
                 let snapshot = Snapshot::try_new(log_store.as_ref(), Some(version)).await.map_err(from_delta)?;
                 DeltaScanNext::new(snapshot, scan_config())?
             };
-            let schema = scan.schema();
+            let schema = typed_as(scan.schema(), self.schema());
             let scan = scan.with_file_paths(paths);
             let blank = if version == self.version() { self.blank_partitions()? } else { self.text_partitions()? };
             let table = self.inner().clone();
@@ -78,7 +80,7 @@ impl Table {
         let config = scan_config().with_file_column_name(FILE_COLUMN);
         let paths = files.iter().map(|file| encoded(&file.path)).collect::<Result<Vec<_>>>()?;
         let scan = DeltaScanNext::new(self.state()?.snapshot().clone(), config)?;
-        let schema = scan.schema();
+        let schema = typed_as(scan.schema(), self.schema());
         let scan = scan.with_file_paths(paths);
         let blank = self.blank_partitions()?;
         Ok(Arc::new(TableScan { table: self.inner().clone(), scan, schema, blank, whole: None }))
@@ -216,12 +218,15 @@ impl TableProvider for TableScan {
             .update_datafusion_session(session)
             .map_err(|error| datafusion::error::DataFusionError::from(from_delta(error)))?;
         let plan = guarded(self.scan.scan(session, projection, filters, limit).await?);
-        null_fields::in_order(nulled(plan, &self.blank)?)
+        null_fields::in_order(nulled(in_types(plan, &self.schema)?, &self.blank)?)
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {
         let mut supported = self.scan.supports_filters_pushdown(filters)?;
-        let unreliable = |name: &String| null_fields::unreliable(&self.schema).any(|field| field.name() == name);
+        let unreliable = |name: &String| {
+            let is_variant = self.schema.field_with_name(name).is_ok_and(|field| holds_variant(field.data_type()));
+            is_variant || null_fields::unreliable(&self.schema).any(|field| field.name() == name)
+        };
         for (filter, supported) in filters.iter().zip(&mut supported) {
             if filter.column_refs().iter().any(|column| self.blank.contains(&column.name) || unreliable(&column.name)) {
                 // Files are chosen by what the log says, and rows by what the file has, which is not what the column has.

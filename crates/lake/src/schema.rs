@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 use deltaworks_spark::error::{Error, Result};
+use deltaworks_spark::types::{is_variant, variant};
 
 /// The schema a query's result has once it is stored: only types that Delta knows.
 ///
@@ -78,6 +79,7 @@ pub(crate) fn type_name(data_type: &DataType) -> String {
         DataType::Decimal128(precision, scale) => format!("DECIMAL({precision},{scale})"),
         DataType::Null => "VOID".to_owned(),
         DataType::List(element) => format!("ARRAY<{}>", type_name(element.data_type())),
+        _ if is_variant(data_type) => "VARIANT".to_owned(),
         DataType::Struct(fields) => {
             let fields: Vec<_> =
                 fields.iter().map(|field| format!("{}: {}", field.name(), type_name(field.data_type()))).collect();
@@ -140,6 +142,7 @@ pub(crate) fn delta_type(column: &str, data_type: &DataType) -> Result<DataType>
             Field::new("element", delta_type(column, element.data_type())?, element.is_nullable())
                 .with_metadata(element.metadata().clone()),
         )),
+        _ if is_variant(data_type) => variant(),
         DataType::Struct(fields) => {
             let fields = fields.iter().map(delta_field).collect::<Result<Vec<_>>>()?;
             DataType::Struct(fields.into())
@@ -193,6 +196,7 @@ fn merge_fields(table: &Fields, incoming: &Fields, prefix: &str) -> Result<Field
 
 fn merge_type(table: &DataType, incoming: &DataType, path: &str) -> Result<DataType> {
     match (table, incoming) {
+        _ if is_variant(table) != is_variant(incoming) => Err(not_mergeable(path, table, incoming)),
         (DataType::Struct(current), DataType::Struct(new)) => {
             Ok(DataType::Struct(merge_fields(current, new, &format!("{path}."))?))
         }

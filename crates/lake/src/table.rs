@@ -19,7 +19,7 @@ use url::Url;
 use crate::definition::{CLUSTERING_PROPERTY, TableDefinition};
 use crate::error::{from_delta, while_opening};
 use crate::lake::Lake;
-use crate::{location, metadata, properties, schema};
+use crate::{location, metadata, properties, schema, variant};
 
 /// Condition of reads that were planned for columns which the table has not any more.
 const COLUMNS_CHANGED: &str = "DELTA_SCHEMA_CHANGED";
@@ -94,7 +94,7 @@ impl Table {
     }
 
     fn new(inner: DeltaTable, lake: &Lake, location: &Url, pinned: bool) -> Result<Self> {
-        let schema = inner.snapshot().map_err(from_delta)?.snapshot().arrow_schema();
+        let schema = columns(inner.snapshot().map_err(from_delta)?);
         Ok(Self { inner, lake: lake.clone(), location: location.clone(), schema, pinned })
     }
 
@@ -204,7 +204,7 @@ impl Table {
     /// Moves to the latest version.
     pub async fn refresh(&mut self) -> Result<()> {
         self.inner.update_state().await.map_err(from_delta)?;
-        self.schema = self.state()?.snapshot().arrow_schema();
+        self.schema = columns(self.state()?);
         Ok(())
     }
 
@@ -217,7 +217,7 @@ impl Table {
     }
 
     pub(crate) fn set_state(&mut self, state: DeltaTableState) {
-        self.schema = state.snapshot().arrow_schema();
+        self.schema = columns(&state);
         self.inner.state = Some(state);
     }
 }
@@ -229,6 +229,10 @@ impl fmt::Debug for Table {
             .field("version", &self.version())
             .finish_non_exhaustive()
     }
+}
+
+fn columns(state: &DeltaTableState) -> SchemaRef {
+    variant::marked(state.snapshot().arrow_schema(), &state.schema())
 }
 
 fn check_columns(definition: &TableDefinition) -> Result<()> {

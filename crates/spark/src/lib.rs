@@ -20,6 +20,7 @@ pub mod naming;
 pub mod null_structs;
 pub mod operators;
 mod optimizer;
+mod orderable;
 mod ordered;
 mod plan_problem;
 pub mod python;
@@ -30,6 +31,7 @@ pub mod sql;
 pub mod streaming;
 pub mod subquery;
 pub mod types;
+pub mod variant;
 pub mod windowing;
 mod windows;
 

@@ -11,6 +11,7 @@ use arrow::buffer::NullBuffer;
 use arrow::datatypes::DataType;
 
 use crate::error::Result;
+use crate::types::is_variant;
 
 /// The same rows with NULL for every field of a struct that is NULL.
 ///
@@ -38,7 +39,8 @@ pub fn in_order(column: &ArrayRef) -> Result<ArrayRef> {
 
 fn holds_struct(data_type: &DataType) -> bool {
     match data_type {
-        DataType::Struct(_) => true,
+        // Nobody takes a field out of a variant.
+        DataType::Struct(_) => !is_variant(data_type),
         DataType::List(item)
         | DataType::LargeList(item)
         | DataType::FixedSizeList(item, _)

@@ -6,10 +6,11 @@ use arrow::datatypes::{DataType, Fields};
 use arrow::util::display::ArrayFormatter;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use deltaworks_spark::types::is_variant;
 use deltaworks_spark::{Error, Result};
 use itertools::Itertools as _;
 
-use super::value::{options, shown};
+use super::value::{options, shown, variant_text};
 
 pub(super) fn render(batches: &[RecordBatch]) -> Result<String> {
     let mut out = String::new();
@@ -50,6 +51,7 @@ fn value(array: &dyn Array, row: usize) -> Result<String> {
         DataType::List(_) => items(&array.as_list::<i32>().value(row)),
         DataType::LargeList(_) => items(&array.as_list::<i64>().value(row)),
         DataType::FixedSizeList(..) => items(&array.as_fixed_size_list().value(row)),
+        _ if is_variant(data_type) => variant_text(array, row),
         DataType::Struct(fields) => object(fields, array.as_struct().columns(), row),
         DataType::Map(..) => {
             let entries = array.as_map().value(row);

@@ -4,6 +4,8 @@ use arrow::array::{Array, AsArray as _};
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use deltaworks_spark::Result;
+use deltaworks_spark::types::is_variant;
+use deltaworks_spark::variant::json_texts;
 
 /// How the standard formatter writes what needs no care of ours.
 pub(super) fn options() -> FormatOptions<'static> {
@@ -34,6 +36,7 @@ pub(super) fn shown(array: &dyn Array, row: usize) -> Result<String> {
         DataType::List(_) => items(array.as_list::<i32>().value(row).as_ref())?,
         DataType::LargeList(_) => items(array.as_list::<i64>().value(row).as_ref())?,
         DataType::FixedSizeList(..) => items(array.as_fixed_size_list().value(row).as_ref())?,
+        data_type if is_variant(data_type) => variant_text(array, row)?,
         DataType::Struct(_) => {
             let fields = array.as_struct().columns().iter().map(|field| shown(field.as_ref(), row));
             format!("{{{}}}", fields.collect::<Result<Vec<_>>>()?.join(", "))
@@ -52,6 +55,11 @@ pub(super) fn shown(array: &dyn Array, row: usize) -> Result<String> {
         }
         _ => formatted(array, row)?,
     })
+}
+
+/// The JSON text of a variant.
+pub(super) fn variant_text(array: &dyn Array, row: usize) -> Result<String> {
+    Ok(json_texts(&array.slice(row, 1))?.value(0).to_owned())
 }
 
 fn formatted(array: &dyn Array, row: usize) -> Result<String> {

@@ -13,7 +13,8 @@ use chrono_tz::Tz;
 
 use super::calendar::{self, DAY, HOUR, MINUTE, SECOND};
 use crate::error::Result;
-use crate::types::IntervalUnits;
+use crate::types::{IntervalUnits, is_variant};
+use crate::variant;
 
 /// What a text is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +109,8 @@ enum Writer<'a> {
     List(&'a arrow::array::ListArray, Box<Writer<'a>>),
     Struct(Vec<(&'a ArrayRef, Writer<'a>)>),
     Map(&'a arrow::array::MapArray, Box<Writer<'a>>, Box<Writer<'a>>),
+    /// JSON.
+    Variant(StringArray),
     /// Unscaled values and their scale.
     Decimal(&'a [i128], i8),
     Other(ArrayFormatter<'a>),
@@ -139,6 +142,7 @@ impl<'a> Writer<'a> {
                 let list = array.as_list::<i32>();
                 Self::List(list, Box::new(Self::new(list.values(), tz)?))
             }
+            data_type if is_variant(data_type) => Self::Variant(variant::to_json(array, tz)?),
             DataType::Struct(_) => {
                 let columns = array.as_struct().columns();
                 Self::Struct(columns.iter().map(|c| Ok((c, Self::new(c, tz)?))).collect::<Result<_>>()?)
@@ -164,6 +168,7 @@ impl<'a> Writer<'a> {
             Self::DayTime(values) => write_day_time(out, values[row]),
             Self::Calendar(values) => write_calendar(out, values[row]),
             Self::Text(array) => out.write_str(array.value(row)),
+            Self::Variant(texts) => out.write_str(texts.value(row)),
             Self::Binary(array) if style == Style::Shown => write_hex(out, array.value(row)),
             Self::Binary(array) => out.write_str(&String::from_utf8_lossy(array.value(row))),
             Self::List(list, writer) => {

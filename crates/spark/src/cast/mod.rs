@@ -28,7 +28,8 @@ pub(crate) use expr::{SparkCast, analyzed_cast, implied_text_cast, written_cast}
 pub use expr::{cast_expr, spark_cast, try_cast_expr};
 
 use crate::error::{Error, Result};
-use crate::types::{canonical, sql_type_name};
+use crate::types::{canonical, is_variant, sql_type_name};
+use crate::variant;
 
 /// What happens to a value that cannot be converted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -70,6 +71,8 @@ pub fn cast_array(array: &ArrayRef, to: &DataType, mode: CastMode, tz: Tz) -> Re
 fn convert(array: &ArrayRef, from: &DataType, to: &DataType, mode: CastMode, tz: Tz) -> Result<ArrayRef> {
     use DataType as T;
     match (from, to) {
+        _ if is_variant(from) => variant::to_array(&variant::values(array)?, to, mode == CastMode::Try, tz),
+        _ if is_variant(to) => variant::from_array(array),
         (T::Utf8, _) => text::from_text(array.as_string(), to, mode, tz),
         (T::Binary, T::Utf8) => Ok(Arc::new(format::to_text(array, tz, format::Style::Cast)?)),
         (_, T::Utf8) => to_text(array, mode, tz),
@@ -109,6 +112,8 @@ pub fn can_cast(from: &DataType, to: &DataType) -> bool {
     let (from, to) = (canonical(from), canonical(to));
     match (&from, &to) {
         _ if from == to => true,
+        _ if is_variant(&from) => variant::can_extract(&to),
+        _ if is_variant(&to) => from == DataType::Null || variant::can_build(&from, false),
         (DataType::Null, _) | (_, DataType::Utf8) => true,
         (DataType::Utf8, _) => !to.is_nested(),
         (DataType::List(a), DataType::List(b)) => can_cast(a.data_type(), b.data_type()),

@@ -28,6 +28,7 @@ pub(crate) use rule::{analyzed, analyzed_expr, widen_union};
 use crate::cast::{CastMode, implied_text_cast, spark_cast};
 use crate::conf::SparkConf;
 use crate::error::{Error, Result};
+use crate::orderable::{compares, has_no_order};
 use crate::types::{canonical, sql_type_name, timestamp};
 
 /// `left op right` with Spark's implicit casts and Spark's meaning of the operator.
@@ -101,12 +102,17 @@ pub(crate) fn display_operator(udf: &ScalarUDF) -> &'static str {
 }
 
 fn mismatch(left: &Expr, op: Operator, right: &Expr, types: &(DataType, DataType)) -> Error {
+    let is_unordered = compares(op) && (has_no_order(&types.0) || has_no_order(&types.1));
+    let condition = match is_unordered {
+        true => "DATATYPE_MISMATCH.INVALID_ORDERING_TYPE",
+        false => "DATATYPE_MISMATCH.BINARY_OP_DIFF_TYPES",
+    };
     Error::user(format!(
         "cannot resolve `{left} {op} {right}`: the operands have the types {} and {}",
         sql_type_name(&types.0),
         sql_type_name(&types.1)
     ))
-    .with_condition("DATATYPE_MISMATCH.BINARY_OP_DIFF_TYPES")
+    .with_condition(condition)
     .with_help("Cast one of them.")
 }
 

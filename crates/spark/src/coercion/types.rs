@@ -4,7 +4,7 @@ use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::logical_expr::Operator;
 use std::sync::Arc;
 
-use crate::types::{array, canonical, map, timestamp};
+use crate::types::{array, canonical, is_variant, map, timestamp};
 
 const MAX: i16 = 38;
 
@@ -116,6 +116,7 @@ pub(crate) fn wider(a: &DataType, b: &DataType, ansi: bool) -> Option<DataType> 
             )),
             _ => None,
         },
+        _ if is_variant(&a) || is_variant(&b) => None,
         (T::Struct(x), T::Struct(y)) => wider_struct(x, y, ansi),
         _ => None,
     }

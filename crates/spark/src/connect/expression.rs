@@ -11,6 +11,7 @@ use super::proto::expression::{self, ExprType, SortOrder, cast, sort_order};
 use super::scope::{Output, Scope, ScopeColumn, split_identifier};
 use super::{faces, generator, literal, name, types};
 use crate::error::{Error, Result};
+use crate::types::{is_variant, struct_fields};
 
 /// What one expression of a `select` gives.
 #[derive(Debug)]
@@ -211,16 +212,18 @@ impl<'a> Expressions<'a> {
         }
         let (column, rest) = self.scope.resolve(target, None, self.planner.conf.case_sensitive)?;
         let expr = if rest.is_empty() { column.expr() } else { self.nested(column, rest)?.0 };
-        match expr.get_type(self.scope.schema())? {
-            DataType::Struct(fields) => fields
+        let data_type = expr.get_type(self.scope.schema())?;
+        match struct_fields(&data_type) {
+            Some(fields) => fields
                 .iter()
                 .map(|field| {
                     Ok(Output::computed(faces::get_field(self.planner, expr.clone(), field.name())?, field.name()))
                 })
                 .collect(),
-            other => Err(Error::user(format!(
-                "`{}` is of type `{other}`: only a struct can be expanded with `.*`",
-                target.join(".")
+            None => Err(Error::user(format!(
+                "`{}` is of type `{}`: only a struct can be expanded with `.*`",
+                target.join("."),
+                faces::type_name(&data_type)
             ))
             .with_condition("INVALID_USAGE_OF_STAR_OR_REGEX")),
         }
@@ -346,6 +349,7 @@ impl<'a> Expressions<'a> {
     pub fn extract(&self, child: Expr, key: Expr) -> Result<Expr> {
         let schema = self.scope.schema();
         match (child.get_type(schema)?, &key) {
+            (variant, _) if is_variant(&variant) => Err(not_extractable(&variant)),
             (DataType::Struct(fields), Expr::Literal(ScalarValue::Utf8(Some(wanted)), _)) => {
                 faces::get_field(self.planner, child, self.field_of(&fields, wanted)?)
             }

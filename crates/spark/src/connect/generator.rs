@@ -61,7 +61,12 @@ pub(super) fn of(expressions: &Expressions<'_>, expr: &Expression, names: &[Stri
             let list = faces::scalar_function(expressions.planner, "make_array", vec![fields])?;
             inlined(expressions, function, list, false, names)?
         }
-        ("explode" | "posexplode" | "inline" | "stack" | "json_tuple", _) => {
+        ("variant_explode", [_]) => {
+            let args = expressions.plan_all(arguments)?.into_iter().map(Expr::unalias).collect();
+            let list = faces::call(expressions.planner, "variant_explode", args, false, expressions.scope.schema())?;
+            inlined(expressions, function, list, outer, names)?
+        }
+        ("explode" | "posexplode" | "inline" | "stack" | "json_tuple" | "variant_explode", _) => {
             return Err(Error::user(format!("`{function}` got {} arguments", arguments.len()))
                 .with_condition("WRONG_NUM_ARGS.WITHOUT_SUGGESTION"));
         }

@@ -40,7 +40,7 @@ pub async fn plan_relation_with(
     artifacts: &Artifacts,
 ) -> Result<LogicalPlan> {
     let plan = windowing::resolve(Planner::new(ctx, resolver, artifacts).scope(relation).await?.finish()?)?;
-    crate::subquery::resolve(plan, &conf_of(&ctx.state()))
+    crate::orderable::checked(crate::subquery::resolve(plan, &conf_of(&ctx.state()))?)
 }
 
 /// Turns one expression of the protocol into an expression over the columns of `input`.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::faces;
 use super::proto::{self, data_type::Kind};
 use crate::error::{Error, Result};
-use crate::types::{CHAR_TYPE_KEY, INTERVAL_KEY, IntervalUnits};
+use crate::types::{CHAR_TYPE_KEY, INTERVAL_KEY, IntervalUnits, is_variant, variant};
 
 /// The metadata key of a column that `*` does not include, such as a scan's `_metadata`.
 pub const HIDDEN: &str = "deltaworks.hidden";
@@ -27,7 +27,7 @@ pub fn timestamp_type() -> DataType {
 /// The Arrow type of a Connect type.
 ///
 /// # Errors
-/// `Unsupported` for types without an Arrow counterpart here (variant, geometry, user-defined).
+/// `Unsupported` for types without an Arrow counterpart here (geometry, user-defined).
 pub fn to_arrow(data_type: &proto::DataType) -> Result<DataType> {
     let Some(kind) = &data_type.kind else { return Ok(DataType::Null) };
     Ok(match kind {
@@ -61,7 +61,7 @@ pub fn to_arrow(data_type: &proto::DataType) -> Result<DataType> {
             Some(sql_type) => to_arrow(sql_type)?,
             None => return Err(Error::unsupported(format!("the user-defined type `{}`", udt.r#type))),
         },
-        Kind::Variant(_) => return Err(Error::unsupported("type `VARIANT`")),
+        Kind::Variant(_) => variant(),
         Kind::Geometry(_) | Kind::Geography(_) => return Err(Error::unsupported("types `GEOMETRY` and `GEOGRAPHY`")),
         Kind::TimestampNtzNanos(_) | Kind::TimestampLtzNanos(_) => {
             return Err(Error::unsupported("timestamps with nanosecond precision"));
@@ -203,6 +203,7 @@ pub fn from_arrow(data_type: &DataType) -> Result<proto::DataType> {
             contains_null: item.is_nullable(),
             type_variation_reference: 0,
         })),
+        _ if is_variant(data_type) => Kind::Variant(t::Variant::default()),
         DataType::Struct(fields) => Kind::Struct(t::Struct {
             fields: fields.iter().map(|field| struct_field(field)).collect::<Result<_>>()?,
             type_variation_reference: 0,
@@ -309,6 +310,7 @@ mod tests {
             DataType::Timestamp(TimeUnit::Microsecond, None),
             DataType::List(Arc::new(Field::new("item", DataType::Int32, true))),
             map_type(DataType::Utf8, DataType::Float64, true),
+            variant(),
             DataType::Struct(vec![Field::new("a", DataType::Date32, false)].into()),
         ];
         for data_type in types {

@@ -19,7 +19,7 @@ use datafusion::logical_expr::{
 use super::correlation::{self, Statistic};
 use super::form::Env;
 use super::udf::check_arity;
-use super::{average, bitmap, distinct, float_extreme, frame, gather, grouping, shift, sliding, sum};
+use super::{average, bitmap, distinct, float_extreme, frame, gather, grouping, shift, sliding, sum, variant};
 use crate::conf::SparkConf;
 use crate::error::{Error, Result};
 
@@ -36,7 +36,12 @@ pub(super) fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
         let aliases = rewritten.names.iter().skip(1).map(|name| (*name).to_owned()).collect();
         registry.register_udaf(Arc::new(AggregateUDF::new_from_impl(Renamed { rewritten: *rewritten, aliases })))?;
     }
-    for udaf in gather::aggregates().into_iter().chain(bitmap::aggregates()).chain([grouping::aggregate()]) {
+    for udaf in gather::aggregates()
+        .into_iter()
+        .chain(bitmap::aggregates())
+        .chain(variant::aggregates())
+        .chain([grouping::aggregate()])
+    {
         registry.register_udaf(udaf)?;
     }
     Ok(())

@@ -40,8 +40,18 @@ pub struct FunctionCall {
 
 /// Whether a name is one of the functions that make rows.
 pub fn is_generator(name: &str) -> bool {
-    const NAMES: [&str; 8] =
-        ["explode", "explode_outer", "posexplode", "posexplode_outer", "inline", "inline_outer", "stack", "json_tuple"];
+    const NAMES: [&str; 10] = [
+        "explode",
+        "explode_outer",
+        "posexplode",
+        "posexplode_outer",
+        "inline",
+        "inline_outer",
+        "stack",
+        "json_tuple",
+        "variant_explode",
+        "variant_explode_outer",
+    ];
     NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 

@@ -16,7 +16,7 @@ use super::udf::{Call, Function, Returns, TEXT, function};
 use crate::cast::calendar::{self, DAY};
 use crate::cast::{CastMode, cast_array, parse};
 use crate::error::{Error, Result};
-use crate::types::{sql_type_name, timestamp};
+use crate::types::{holds_variant, sql_type_name, timestamp};
 
 pub(super) const FORMS: &[Form] = &[form(&["schema_of_csv"], (1, 2), schema_of_csv)];
 
@@ -224,6 +224,11 @@ fn to_csv(call: &Call<'_>) -> Result<ArrayRef> {
             .with_condition("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE")
             .with_help("Give it a STRUCT."));
     };
+    if holds_variant(values.data_type()) {
+        return Err(Error::user(format!("`to_csv` cannot write {}", sql_type_name(values.data_type())))
+            .with_condition("DATATYPE_MISMATCH.UNSUPPORTED_INPUT_TYPE")
+            .with_help("Take values of one type out of the VARIANT first, or write it by `to_json`."));
+    }
     let columns = values.columns().iter().map(|column| texts_of(column, &format, call.tz()));
     let columns = columns.collect::<Result<Vec<StringArray>>>()?;
     let line = |row: usize| {

@@ -18,7 +18,7 @@ use super::form::{Form, Want, form, wraps};
 use super::udf::{ANY, BINARY, Call, Function, INT, TEXT, function};
 use crate::cast::cast_array;
 use crate::error::{Error, Result};
-use crate::types::{canonical, sql_type_name};
+use crate::types::{canonical, holds_variant, sql_type_name};
 
 pub(super) const FORMS: &[Form] = &[
     wraps(&["md5"], crypto::md5, &[Want::Binary], None),
@@ -29,7 +29,7 @@ pub(super) const FORMS: &[Form] = &[
         // Decimals that are too wide for a long are hashed as the bytes of the number.
         let hashed = |arg: Expr| match env.type_of(&arg)? {
             DataType::Decimal128(19.., _) => Ok(UNSCALED.call(vec![arg])),
-            DataType::Map(..) => Err(no_hash("xxhash64", &env.type_of(&arg)?)),
+            data_type if has_no_hash(&data_type) => Err(no_hash("xxhash64", &data_type)),
             _ => Ok(arg),
         };
         let args = args.into_iter().map(hashed).collect::<Result<Vec<_>>>()?;
@@ -53,9 +53,16 @@ const UNSCALED: Function = function(&["unscaled_bytes"], (1, 1), BINARY, |call| 
     Ok(Arc::new(bytes.collect::<arrow::array::BinaryArray>()))
 });
 
+fn has_no_hash(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Map(..)) || holds_variant(data_type)
+}
+
 fn no_hash(function: &str, data_type: &DataType) -> Error {
-    Error::user(format!("`{function}` of {} is not allowed", sql_type_name(data_type)))
-        .with_condition("DATATYPE_MISMATCH.HASH_MAP_TYPE")
+    let condition = match holds_variant(data_type) {
+        true => "DATATYPE_MISMATCH.HASH_VARIANT_TYPE",
+        false => "DATATYPE_MISMATCH.HASH_MAP_TYPE",
+    };
+    Error::user(format!("`{function}` of {} is not allowed", sql_type_name(data_type))).with_condition(condition)
 }
 
 /// `decode(bytes, charset)`
@@ -67,7 +74,7 @@ fn murmur(call: &Call<'_>) -> Result<ArrayRef> {
     for i in 0..call.len() {
         let array = call.array(i)?;
         let array = cast_array(&array, &canonical(array.data_type()), call.mode(), call.tz())?;
-        if matches!(array.data_type(), DataType::Map(..)) {
+        if has_no_hash(array.data_type()) {
             return Err(no_hash("hash", array.data_type()));
         }
         for (row, hash) in hashes.iter_mut().enumerate() {

@@ -14,7 +14,7 @@ use super::options::{self, Options, is_on};
 use super::udf::{Call, Function, INT, Returns, TEXT, function};
 use crate::error::{Error, Result};
 use crate::json::{Decoder, DecoderOptions, InferOptions, Relaxed, Writer, compact, infer};
-use crate::types::{array, sql_type_name};
+use crate::types::{array, sql_type_name, struct_fields};
 
 pub(super) const FORMS: &[Form] = &[form(&["schema_of_json"], (1, 2), |args, env| {
     let sample = args.first().and_then(options::text).ok_or_else(not_constant)?;
@@ -26,7 +26,7 @@ pub(super) const FORMS: &[Form] = &[form(&["schema_of_json"], (1, 2), |args, env
 })];
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    function(&["get_json_object"], (2, 2), TEXT, get_json_object),
+    GET_JSON_OBJECT,
     function(&["from_json"], (2, 3), Returns::Values(|_, values| options::schema("from_json", values)), from_json),
     function(&["to_json"], (1, 2), TEXT, to_json),
     function(&["json_array_length"], (1, 1), INT, |c| {
@@ -38,6 +38,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
     }),
     function(&["json_object_keys"], (1, 1), Returns::Type(|| array(DataType::Utf8)), object_keys),
 ];
+
+pub(super) const GET_JSON_OBJECT: Function = function(&["get_json_object"], (2, 2), TEXT, get_json_object);
 
 fn not_constant() -> Error {
     Error::user("the argument of `schema_of_json` must be a constant text")
@@ -118,11 +120,9 @@ fn reading(call: &Call<'_>) -> Result<Reading> {
 fn from_json(call: &Call<'_>) -> Result<ArrayRef> {
     let reading = reading(call)?;
     let text = call.text(0)?;
-    let nullable = match call.result() {
-        DataType::Struct(fields) => {
-            DataType::Struct(fields.iter().map(|f| f.as_ref().clone().with_nullable(true)).collect())
-        }
-        other => other.clone(),
+    let nullable = match struct_fields(call.result()) {
+        Some(fields) => DataType::Struct(fields.iter().map(|f| f.as_ref().clone().with_nullable(true)).collect()),
+        None => call.result().clone(),
     };
     let mut decoder = Decoder::new(&nullable, &reading.decoder)?;
     let mut corrupt = Vec::new();
@@ -142,7 +142,7 @@ fn from_json(call: &Call<'_>) -> Result<ArrayRef> {
         }
     }
     let values = decoder.finish()?;
-    let DataType::Struct(fields) = call.result() else { return Ok(values) };
+    let Some(fields) = struct_fields(call.result()) else { return Ok(values) };
     let mut columns = values.as_struct().columns().to_vec();
     if let Some((at, field)) = fields.find(&reading.corrupt_column)
         && field.data_type() == &DataType::Utf8

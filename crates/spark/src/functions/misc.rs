@@ -15,19 +15,6 @@ use super::udf::{Call, Function, LONG, Returns, volatile};
 use crate::error::{Error, Result};
 use crate::types::field_type_name;
 
-/// The functions of the type VARIANT, which there is not.
-const VARIANT: &[&str] = &[
-    "parse_json",
-    "try_parse_json",
-    "variant_get",
-    "try_variant_get",
-    "is_variant_null",
-    "is_valid_variant",
-    "schema_of_variant",
-    "schema_of_variant_agg",
-    "to_variant_object",
-];
-
 /// Sketches in the format of Apache DataSketches.
 const HLL: &[&str] = &["hll_sketch_agg", "hll_sketch_estimate", "hll_union", "hll_union_agg"];
 
@@ -79,7 +66,6 @@ pub(super) const FORMS: &[Form] = &[
         &["from_xml", "to_xml", "schema_of_xml"],
         "Read single values with `xpath_string` and its kin, or the whole in a Python UDF.",
     ),
-    unsupported(VARIANT, "Keep the JSON as text: `from_json` and `get_json_object` read it."),
     unsupported(HLL, "Use `approx_count_distinct`, or `count(DISTINCT …)`."),
 ];
 

@@ -54,6 +54,7 @@ mod time;
 mod time_window;
 mod udf;
 mod url;
+mod variant;
 mod words;
 mod wrapped;
 mod xpath;
@@ -99,6 +100,7 @@ const FUNCTIONS: &[&[udf::Function]] = &[
     text::FUNCTIONS,
     time::FUNCTIONS,
     time_window::FUNCTIONS,
+    variant::FUNCTIONS,
     words::FUNCTIONS,
     xpath::FUNCTIONS,
 ];
@@ -117,6 +119,7 @@ const FORMS: &[&[form::Form]] = &[
     text::FORMS,
     time::FORMS,
     url::FORMS,
+    variant::FORMS,
 ];
 
 /// The schema that `schema_of_json` or `schema_of_csv` gives for a sample, as DDL text.

@@ -7,6 +7,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable, GetFieldAccess, lit};
 
 use super::element_field::ELEMENT_FIELD;
 use super::{map, text};
+use crate::types::struct_fields;
 
 /// Sends `substring` and `map` to Spark's functions of these names, and `structs.field` of an array to its elements.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ impl ExprPlanner for FunctionPlanner {
         if let GetFieldAccess::NamedStructField { name } = &access.field_access
             && let Some(wanted) = name.try_as_str().flatten()
             && let Ok(DataType::List(element)) = access.expr.get_type(schema)
-            && let DataType::Struct(fields) = element.data_type()
+            && let Some(fields) = struct_fields(element.data_type())
             && let Some(field) = fields.iter().find(|field| field.name().eq_ignore_ascii_case(wanted))
         {
             return Ok(PlannerResult::Planned(ELEMENT_FIELD.call(vec![access.expr, lit(field.name().as_str())])));

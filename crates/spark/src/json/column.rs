@@ -19,6 +19,8 @@ use super::compact::compact;
 use crate::cast::{arrow_cast, calendar, parse};
 use crate::error::{Error, Result};
 use crate::functions::Pattern;
+use crate::types::is_variant;
+use crate::variant::VariantColumn;
 
 /// How texts are read.
 #[derive(Debug, Clone)]
@@ -48,6 +50,7 @@ pub(super) enum Column {
     Decimal(Decimal128Builder, u8, i8),
     Date(Date32Builder),
     Timestamp(TimestampMicrosecondBuilder, DataType),
+    Variant(VariantColumn),
     Struct(Box<Object>),
     List(Arc<Field>, Spans, Box<Column>),
     Map(Arc<Field>, Spans, StringBuilder, Box<Column>),
@@ -106,6 +109,7 @@ impl Column {
             T::Timestamp(arrow::datatypes::TimeUnit::Microsecond, _) => {
                 Self::Timestamp(TimestampMicrosecondBuilder::new(), data_type.clone())
             }
+            _ if is_variant(data_type) => Self::Variant(VariantColumn::default()),
             T::Struct(fields) => Self::Struct(Box::new(Object::new(fields.clone())?)),
             T::List(field) => Self::List(Arc::clone(field), Spans::new(), Box::new(Self::new(field.data_type())?)),
             T::Map(entries, _) => match entries.data_type() {
@@ -129,6 +133,7 @@ impl Column {
             Self::Decimal(b, ..) => b.append_null(),
             Self::Date(b) => b.append_null(),
             Self::Timestamp(b, _) => b.append_null(),
+            Self::Variant(column) => column.push_null(),
             Self::Struct(object) => object.null(),
             Self::List(_, spans, _) | Self::Map(_, spans, ..) => spans.close(Fit::Not),
         }
@@ -136,6 +141,9 @@ impl Column {
 
     /// Appends one value; NULL if it does not fit.
     pub(super) fn push(&mut self, raw: &str, forms: &Forms) -> Fit {
+        if let Self::Variant(column) = self {
+            return if column.push_json(raw) { Fit::Whole } else { Fit::Not };
+        }
         let first = raw.as_bytes().first().copied().unwrap_or(b'n');
         if first == b'n' {
             self.null();
@@ -214,7 +222,7 @@ impl Column {
                 spans.close(fit);
                 return fit;
             }
-            Self::Struct(_) | Self::List(..) | Self::Map(..) => false,
+            Self::Variant(_) | Self::Struct(_) | Self::List(..) | Self::Map(..) => false,
         };
         if done {
             return Fit::Whole;
@@ -234,6 +242,7 @@ impl Column {
             Self::Date(b) => Arc::new(b.finish()),
             Self::Timestamp(b, DataType::Timestamp(_, zone)) => Arc::new(b.finish().with_timezone_opt(zone.clone())),
             Self::Timestamp(b, _) => Arc::new(b.finish()),
+            Self::Variant(column) => column.finish(),
             Self::Struct(object) => Arc::new(object.finish()?),
             Self::List(field, spans, child) => {
                 let (offsets, nulls) = spans.finish();

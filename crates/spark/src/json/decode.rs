@@ -29,7 +29,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder into an array of `data_type`: an ARRAY, a MAP or a STRUCT.
+    /// A decoder into an array of `data_type`: an ARRAY, a MAP, a STRUCT or a VARIANT.
     ///
     /// # Errors
     /// If a type cannot be read from JSON, or a pattern is invalid.
@@ -46,7 +46,8 @@ impl Decoder {
     /// Decodes one row, which is NULL if it is not well-formed or of another type; whether all of it fitted.
     pub fn push(&mut self, row: &str) -> bool {
         let row = row.trim();
-        if row.starts_with(['{', '[']) {
+        // Only a variant may be a text or a number.
+        if row.starts_with(['{', '[']) || matches!(self.root, Column::Variant(_)) {
             return self.root.push(row, &self.forms) == Fit::Whole;
         }
         self.root.null();

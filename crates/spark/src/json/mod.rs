@@ -12,3 +12,4 @@ pub use decode::{Decoder, DecoderOptions};
 pub use infer::{InferOptions, infer};
 pub use relaxed::Relaxed;
 pub use write::Writer;
+pub(crate) use write::quote;

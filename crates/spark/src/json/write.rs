@@ -15,7 +15,8 @@ use crate::cast::format::{java_double, java_float, write_date};
 use crate::cast::{CastMode, cast_array};
 use crate::error::{Error, Result};
 use crate::functions::{Pattern, ZoneNames};
-use crate::types::{canonical, sql_type_name};
+use crate::types::{canonical, is_variant, sql_type_name};
+use crate::variant;
 
 /// Writes values as JSON text.
 #[derive(Debug, Clone)]
@@ -103,6 +104,10 @@ impl Writer {
             T::Timestamp(_, zone) => {
                 let micros = array.as_primitive::<TimestampMicrosecondType>().value(row);
                 self.timestamp(micros, zone.is_some(), out)?;
+            }
+            other if is_variant(other) => {
+                let one = array.slice(row, 1);
+                out.push_str(variant::to_json(&one, self.tz)?.value(0));
             }
             T::Struct(_) => self.object(array, row, out)?,
             T::List(_) => self.list(&array.as_list::<i32>().value(row), out)?,
@@ -216,7 +221,7 @@ fn special_or(finite: bool, out: &mut String, write: impl Fn(&mut String) -> std
     }
 }
 
-pub(super) fn quote(text: &str, out: &mut String) {
+pub(crate) fn quote(text: &str, out: &mut String) {
     out.push('"');
     for c in text.chars() {
         match c {

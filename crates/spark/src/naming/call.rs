@@ -115,7 +115,9 @@ const SHORTENED: &[(&str, usize)] = &[
     ("to_csv", 1),
     ("to_json", 1),
     ("try_make_timestamp", 6),
+    ("try_variant_get", 2),
     ("uuid", 0),
+    ("variant_get", 2),
 ];
 
 /// The name of a call whose arguments print as `args`.

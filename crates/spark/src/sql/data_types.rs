@@ -53,6 +53,7 @@ fn custom(name: &str, modifiers: &[String]) -> Option<DataType> {
         ("timestamp_ltz", []) => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
         ("timestamp_ntz", []) => DataType::Timestamp(TimeUnit::Microsecond, None),
         ("void", []) => DataType::Null,
+        ("variant", []) => crate::types::variant(),
         _ => return None,
     })
 }

@@ -338,7 +338,8 @@ impl<'a> Parser<'a> {
                 }
                 super::time()
             }
-            "variant" | "geometry" | "geography" => {
+            "variant" => super::variant(),
+            "geometry" | "geography" => {
                 return Err(Error::unsupported(format!("the data type {}", name.to_ascii_uppercase()))
                     .with_condition("UNSUPPORTED_DATATYPE"));
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use serde_json::{Map, Value, json};
 
-use super::{map_of, parse_data_type, type_name};
+use super::{is_variant, map_of, parse_data_type, type_name};
 use crate::error::{Error, Result};
 
 /// A schema as Spark's JSON text.
@@ -17,6 +17,7 @@ pub fn schema_to_json(schema: &Schema) -> String {
 /// A type as Spark's JSON value: a string for a plain type, an object for a nested one.
 pub fn data_type_to_json(data_type: &DataType) -> Value {
     match data_type {
+        _ if is_variant(data_type) => json!("variant"),
         DataType::Struct(fields) => struct_to_json(fields),
         DataType::List(f) | DataType::LargeList(f) | DataType::FixedSizeList(f, _) => json!({
             "type": "array",
@@ -150,7 +151,7 @@ mod tests {
     #[test]
     fn schemas_survive_the_round_trip() {
         let schema = parse_schema(
-            "a INT NOT NULL COMMENT 'x', b ARRAY<STRUCT<c: STRING>>, m MAP<STRING, DECIMAL(10,2)>, \
+            "a INT NOT NULL COMMENT 'x', b ARRAY<STRUCT<c: STRING>>, m MAP<STRING, DECIMAL(10,2)>, v VARIANT, \
              t TIMESTAMP, n TIMESTAMP_NTZ, i BIGINT GENERATED ALWAYS AS IDENTITY",
         )
         .unwrap();

@@ -10,6 +10,7 @@
 //! | `time(6)` | `Time64(ns)` |
 //! | `array<t>` | `List("item")` |
 //! | `map<k, v>` | `Map("entries": {"key", "value"})` |
+//! | `variant` | `Struct({"value": Binary, "metadata": Binary})`, see [`variant`] |
 
 mod ddl;
 mod interval;
@@ -32,6 +33,8 @@ pub const DEFAULT_KEY: &str = "CURRENT_DEFAULT";
 
 /// The key of `varchar(5)` or `char(5)` in the metadata of a text column, as Spark names it.
 pub const CHAR_TYPE_KEY: &str = "__CHAR_VARCHAR_TYPE_STRING";
+/// The key of what marks the names of a variant as such, as Spark names it.
+const VARIANT_KEY: &str = "variant";
 /// The key of an identity column's first value in its metadata, as Delta names it.
 pub const IDENTITY_START_KEY: &str = "delta.identity.start";
 /// The key of the distance between an identity column's values in its metadata, as Delta names it.
@@ -72,6 +75,46 @@ pub fn map(key: DataType, value: DataType) -> DataType {
     map_of(Field::new("key", key, false), Field::new("value", value, true))
 }
 
+/// The Arrow type of `variant`: a value in Parquet's binary form and the names in it, marked as Spark marks it for its
+/// clients.
+pub fn variant() -> DataType {
+    let mark = [(VARIANT_KEY.to_owned(), "true".to_owned())].into();
+    DataType::Struct(Fields::from(vec![
+        Field::new("value", DataType::Binary, false),
+        Field::new("metadata", DataType::Binary, false).with_metadata(mark),
+    ]))
+}
+
+/// Whether a type is that of [`variant`], in whatever form of bytes.
+pub fn is_variant(data_type: &DataType) -> bool {
+    let DataType::Struct(fields) = data_type else { return false };
+    let is_marked = |field: &Arc<Field>| {
+        field.name() == "metadata" && field.metadata().get(VARIANT_KEY).is_some_and(|mark| mark == "true")
+    };
+    fields.len() == 2 && fields.iter().any(is_marked) && fields.iter().any(|field| field.name() == "value")
+}
+
+/// The fields of a STRUCT; `None` for all else, VARIANT included.
+pub(crate) fn struct_fields(data_type: &DataType) -> Option<&Fields> {
+    match data_type {
+        DataType::Struct(fields) if !is_variant(data_type) => Some(fields),
+        _ => None,
+    }
+}
+
+/// Whether there are variants in values of a type, or it is that of variants.
+pub fn holds_variant(data_type: &DataType) -> bool {
+    match data_type {
+        _ if is_variant(data_type) => true,
+        DataType::List(field)
+        | DataType::LargeList(field)
+        | DataType::FixedSizeList(field, _)
+        | DataType::Map(field, _) => holds_variant(field.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| holds_variant(field.data_type())),
+        _ => false,
+    }
+}
+
 pub(crate) fn map_of(key: Field, value: Field) -> DataType {
     let entries = Fields::from(vec![key, value]);
     DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entries), false)), false)
@@ -110,6 +153,7 @@ pub fn type_name(data_type: &DataType) -> String {
         | DataType::ListView(f)
         | DataType::LargeListView(f)
         | DataType::FixedSizeList(f, _) => format!("array<{}>", type_name(f.data_type())),
+        _ if is_variant(data_type) => "variant".to_owned(),
         DataType::Struct(fields) => {
             let fields: Vec<_> =
                 fields.iter().map(|f| format!("{}:{}", quote(f.name()), type_name(f.data_type()))).collect();
@@ -131,6 +175,7 @@ pub fn type_name(data_type: &DataType) -> String {
 pub fn sql_type_name(data_type: &DataType) -> String {
     match data_type {
         DataType::List(f) | DataType::LargeList(f) => format!("ARRAY<{}>", sql_type_name(f.data_type())),
+        _ if is_variant(data_type) => "VARIANT".to_owned(),
         DataType::Struct(fields) => {
             let fields: Vec<_> = fields.iter().map(field_ddl_in_struct).collect();
             format!("STRUCT<{}>", fields.join(", "))
@@ -201,6 +246,7 @@ pub fn canonical(data_type: &DataType) -> DataType {
         | DataType::ListView(f)
         | DataType::LargeListView(f)
         | DataType::FixedSizeList(f, _) => DataType::List(field(f)),
+        _ if is_variant(data_type) => variant(),
         DataType::Struct(fields) => DataType::Struct(fields.iter().map(field).collect()),
         DataType::Map(entries, sorted) => DataType::Map(field(entries), *sorted),
         other => other.clone(),
@@ -233,6 +279,8 @@ mod tests {
             "interval",
             "interval day to second",
             "interval year to month",
+            "variant",
+            "array<variant>",
             "array<map<string,int>>",
             "struct<a:int,`b c`:array<struct<x:date>>>",
         ] {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 
 use crate::connect::types::is_hidden;
+use crate::types::is_variant;
 
 /// The tree of a schema, down to `level` if given.
 pub(super) fn text(schema: &Schema, level: Option<i32>) -> String {
@@ -36,6 +37,7 @@ fn inner(text: &mut String, data_type: &DataType, prefix: &str, depth: i32) {
         return;
     }
     match data_type {
+        variant if is_variant(variant) => {}
         DataType::Struct(nested) => fields(text, nested, prefix, depth),
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
             let _ = writeln!(
@@ -87,6 +89,7 @@ fn name(data_type: &DataType) -> String {
         DataType::Timestamp(_, Some(_)) => "timestamp".to_owned(),
         DataType::Timestamp(_, None) => "timestamp_ntz".to_owned(),
         DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => "array".to_owned(),
+        _ if is_variant(data_type) => "variant".to_owned(),
         DataType::Struct(_) => "struct".to_owned(),
         DataType::Map(..) => "map".to_owned(),
         DataType::Dictionary(_, value) => name(value),

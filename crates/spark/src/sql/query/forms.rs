@@ -157,10 +157,3 @@ pub(super) fn sample(expr: &Expr) -> Option<(String, &str)> {
         _ => None,
     }
 }
-
-/// `:a.b[0]` as `$.a.b[0]`.
-pub(super) fn json_path(path: &ast::JsonPath) -> String {
-    let text = path.to_string().replace('`', "");
-    let text = text.trim_start_matches([':', '.']);
-    if text.starts_with('[') { format!("${text}") } else { format!("$.{text}") }
-}

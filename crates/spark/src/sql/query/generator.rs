@@ -34,11 +34,16 @@ pub(super) fn generator_of(expr: &Expr) -> Option<(Kind, bool, &Function)> {
         "explode_outer" => (Kind::Explode, true),
         "posexplode" => (Kind::PosExplode, false),
         "posexplode_outer" => (Kind::PosExplode, true),
-        "inline" | "stack" | "json_tuple" => (Kind::Inline, false),
-        "inline_outer" => (Kind::Inline, true),
+        "inline" | "stack" | "json_tuple" | "variant_explode" => (Kind::Inline, false),
+        "inline_outer" | "variant_explode_outer" => (Kind::Inline, true),
         _ => return None,
     };
     Some((kind, outer, function))
+}
+
+fn explodes_variant(function: &Function) -> bool {
+    let name = function.name.to_string();
+    name.eq_ignore_ascii_case("variant_explode") || name.eq_ignore_ascii_case("variant_explode_outer")
 }
 
 fn argument(function: &Function) -> Result<Expr> {
@@ -57,7 +62,15 @@ fn argument(function: &Function) -> Result<Expr> {
     }
     match &function.args {
         FunctionArguments::List(list) => match list.args.as_slice() {
+            [FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))] if explodes_variant(function) => {
+                Ok(rewrite::call("variant_explode", vec![expr.clone()]))
+            }
             [FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))] => Ok(expr.clone()),
+            [FunctionArg::Named { name, arg: FunctionArgExpr::Expr(expr), .. }]
+                if explodes_variant(function) && name.value.eq_ignore_ascii_case("input") =>
+            {
+                Ok(rewrite::call("variant_explode", vec![expr.clone()]))
+            }
             _ => Err(Error::user(format!("`{}` takes one argument", function.name))
                 .with_condition("WRONG_NUM_ARGS.WITHOUT_SUGGESTION")),
         },
@@ -161,6 +174,18 @@ impl Planner<'_> {
         };
         let all: Vec<usize> =
             (0..select.projection.len()).filter(|&i| generates(&select.projection[i]).is_some()).collect();
+        let is_table_function = |item: &SelectItem| match item {
+            SelectItem::UnnamedExpr(Expr::Function(function))
+            | SelectItem::ExprWithAlias { expr: Expr::Function(function), .. }
+            | SelectItem::ExprWithAliases { expr: Expr::Function(function), .. } => explodes_variant(function),
+            _ => false,
+        };
+        if select.projection.iter().any(is_table_function) {
+            return Err(Error::user("`variant_explode` makes rows, and so belongs into FROM")
+                .with_condition("NOT_A_SCALAR_FUNCTION")
+                .with_help("Write `FROM t, LATERAL variant_explode(t.v)`.")
+                .at(place));
+        }
         let [at] = all.as_slice() else {
             return Err(Error::user("a select list can have only one generator")
                 .with_condition("UNSUPPORTED_GENERATOR.MULTI_GENERATOR")

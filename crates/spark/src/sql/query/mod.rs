@@ -6,6 +6,7 @@ mod from;
 mod generator;
 mod generator_call;
 mod interval;
+mod json_path;
 mod lateral;
 mod named;
 mod names;
@@ -104,6 +105,7 @@ pub async fn plan_query(
     plan.and_then(repeated::restored)
         .and_then(crate::windowing::resolve)
         .and_then(|plan| crate::subquery::resolve(plan, &conf_of(&state)))
+        .and_then(crate::orderable::checked)
         .map_err(|error| error.at(query.location.clone()))
 }
 

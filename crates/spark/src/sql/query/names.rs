@@ -4,12 +4,13 @@ use itertools::Itertools;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    AccessExpr, BinaryOperator, CastKind, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, LambdaFunction,
-    UnaryOperator, Value, visit_expressions_mut,
+    AccessExpr, BinaryOperator, CastKind, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    LambdaFunction, UnaryOperator, Value, visit_expressions_mut,
 };
 
 use super::forms::is_all;
 use super::interval::AnsiInterval;
+use super::json_path;
 use super::rewrite::{self, cast_function, suffixed};
 use crate::cast::format::java_double;
 use crate::naming::call_name;
@@ -34,18 +35,11 @@ pub(super) fn column_name(expr: &Expr) -> String {
             Some(AccessExpr::Dot(Expr::Identifier(name))) => name.value.clone(),
             _ => pretty(expr),
         },
-        Expr::JsonAccess { path, .. } => path
-            .to_string()
-            .trim_start_matches(':')
-            .rsplit('.')
-            .next()
-            .unwrap_or_default()
-            .trim_matches(['`', '[', ']'])
-            .to_owned(),
+        Expr::JsonAccess { path, .. } => json_path::name(path),
         Expr::Cast { expr: inner, .. } => match inner.as_ref() {
             // Spark names a cast of a column after the column.
             Expr::Identifier(name) if suffixed(name).is_none() => column_name(inner),
-            Expr::CompoundIdentifier(_) => column_name(inner),
+            Expr::CompoundIdentifier(_) | Expr::JsonAccess { .. } => column_name(inner),
             _ => pretty(expr),
         },
         _ => pretty(expr),
@@ -125,7 +119,13 @@ pub(super) fn pretty(expr: &Expr) -> String {
         Expr::RLike { negated, expr, pattern, .. } => {
             negate(*negated, format!("RLIKE({}, {})", pretty(expr), pretty(pattern)))
         }
+        // Spark leaves out a cast to a nested type.
+        Expr::Cast { expr, data_type: DataType::Array(_) | DataType::Struct(..), .. } => pretty(expr),
         Expr::Cast { kind, expr, data_type, .. } => {
+            let data_type = match data_type {
+                DataType::Custom(..) => data_type.to_string().to_uppercase(),
+                other => other.to_string(),
+            };
             let name = if matches!(kind, CastKind::TryCast) { "TRY_CAST" } else { "CAST" };
             format!("{name}({} AS {data_type})", pretty(expr))
         }
@@ -153,6 +153,9 @@ pub(super) fn pretty(expr: &Expr) -> String {
                 AccessExpr::Subscript(other) => other.to_string(),
             });
             format!("{}{}", pretty(root), access.collect::<String>())
+        }
+        Expr::JsonAccess { value, path } => {
+            format!("variant_get({}, {}) AS {}", pretty(value), json_path::text(path), json_path::name(path))
         }
         Expr::Struct { values, .. } => format!("struct({})", list(values)),
         Expr::Named { expr, name } => format!("{} AS {}", pretty(expr), name.value),

@@ -29,6 +29,7 @@ use crate::conf::SparkConf;
 use crate::error::Error;
 use crate::functions::{ARRAY_ITEM, java_pattern};
 use crate::session::conf_of;
+use crate::types::{is_variant, sql_type_name};
 
 /// Marks `'text' <op> NULL` as a numeric literal; what follows is its suffix.
 pub(super) const LITERAL: &str = "spark literal ";
@@ -238,6 +239,7 @@ impl ExprPlanner for SparkExprPlanner {
     ) -> DataFusionResult<PlannerResult<RawFieldAccessExpr>> {
         let data_type = raw.expr.get_type(schema)?;
         let planned = match (&data_type, &raw.field_access) {
+            (variant, _) if is_variant(variant) => return Err(no_fields(&raw.expr, variant).into()),
             (DataType::Struct(fields), GetFieldAccess::NamedStructField { name }) => {
                 let name = name.try_as_str().flatten().unwrap_or_default().to_owned();
                 let exact = fields.iter().find(|field| field.name().eq_ignore_ascii_case(&name));
@@ -261,6 +263,13 @@ impl ExprPlanner for SparkExprPlanner {
         };
         Ok(PlannerResult::Planned(planned))
     }
+}
+
+fn no_fields(expr: &Expr, data_type: &DataType) -> Error {
+    let (shown, data_type) = (expr.schema_name(), sql_type_name(data_type));
+    Error::user(format!("cannot extract a value from `{shown}`: it is a {data_type}, not a STRUCT, an ARRAY or a MAP"))
+        .with_condition("INVALID_EXTRACT_BASE_FIELD_TYPE")
+        .with_help("Use `:`, as in `v:name` or `v:list[0]`, or `variant_get`.")
 }
 
 /// A number as written, as Spark types it.

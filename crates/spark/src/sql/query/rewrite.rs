@@ -12,10 +12,10 @@ use sqlparser::ast::{
 };
 
 use super::forms::{
-    ONLY_OURS, count_rows, grouping_bits, is_all, json_path, ordered_within, quantified, sample, spread_structures,
-    typed_literal,
+    ONLY_OURS, count_rows, grouping_bits, is_all, ordered_within, quantified, sample, spread_structures, typed_literal,
 };
 use super::interval::{AnsiInterval, units_of, with_texts};
+use super::json_path;
 use super::names::column_name;
 use super::plan::{Ctes, Planner};
 use super::provider::{CASE, CAST, IMPLIED_CAST, INTERVAL, LITERAL, RLIKE, TRY_CAST};
@@ -163,8 +163,8 @@ impl Rewriter<'_, '_> {
                 None
             }
             Expr::JsonAccess { value, path } => {
-                let path = json_path(path);
-                Some(call("get_json_object", vec![std::mem::replace(value.as_mut(), *null()), text(&path)]))
+                let path = json_path::text(path);
+                Some(call("semi_structured_extract", vec![std::mem::replace(value.as_mut(), *null()), text(&path)]))
             }
             Expr::Interval(interval) if let Some(ansi) = AnsiInterval::read(interval) => Some(length(ansi)),
             Expr::Interval(interval) => {

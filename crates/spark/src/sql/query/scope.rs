@@ -10,6 +10,7 @@ use super::repeated::shown;
 use super::rewrite::call;
 use crate::connect::types::is_hidden;
 use crate::error::{Error, Result};
+use crate::types::{is_variant, struct_fields};
 
 /// A column that can be named.
 #[derive(Debug, Clone)]
@@ -140,6 +141,11 @@ impl ScopeColumn {
         let mut data_type = self.data_type.clone();
         for (at, part) in path.iter().enumerate() {
             match &data_type {
+                // Refused where the access is planned, with the reason.
+                variant if is_variant(variant) => {
+                    access.push(AccessExpr::Dot(text(&part.value)));
+                    break;
+                }
                 DataType::Struct(fields) => {
                     let Some(field) = fields.iter().find(|field| field.name().eq_ignore_ascii_case(&part.value)) else {
                         return Ok(None);
@@ -174,7 +180,7 @@ fn path_in(data_type: &DataType, path: &[Ident]) -> Option<Vec<AccessExpr>> {
     let mut access = Vec::with_capacity(path.len());
     let mut data_type = data_type;
     for part in path {
-        let DataType::Struct(fields) = data_type else { return None };
+        let fields = struct_fields(data_type)?;
         let field = fields.iter().find(|field| field.name().eq_ignore_ascii_case(&part.value))?;
         access.push(AccessExpr::Dot(text(field.name())));
         data_type = field.data_type();
@@ -228,7 +234,7 @@ fn missing_field(parts: &[Ident], scopes: &[&Scope]) -> Option<Error> {
         columns.find(|column| column.is(qualifier, &rest[0].value)).map(|column| (at, column))
     })?;
     let (mut data_type, mut known) = (&column.data_type, at + 1);
-    while let (DataType::Struct(fields), Some(part)) = (data_type, parts.get(known)) {
+    while let (Some(fields), Some(part)) = (struct_fields(data_type), parts.get(known)) {
         let Some(field) = fields.iter().find(|field| field.name().eq_ignore_ascii_case(&part.value)) else {
             let names: Vec<String> = fields.iter().take(5).map(|field| format!("`{}`", field.name())).collect();
             let structure = joined(&parts[..known]);

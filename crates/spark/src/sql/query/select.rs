@@ -20,6 +20,7 @@ use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
 use crate::python::PythonFunction;
 use crate::sql::spellings::{PART, REPLACES};
+use crate::types::struct_fields;
 
 /// A rewritten select list.
 #[derive(Default)]
@@ -312,7 +313,7 @@ impl Planner<'_> {
             return Err(unresolved(&parts, &[scope]).at(self.place(name.span().start)));
         };
         let column = scope.columns.iter().find(|column| column.expr == root);
-        let Some(arrow::datatypes::DataType::Struct(fields)) = column.map(|column| &column.data_type) else {
+        let Some(fields) = column.and_then(|column| struct_fields(&column.data_type)) else {
             return Err(Error::unsupported(format!("`{name}.*` of a nested field")).at(self.place(name.span().start)));
         };
         let fields: Vec<ScopeColumn> = fields
