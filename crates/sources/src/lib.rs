@@ -6,6 +6,7 @@
 //! Nothing here knows flows or checkpoints: what was read before comes in with `OpenContext`, what is to be
 //! remembered goes out with each `Slice`.
 
+mod bad_records;
 mod context;
 mod csv;
 mod delta;

@@ -45,7 +45,7 @@ pub(crate) enum Depth {
     Partitions,
 }
 
-/// Lists the files of all `paths`, ordered by modification time and path.
+/// Lists the files of all `paths`, ordered by modification time and path. What was written to `badRecordsPath` is not input.
 ///
 /// # Errors
 /// `PATH_NOT_FOUND` (`User`) if a path without globs does not exist.
@@ -56,10 +56,15 @@ pub(crate) async fn list_files(
     depth: Depth,
 ) -> Result<Vec<FileEntry>> {
     let mut files = Vec::new();
+    let bad_records = options.bad_records.as_deref().map(|path| context.locate(path)).transpose()?;
     for path in paths {
         let location = context.locate(path)?;
         let pattern = Pattern::new(&location, options.strict_glob)?;
-        files.extend(list_location(&location, &pattern, options, depth).await?);
+        let mut listed = list_location(&location, &pattern, options, depth).await?;
+        if let Some(bad_records) = bad_records.as_ref().filter(|bad_records| bad_records.base == location.base) {
+            listed.retain(|file| below(file.path.as_ref(), &bad_records.key).is_none());
+        }
+        files.extend(listed);
     }
     files.retain(|file| accepts(file, options));
     files.sort_by(|a, b| (a.modified_us, &a.url).cmp(&(b.modified_us, &b.url)));
@@ -184,6 +189,11 @@ fn percent_decoded(text: &str) -> String {
 pub(crate) fn literal_root(key: &str) -> &str {
     let Some(glob) = key.find(['*', '?', '[', '{']) else { return key };
     key[..glob].rfind('/').map_or("", |slash| &key[..slash])
+}
+
+/// The part of `path` below the folder `root`; `None` if there is none.
+pub(crate) fn below<'a>(path: &'a str, root: &str) -> Option<&'a str> {
+    if root.is_empty() { Some(path) } else { path.strip_prefix(root)?.strip_prefix('/') }
 }
 
 /// A load path: a folder without globs, and below it what must match.

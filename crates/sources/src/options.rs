@@ -105,9 +105,6 @@ impl<'a> Options<'a> {
 /// What to do without an option that is not supported.
 fn instead_of(key: &str) -> &'static str {
     match key {
-        "badRecordsPath" => {
-            "Keep broken records in the table: `rescuedDataColumn`, or a column `_corrupt_record` in the schema."
-        }
         "singleVariantColumn" => "Read the files as text, and take values out by `get_json_object` or `from_json`.",
         "avroSchema" | "avroSchemaUrl" => {
             "Leave it out: files are read with their own schema. Give types by `schemaHints`."
@@ -169,6 +166,8 @@ pub(crate) struct FileOptions {
     pub(crate) modified_before: Option<i64>,
     pub(crate) ignore_corrupt: bool,
     pub(crate) ignore_missing: bool,
+    /// The folder for what cannot be read, the user's path.
+    pub(crate) bad_records: Option<String>,
     pub(crate) partition_columns: Option<Vec<String>>,
     pub(crate) schema_location: Option<String>,
     pub(crate) hints: Option<String>,
@@ -183,7 +182,7 @@ impl FileOptions {
     /// Reads the options with the defaults of `reader`.
     pub(crate) fn parse(options: &Options<'_>, reader: Reader, zone: Tz) -> Result<Self> {
         let auto_loader = reader != Reader::Plain;
-        options.refuse(&["badRecordsPath", "singleVariantColumn", "pathRewrites"])?;
+        options.refuse(&["singleVariantColumn", "pathRewrites"])?;
         let name_pattern = options.any(&["pathGlobFilter", "fileNamePattern"]);
         Ok(Self {
             max_files: options.positive("maxFilesPerTrigger")?.or(auto_loader.then_some(1000)),
@@ -198,6 +197,7 @@ impl FileOptions {
             modified_before: options.timestamp("modifiedBefore", zone)?,
             ignore_corrupt: options.flag("ignoreCorruptFiles", false)?,
             ignore_missing: options.flag("ignoreMissingFiles", false)?,
+            bad_records: bad_records_path(options)?,
             partition_columns: options.get("partitionColumns").map(|list| {
                 list.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
             }),
@@ -209,6 +209,20 @@ impl FileOptions {
             clean_source: CleanSource::parse(options, reader)?,
             max_age_us: max_file_age(options, reader)?,
         })
+    }
+}
+
+fn bad_records_path(options: &Options<'_>) -> Result<Option<String>> {
+    let key = "badRecordsPath";
+    let Some(path) = options.get(key) else { return Ok(None) };
+    if path.trim().is_empty() {
+        return Err(invalid_option(key, path, "the path of a folder"));
+    }
+    match options.get("mode") {
+        Some(mode) => Err(Error::user(format!("option `mode` is `{mode}`, but `{key}` is itself a mode"))
+            .with_condition("INVALID_PARAMETER_VALUE")
+            .with_help(format!("Remove one of them: with `{key}`, what cannot be read is dropped and written there."))),
+        None => Ok(Some(path.to_owned())),
     }
 }
 

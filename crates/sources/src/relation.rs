@@ -8,7 +8,8 @@ use deltaworks_spark::relation::ReadOptions;
 use deltaworks_spark::{Error, Result};
 use uuid::Uuid;
 
-use crate::context::SourceContext;
+use crate::bad_records::{self, BadRecords};
+use crate::context::{Location, SourceContext};
 use crate::errors::{cannot_infer, new_fields_refused};
 use crate::format::{FileFormat, Format, Inference, PassedOver, unknown_format};
 use crate::known_options::validate_cloud_files;
@@ -58,6 +59,8 @@ pub(crate) struct FileRelation {
     pub(crate) paths: Vec<String>,
     pub(crate) context: SourceContext,
     growth: Option<Arc<Growth>>,
+    /// The folder for what cannot be read.
+    bad_records: Option<Location>,
     /// Files listed for inference.
     listed: Option<Vec<FileEntry>>,
 }
@@ -110,6 +113,11 @@ impl FileRelation {
             Some(listed) => Ok(listed),
             None => self.list().await,
         }
+    }
+
+    /// Where a read that begins at `began_us` puts what cannot be read.
+    pub(crate) fn bad_records(&self, began_us: i64) -> Option<Arc<BadRecords>> {
+        Some(Arc::new(BadRecords::new(self.bad_records.as_ref()?, began_us)))
     }
 
     /// What a scan of `files` does about new fields.
@@ -212,8 +220,13 @@ impl Resolver<'_> {
             let key = format!("spark.databricks.cloudFiles.schemaInference.sampleSize.{name}");
             self.context.conf.get(&key)?.parse::<u64>().ok()
         };
-        let passed_over =
-            PassedOver { corrupt: self.file_options.ignore_corrupt, missing: self.file_options.ignore_missing };
+        let bad_records = self.file_options.bad_records.as_deref();
+        let bad_records =
+            bad_records.map(|path| bad_records::locate(path, self.context, self.read.paths)).transpose()?;
+        let passed_over = PassedOver {
+            corrupt: self.file_options.ignore_corrupt || bad_records.is_some(),
+            missing: self.file_options.ignore_missing || bad_records.is_some(),
+        };
         let max_bytes = setting("numBytes").unwrap_or(SAMPLE_BYTES);
         let inference = Inference { typed, all_files: auto_loader, max_bytes, passed_over };
         let sample_files = setting("numFiles").map_or(SAMPLE_FILES, |count| count as usize);
@@ -281,6 +294,7 @@ impl Resolver<'_> {
             paths: self.read.paths.to_vec(),
             context: self.context.clone(),
             growth: growth.map(Arc::new),
+            bad_records,
             listed: self.listed,
         })
     }

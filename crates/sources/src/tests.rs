@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod auto_loader;
+mod bad_records;
 mod clean_source;
 mod file_age;
 mod formats;

@@ -6,9 +6,10 @@ use deltaworks_spark::Result;
 
 use super::CsvFormat;
 use super::fields::Cells;
+use crate::bad_records::BadRecord;
 use crate::errors::schema_evolved;
 use crate::format::records::RecordDecoder;
-use crate::format::rescue::{RowFate, RowNotes};
+use crate::format::rescue::RowNotes;
 use crate::format::{Decoded, ReadRequest};
 use crate::schema::evolution::storable_widening;
 use crate::text::TextColumn;
@@ -79,12 +80,17 @@ impl CsvDecoder {
         // Records of another length than expected are malformed.
         if count != self.mapping.len() {
             if self.notes.drops_mismatches() {
+                let expected = self.mapping.len();
+                self.notes.drop_row(record, format!("the number of values is {count}, expected {expected}"));
                 return Ok(());
             }
             self.extra_cells(count)?;
             self.notes.mismatch();
         }
-        if self.notes.drops_mismatches() && !self.fits()? {
+        if self.notes.drops_mismatches()
+            && let Some(reason) = self.misfit()?
+        {
+            self.notes.drop_row(record, reason);
             return Ok(());
         }
         self.filled.fill(false);
@@ -98,9 +104,8 @@ impl CsvDecoder {
                 column.append_null();
             }
         }
-        if self.notes.end_row(record)? == RowFate::Keep {
-            self.rows += 1;
-        }
+        self.notes.end_row(record)?;
+        self.rows += 1;
         Ok(())
     }
 
@@ -155,16 +160,16 @@ impl CsvDecoder {
         Ok(())
     }
 
-    /// Whether every cell has its column's type.
-    fn fits(&self) -> Result<bool> {
+    /// Why the record does not fit: the first cell that has not its column's type.
+    fn misfit(&self) -> Result<Option<String>> {
         for (index, slot) in self.mapping.iter().enumerate().take(self.cells.len()) {
-            if let (Some(slot), Some(value)) = (slot, self.value(index))
-                && !TextColumn::new(self.request.fields[*slot].data_type())?.append(value, &self.format.parser)
-            {
-                return Ok(false);
+            let (Some(slot), Some(value)) = (slot, self.value(index)) else { continue };
+            let field = &self.request.fields[*slot];
+            if !TextColumn::new(field.data_type())?.append(value, &self.format.parser) {
+                return Ok(Some(BadRecord::misfit(field, &[], value)));
             }
         }
-        Ok(true)
+        Ok(None)
     }
 }
 
@@ -175,7 +180,7 @@ impl RecordDecoder for CsvDecoder {
 
     fn decode(&mut self, block: &str, at: &mut usize) -> Result<Decoded> {
         let separator = self.format.layout.separator.clone();
-        while self.rows < self.request.batch_rows {
+        while self.rows + self.notes.bad_records() < self.request.batch_rows {
             let next = self.format.syntax.next_record(block, at, separator.as_deref(), &mut self.cells);
             let Some(record) = next else {
                 *at = block.len();
@@ -193,6 +198,7 @@ impl RecordDecoder for CsvDecoder {
         }
         let columns = self.columns.iter_mut().map(|column| column.as_mut().map(TextColumn::finish)).collect();
         let (rescued, corrupt) = self.notes.finish();
-        Ok(Decoded { rows: std::mem::take(&mut self.rows), columns, rescued, corrupt })
+        let bad = self.notes.take_bad();
+        Ok(Decoded { rows: std::mem::take(&mut self.rows), columns, rescued, corrupt, bad })
     }
 }

@@ -36,7 +36,13 @@ async fn row(task: FileTask, request: Arc<ReadRequest>) -> Result<Decoded> {
         }));
     }
     let null = || arrow::array::new_null_array(&DataType::Utf8, 1);
-    Ok(Decoded { rows: 1, columns, rescued: request.rescue.then(null), corrupt: request.corrupt.then(null) })
+    Ok(Decoded {
+        rows: 1,
+        columns,
+        rescued: request.rescue.then(null),
+        corrupt: request.corrupt.then(null),
+        bad: Vec::new(),
+    })
 }
 
 #[async_trait]

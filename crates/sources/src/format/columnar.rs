@@ -112,7 +112,7 @@ pub(crate) fn adapt_batch(batch: RecordBatch, request: &ReadRequest, file: &str)
     let mut notes = RowNotes::new(file, ParseMode::Permissive, request);
     rescue_columns(&rescued, batch.num_rows(), &mut notes)?;
     let (rescued, corrupt) = notes.finish();
-    Ok(Decoded { rows: batch.num_rows(), columns, rescued, corrupt })
+    Ok(Decoded { rows: batch.num_rows(), columns, rescued, corrupt, bad: Vec::new() })
 }
 
 fn type_mismatch(field: &Field, target: &Field, file: &str) -> Error {

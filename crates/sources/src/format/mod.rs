@@ -22,6 +22,7 @@ use async_trait::async_trait;
 use deltaworks_spark::{Error, Kind, Result};
 use futures::stream::BoxStream;
 
+use crate::bad_records::BadRecord;
 use crate::csv::CsvFormat;
 use crate::errors::invalid_option;
 use crate::json::JsonFormat;
@@ -43,11 +44,14 @@ pub(crate) enum ParseMode {
     Permissive,
     DropMalformed,
     FailFast,
+    /// Dropped, and given to the scan to write: `badRecordsPath`, beside which there is no `mode`.
+    SetAside,
 }
 
 impl ParseMode {
     pub(crate) fn parse(options: &Options<'_>) -> Result<Self> {
         match options.get("mode") {
+            None if options.get("badRecordsPath").is_some() => Ok(Self::SetAside),
             None => Ok(Self::Permissive),
             Some(value) => match value.to_ascii_uppercase().as_str() {
                 "PERMISSIVE" => Ok(Self::Permissive),
@@ -120,6 +124,8 @@ pub(crate) struct Decoded {
     pub(crate) rescued: Option<ArrayRef>,
     /// If asked for: per row the text of a malformed record.
     pub(crate) corrupt: Option<ArrayRef>,
+    /// What was dropped, to be written.
+    pub(crate) bad: Vec<BadRecord>,
 }
 
 /// How a schema is inferred.

@@ -35,7 +35,7 @@ pub(crate) fn decode_stream<D: RecordDecoder>(
         loop {
             while state.at < state.block.len() {
                 let decoded = state.decoder.decode(&state.block, &mut state.at)?;
-                if decoded.rows > 0 {
+                if decoded.rows > 0 || !decoded.bad.is_empty() {
                     return Ok(Some((decoded, state)));
                 }
             }

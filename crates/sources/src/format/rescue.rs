@@ -7,6 +7,7 @@ use deltaworks_spark::Result;
 use serde_json::{Map, Value};
 
 use super::{ParseMode, ReadRequest};
+use crate::bad_records::BadRecord;
 use crate::errors::malformed_record;
 
 /// The entry of a rescued object that names the file.
@@ -26,6 +27,7 @@ pub(crate) struct RowNotes {
     corrupt: Option<StringBuilder>,
     entries: Map<String, Value>,
     mismatch: bool,
+    bad: Vec<BadRecord>,
 }
 
 /// What becomes of a row.
@@ -47,6 +49,7 @@ impl RowNotes {
             corrupt: request.corrupt.then(StringBuilder::new),
             entries: Map::new(),
             mismatch: false,
+            bad: Vec::new(),
         }
     }
 
@@ -77,37 +80,43 @@ impl RowNotes {
 
     /// Whether a row with mismatches would be dropped: it must then be known before it is appended.
     pub(crate) fn drops_mismatches(&self) -> bool {
-        self.mode == ParseMode::DropMalformed && !self.has_rescue
+        matches!(self.mode, ParseMode::DropMalformed | ParseMode::SetAside) && !self.has_rescue
     }
 
-    /// Ends a row that was read; `record` gives its text.
+    /// Drops a record of which nothing has been appended.
+    pub(crate) fn drop_row(&mut self, record: &str, reason: impl Into<String>) {
+        self.entries.clear();
+        if self.mode == ParseMode::SetAside {
+            self.bad.push(BadRecord { record: record.to_owned(), reason: reason.into() });
+        }
+    }
+
+    /// Ends a row that was read; `record` gives its text. Where mismatches drop a row, it has none.
     ///
     /// # Errors
     /// `MALFORMED_RECORD_IN_PARSING` (`Data`) in mode FAILFAST, if a value did not fit and is not rescued.
-    pub(crate) fn end_row(&mut self, record: &str) -> Result<RowFate> {
+    pub(crate) fn end_row(&mut self, record: &str) -> Result<()> {
         let malformed = std::mem::take(&mut self.mismatch) && !self.has_rescue;
-        match self.mode {
-            ParseMode::FailFast if malformed => return Err(malformed_record(&self.file, record)),
-            ParseMode::DropMalformed if malformed => {
-                self.entries.clear();
-                return Ok(RowFate::Drop);
-            }
-            _ => {}
+        if malformed && self.mode == ParseMode::FailFast {
+            return Err(malformed_record(&self.file, record));
         }
         if let Some(corrupt) = &mut self.corrupt {
             corrupt.append_option(malformed.then_some(record));
         }
         self.end_rescued();
-        Ok(RowFate::Keep)
+        Ok(())
     }
 
     /// Ends a row whose record is broken; if kept, its columns are NULL.
-    pub(crate) fn end_broken_row(&mut self, record: &str) -> Result<RowFate> {
+    pub(crate) fn end_broken_row(&mut self, record: &str, reason: &str) -> Result<RowFate> {
         self.entries.clear();
         self.mismatch = false;
         match self.mode {
             ParseMode::FailFast => return Err(malformed_record(&self.file, record)),
-            ParseMode::DropMalformed => return Ok(RowFate::Drop),
+            ParseMode::DropMalformed | ParseMode::SetAside => {
+                self.drop_row(record, reason);
+                return Ok(RowFate::Drop);
+            }
             ParseMode::Permissive => {}
         }
         if let Some(corrupt) = &mut self.corrupt {
@@ -135,6 +144,16 @@ impl RowNotes {
     pub(crate) fn finish(&mut self) -> (Option<ArrayRef>, Option<ArrayRef>) {
         let finished = |builder: &mut Option<StringBuilder>| builder.as_mut().map(|b| Arc::new(b.finish()) as ArrayRef);
         (finished(&mut self.rescued), finished(&mut self.corrupt))
+    }
+
+    /// How many records were set aside since they were last taken: those of a batch are limited like its rows.
+    pub(crate) fn bad_records(&self) -> usize {
+        self.bad.len()
+    }
+
+    /// The records set aside since the last call.
+    pub(crate) fn take_bad(&mut self) -> Vec<BadRecord> {
+        std::mem::take(&mut self.bad)
     }
 }
 

@@ -68,7 +68,13 @@ impl RecordDecoder for TextDecoder {
         if let Some(Some(value)) = columns.first_mut() {
             *value = Arc::new(builder.finish());
         }
-        Ok(Decoded { rows, columns, rescued: null(self.request.rescue), corrupt: null(self.request.corrupt) })
+        Ok(Decoded {
+            rows,
+            columns,
+            rescued: null(self.request.rescue),
+            corrupt: null(self.request.corrupt),
+            bad: Vec::new(),
+        })
     }
 }
 

@@ -12,12 +12,17 @@ use super::JsonFormat;
 use super::build::{Misfits, Node, Values, json_text};
 use super::infer::type_of;
 use super::scan::{FieldName, Kind, Scanner, Shape, Span};
+use crate::bad_records::BadRecord;
 use crate::errors::schema_evolved;
 use crate::format::blocks::next_line;
 use crate::format::records::RecordDecoder;
 use crate::format::rescue::{RowFate, RowNotes};
 use crate::format::{Decoded, ReadRequest};
 use crate::schema::evolution::storable_widening;
+
+/// Why a record is broken.
+const MALFORMED: &str = "malformed JSON";
+const NO_OBJECT: &str = "neither a JSON object nor an array of objects";
 
 /// Decodes records of one file.
 pub(super) struct JsonDecoder {
@@ -94,7 +99,7 @@ impl JsonDecoder {
                 let ends = self.format.multi_line;
                 match self.find_fields(text, &mut scanner) {
                     Some(()) if ends || scanner.at_end() => self.append(text, text),
-                    _ => self.broken(text),
+                    _ => self.broken(text, MALFORMED),
                 }
             }
             Some(b'[') => {
@@ -102,7 +107,7 @@ impl JsonDecoder {
                 let well_formed = scanner.array(&mut |span| spans.push(span)).is_some();
                 let objects = spans.iter().all(|span| matches!(span.kind, Kind::Object | Kind::Null));
                 if !well_formed || !objects {
-                    return self.broken(text);
+                    return self.broken(text, if well_formed { NO_OBJECT } else { MALFORMED });
                 }
                 for span in spans {
                     self.found.fill(None);
@@ -115,12 +120,12 @@ impl JsonDecoder {
                 }
                 Ok(())
             }
-            _ => self.broken(text),
+            _ => self.broken(text, NO_OBJECT),
         }
     }
 
-    fn broken(&mut self, record: &str) -> Result<()> {
-        if self.notes.end_broken_row(record)? == RowFate::Keep {
+    fn broken(&mut self, record: &str, reason: &str) -> Result<()> {
+        if self.notes.end_broken_row(record, reason)? == RowFate::Keep {
             self.nodes.iter_mut().flatten().for_each(Node::append_null);
             self.rows += 1;
         }
@@ -129,7 +134,10 @@ impl JsonDecoder {
 
     fn append(&mut self, text: &str, record: &str) -> Result<()> {
         self.unknown_fields(text)?;
-        if self.notes.drops_mismatches() && !self.fits(text)? {
+        if self.notes.drops_mismatches()
+            && let Some(reason) = self.misfit(text)?
+        {
+            self.notes.drop_row(record, reason);
             return Ok(());
         }
         let values = Values { text, dialect: self.format.dialect, parser: &self.format.parser };
@@ -198,18 +206,22 @@ impl JsonDecoder {
         Ok(())
     }
 
-    /// Whether every value has its column's type, tried on builders of its own.
-    fn fits(&self, text: &str) -> Result<bool> {
+    /// Why the record does not fit: the first value that has not its column's type, tried on builders of its own.
+    fn misfit(&self, text: &str) -> Result<Option<String>> {
         let values = Values { text, dialect: self.format.dialect, parser: &self.format.parser };
         for (field, span) in self.request.fields.iter().zip(&self.found) {
             let Some(span) = span else { continue };
             let mut misfits = Vec::new();
             let fits = Node::new(field.data_type())?.append(&values, *span, &mut misfits);
-            if !fits || misfits.iter().any(|(_, misfit)| misfit.mismatch) {
-                return Ok(false);
+            if !fits {
+                let value = json_text(text, *span, self.format.dialect);
+                return Ok(Some(BadRecord::misfit(field, &[], &value)));
+            }
+            if let Some((path, misfit)) = misfits.iter().find(|(_, misfit)| misfit.mismatch) {
+                return Ok(Some(BadRecord::misfit(field, path, &misfit.json)));
             }
         }
-        Ok(true)
+        Ok(None)
     }
 }
 
@@ -222,7 +234,7 @@ impl RecordDecoder for JsonDecoder {
             self.record(block)?;
         } else {
             let separator = self.format.layout.separator.clone();
-            while self.rows < self.request.batch_rows {
+            while self.rows + self.notes.bad_records() < self.request.batch_rows {
                 let Some(line) = next_line(block, at, separator.as_deref()) else { break };
                 self.record(line)?;
             }
@@ -233,6 +245,7 @@ impl RecordDecoder for JsonDecoder {
             .map(|node| node.as_mut().map(Node::finish).transpose())
             .collect::<Result<Vec<_>>>()?;
         let (rescued, corrupt) = self.notes.finish();
-        Ok(Decoded { rows: std::mem::take(&mut self.rows), columns, rescued, corrupt })
+        let bad = self.notes.take_bad();
+        Ok(Decoded { rows: std::mem::take(&mut self.rows), columns, rescued, corrupt, bad })
     }
 }

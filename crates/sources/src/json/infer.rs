@@ -12,7 +12,7 @@ use super::JsonFormat;
 use super::scan::{FieldName, Kind, Scanner, Shape, Span};
 use crate::format::blocks::{Blocks, next_line};
 use crate::format::split::split;
-use crate::format::{FileTask, Inference};
+use crate::format::{FileTask, Inference, ParseMode};
 use crate::listing::FileEntry;
 use crate::schema::evolution::widest;
 use deltaworks_spark::types;
@@ -54,7 +54,8 @@ pub(super) async fn infer(format: &JsonFormat, files: &[FileEntry], inference: I
         .filter(|(_, seen)| !(format.drop_null_fields && *seen == Seen::Nothing))
         .map(|(name, seen)| Field::new(name, if inference.typed { seen.data_type() } else { DataType::Utf8 }, true))
         .collect();
-    if corrupt && !inference.all_files && !fields.iter().any(|field| field.name() == &format.corrupt) {
+    let keeps_corrupt = corrupt && format.mode == ParseMode::Permissive;
+    if keeps_corrupt && !inference.all_files && !fields.iter().any(|field| field.name() == &format.corrupt) {
         fields.insert(0, Field::new(&format.corrupt, DataType::Utf8, true));
     }
     Ok(Schema::new(fields))

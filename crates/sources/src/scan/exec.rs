@@ -16,10 +16,11 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SendableRecordBatchStream,
 };
-use deltaworks_spark::{Error, Result};
-use futures::stream::{BoxStream, StreamExt};
+use deltaworks_spark::{Error, Kind, Result};
+use futures::stream::{BoxStream, StreamExt, try_unfold};
 
 use super::{Evolution, Role, ScanSpec, metadata};
+use crate::bad_records::{BadRecords, BadRecordsWriter};
 use crate::errors::is_schema_evolved;
 use crate::format::{Decoded, FileTask, ReadRequest};
 use crate::text::TextColumn;
@@ -34,29 +35,24 @@ pub(super) struct FileScanExec {
 
 /// What all partitions share.
 #[derive(Debug)]
-struct Scan {
+pub(super) struct Scan {
     spec: Arc<ScanSpec>,
     projection: Vec<usize>,
     schema: SchemaRef,
     evolution: Option<Arc<dyn Evolution>>,
+    bad_records: Option<Arc<BadRecords>>,
 }
 
 impl FileScanExec {
-    pub(super) fn try_new(
-        spec: Arc<ScanSpec>,
-        tasks: Vec<Vec<FileTask>>,
-        projection: Vec<usize>,
-        evolution: Option<Arc<dyn Evolution>>,
-    ) -> DataFusionResult<Self> {
-        let schema = Arc::new(spec.columns.schema.project(&projection)?);
+    pub(super) fn new(scan: Scan, tasks: Vec<Vec<FileTask>>) -> Self {
         let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&schema)),
+            EquivalenceProperties::new(Arc::clone(&scan.schema)),
             Partitioning::UnknownPartitioning(tasks.len()),
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        let scan = Arc::new(Scan { spec, projection, schema, evolution });
-        Ok(Self { scan, tasks, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() })
+        let (scan, properties) = (Arc::new(scan), Arc::new(properties));
+        Self { scan, tasks, properties, metrics: ExecutionPlanMetricsSet::new() }
     }
 }
 
@@ -103,11 +99,11 @@ impl ExecutionPlan for FileScanExec {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DataFusionResult<SendableRecordBatchStream> {
         let tasks = self.tasks.get(partition).cloned().unwrap_or_default();
-        let scan = Arc::clone(&self.scan);
-        let request = Arc::new(scan.request(context.session_config().batch_size()));
+        let request = Arc::new(self.scan.request(context.session_config().batch_size()));
         let metrics = BaselineMetrics::new(&self.metrics, partition);
-        let batches = futures::stream::iter(tasks).flat_map(move |task| scan.task(task, Arc::clone(&request))).map(
-            move |batch| {
+        let rows = PartitionRows::new(Arc::clone(&self.scan), partition, tasks, request);
+        let batches = try_unfold(rows, async |mut rows| Ok(rows.next().await?.map(|batch| (batch, rows)))).map(
+            move |batch: Result<RecordBatch>| {
                 if let Ok(batch) = &batch {
                     metrics.record_output(batch.num_rows());
                 }
@@ -122,7 +118,75 @@ impl ExecutionPlan for FileScanExec {
     }
 }
 
+/// The rows of one partition.
+struct PartitionRows {
+    scan: Arc<Scan>,
+    decoded: BoxStream<'static, (FileTask, Result<Decoded>)>,
+    bad_records: Option<BadRecordsWriter>,
+}
+
+impl PartitionRows {
+    fn new(scan: Arc<Scan>, partition: usize, tasks: Vec<FileTask>, request: Arc<ReadRequest>) -> Self {
+        let bad_records = scan.bad_records.as_ref().map(|place| place.writer(&scan.spec, partition, &tasks));
+        let format = Arc::clone(&scan.spec.format);
+        let read = move |task: FileTask| {
+            format.read(task.clone(), Arc::clone(&request)).map(move |decoded| (task.clone(), decoded))
+        };
+        Self { decoded: futures::stream::iter(tasks).flat_map(read).boxed(), scan, bad_records }
+    }
+
+    /// The next rows. There are none left only when what was dropped is written.
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        while let Some((task, decoded)) = self.decoded.next().await {
+            let mut decoded = match decoded {
+                Ok(decoded) => decoded,
+                Err(error) => {
+                    self.failed(&task, error).await?;
+                    continue;
+                }
+            };
+            if let Some(writer) = &mut self.bad_records {
+                writer.records(&task.file, std::mem::take(&mut decoded.bad)).await?;
+            }
+            if decoded.rows > 0 {
+                return self.scan.batch(&task, decoded).map(Some);
+            }
+        }
+        if let Some(writer) = &mut self.bad_records {
+            writer.finish().await?;
+        }
+        Ok(None)
+    }
+
+    /// A file that may be missing or broken ends without an error.
+    async fn failed(&mut self, task: &FileTask, error: Error) -> Result<()> {
+        if let Some(writer) = &mut self.bad_records
+            && error.kind() == Kind::Data
+        {
+            return writer.file(&task.file, &error).await;
+        }
+        if self.scan.spec.passed_over.covers(&error) {
+            tracing::warn!(%error, "file skipped");
+            return Ok(());
+        }
+        match &self.scan.evolution {
+            Some(evolution) if is_schema_evolved(&error) => Err(evolution.evolve(error).await),
+            _ => Err(error),
+        }
+    }
+}
+
 impl Scan {
+    pub(super) fn new(
+        spec: Arc<ScanSpec>,
+        projection: Vec<usize>,
+        evolution: Option<Arc<dyn Evolution>>,
+        bad_records: Option<Arc<BadRecords>>,
+    ) -> DataFusionResult<Self> {
+        let schema = Arc::new(spec.columns.schema.project(&projection)?);
+        Ok(Self { spec, projection, schema, evolution, bad_records })
+    }
+
     fn request(&self, batch_rows: usize) -> ReadRequest {
         let columns = &self.spec.columns;
         let projected = |role: Role| self.projection.iter().any(|index| columns.roles[*index] == role);
@@ -143,34 +207,6 @@ impl Scan {
             ignored: columns.partition.iter().map(|field| field.name().clone()).collect(),
             case_sensitive: self.spec.case_sensitive,
             batch_rows,
-        }
-    }
-
-    /// The rows of one task. A file that may be missing or broken ends without an error.
-    fn task(self: &Arc<Self>, task: FileTask, request: Arc<ReadRequest>) -> BoxStream<'static, Result<RecordBatch>> {
-        let scan = Arc::clone(self);
-        let rows = self.spec.format.read(task.clone(), request);
-        rows.filter_map(move |decoded| {
-            let scan = Arc::clone(&scan);
-            let task = task.clone();
-            async move {
-                match decoded {
-                    Ok(decoded) => Some(scan.batch(&task, decoded)),
-                    Err(error) => scan.failure(error).await.map(Err),
-                }
-            }
-        })
-        .boxed()
-    }
-
-    async fn failure(&self, error: Error) -> Option<Error> {
-        if self.spec.passed_over.covers(&error) {
-            tracing::warn!(%error, "file skipped");
-            return None;
-        }
-        match &self.evolution {
-            Some(evolution) if is_schema_evolved(&error) => Some(evolution.evolve(error).await),
-            _ => Some(error),
         }
     }
 

@@ -10,8 +10,9 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
-use super::exec::FileScanExec;
+use super::exec::{FileScanExec, Scan};
 use super::{Evolution, ScanSpec};
+use crate::bad_records::BadRecords;
 use crate::format::split::split;
 use crate::listing::FileEntry;
 use crate::relation::FileRelation;
@@ -21,6 +22,7 @@ pub(crate) struct FileTable {
     spec: Arc<ScanSpec>,
     files: Vec<Arc<FileEntry>>,
     evolution: Option<Arc<dyn Evolution>>,
+    bad_records: Option<Arc<BadRecords>>,
     /// What was asked for; `None` for a slice of a stream.
     request: Option<Request>,
 }
@@ -40,15 +42,27 @@ impl fmt::Debug for FileTable {
 }
 
 impl FileTable {
-    pub(crate) fn new(spec: Arc<ScanSpec>, files: Vec<FileEntry>, evolution: Option<Arc<dyn Evolution>>) -> Self {
-        Self { spec, files: files.into_iter().map(Arc::new).collect(), evolution, request: None }
+    /// A slice of `relation`: files found at `discovered_us`.
+    pub(crate) fn slice(relation: &FileRelation, files: Vec<FileEntry>, discovered_us: i64) -> Self {
+        Self {
+            evolution: relation.evolution(&files),
+            bad_records: relation.bad_records(discovered_us),
+            ..Self::new(relation, files)
+        }
     }
 
     /// The files of `relation` that there are now; `text` says what was asked for: format, paths, options.
     pub(crate) async fn requested(mut relation: FileRelation, text: String) -> deltaworks_spark::Result<Self> {
+        let now_us = (relation.context.clock)().timestamp_micros();
         let files = relation.list_once().await?;
-        let spec = Arc::clone(&relation.spec);
-        Ok(Self { request: Some(Request { relation, text }), ..Self::new(spec, files, None) })
+        let bad_records = relation.bad_records(now_us);
+        let table = Self::new(&relation, files);
+        Ok(Self { bad_records, request: Some(Request { relation, text }), ..table })
+    }
+
+    fn new(relation: &FileRelation, files: Vec<FileEntry>) -> Self {
+        let files = files.into_iter().map(Arc::new).collect();
+        Self { spec: Arc::clone(&relation.spec), files, evolution: None, bad_records: None, request: None }
     }
 
     /// The same read of the files that there are now; `None` for a slice of a stream.
@@ -92,6 +106,8 @@ impl TableProvider for FileTable {
         let tasks = split(&self.files, self.spec.format.as_ref(), partitions);
         let all = || (0..self.spec.columns.roles.len()).collect();
         let projection = projection.cloned().unwrap_or_else(all);
-        Ok(Arc::new(FileScanExec::try_new(Arc::clone(&self.spec), tasks, projection, self.evolution.clone())?))
+        let (evolution, bad_records) = (self.evolution.clone(), self.bad_records.clone());
+        let scan = Scan::new(Arc::clone(&self.spec), projection, evolution, bad_records)?;
+        Ok(Arc::new(FileScanExec::new(scan, tasks)))
     }
 }

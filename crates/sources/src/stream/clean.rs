@@ -7,7 +7,7 @@ use object_store::path::Path;
 
 use crate::context::{Location, SourceContext};
 use crate::errors::invalid_option;
-use crate::listing::{FileEntry, literal_root};
+use crate::listing::{FileEntry, below, literal_root};
 use crate::options::Options;
 use crate::relation::Reader;
 
@@ -85,11 +85,6 @@ impl CleanSource {
 
 fn failed(error: object_store::Error) -> Error {
     Error::new(Kind::Unavailable, error.to_string()).with_source(error)
-}
-
-/// The part of `path` below the folder `root`; `None` if there is none.
-fn below<'a>(path: &'a str, root: &str) -> Option<&'a str> {
-    if root.is_empty() { Some(path) } else { path.strip_prefix(root)?.strip_prefix('/') }
 }
 
 fn destination(options: &Options<'_>, key: &str) -> Result<String> {

@@ -167,8 +167,7 @@ impl StreamReader for FileStreamReader {
         if let Some(cleaner) = &mut self.cleaner {
             cleaner.is_read(&files);
         }
-        let evolution = self.relation.evolution(&files);
-        let input = Arc::new(FileTable::new(Arc::clone(&self.relation.spec), files, evolution));
+        let input = Arc::new(FileTable::slice(&self.relation, files, self.discovered_us));
         Ok(Some(Slice { end, input, rows: None, ledger: Some(ledger), backlog }))
     }
 
