@@ -29,7 +29,8 @@ const STRIDE: usize = 7;
 
 const PIPELINE: &str = "
 CREATE OR REFRESH STREAMING TABLE bronze AS
-SELECT * FROM STREAM read_files('data', format => 'json', schema => 'id INT, amount INT', maxFilesPerTrigger => 1);
+SELECT * FROM STREAM read_files('data', format => 'json', schema => 'id INT, amount INT', maxFilesPerTrigger => 1,
+  badRecordsPath => 'bad');
 CREATE OR REFRESH STREAMING TABLE silver (CONSTRAINT positive EXPECT (amount > 0) ON VIOLATION DROP ROW)
 AS SELECT DISTINCT id, amount FROM STREAM bronze;
 CREATE OR REFRESH MATERIALIZED VIEW gold AS
@@ -40,6 +41,8 @@ const ROWS: &str = "
 SELECT 'bronze' AS t, id AS a, amount AS b, NULL AS c FROM bronze
 UNION ALL SELECT 'silver', id, amount, NULL FROM silver
 UNION ALL SELECT 'gold', third, orders, amount FROM gold
+UNION ALL SELECT DISTINCT 'bad', CAST(record AS INT), NULL, NULL
+  FROM read_files('bad/*/bad_records', format => 'json', schema => 'record STRING')
 ORDER BY 1, 2, 3, 4";
 
 /// When a store gives up.
@@ -135,14 +138,14 @@ impl ObjectStore for FaultyStore {
     }
 }
 
-/// A pipeline over three files: rows that repeat across files, and rows that an expectation drops.
+/// A pipeline over three files: rows that repeat across files, rows that an expectation drops, and a bad record each.
 fn write_pipeline(folder: &FilePath) {
     std::fs::create_dir_all(folder.join("data")).unwrap();
     std::fs::write(folder.join("pipeline.sql"), PIPELINE).unwrap();
     for file in 0..3 {
         let rows: String =
             (0..8).map(|row| format!("{{\"id\": {}, \"amount\": {}}}\n", file * 5 + row, row % 4)).collect();
-        std::fs::write(folder.join(format!("data/{file}.json")), rows).unwrap();
+        std::fs::write(folder.join(format!("data/{file}.json")), format!("{file}\n{rows}")).unwrap();
     }
 }
 
@@ -171,6 +174,7 @@ async fn whatever_operation_of_the_store_fails_the_next_update_gives_the_rows_of
     let operations = store.operations.load(Ordering::SeqCst);
     assert!(operations > 3 * STRIDE, "an update has only {operations} operations");
     let expected = rows(clean.path()).await;
+    assert_eq!(expected.matches("| bad ").count(), 3, "{expected}");
 
     let before = (0..operations).step_by(STRIDE).map(Fault::Before);
     let after = (STRIDE / 2..operations).step_by(STRIDE).map(Fault::After);

@@ -119,7 +119,7 @@ struct FileLine<'a> {
 pub(crate) struct BadRecordsWriter {
     records: Parts,
     files: Parts,
-    /// The last file that could not be read: of ranges of one file, only the first is told of.
+    /// The last file that could not be read: a partition tells of a file once, whatever ranges of it it has.
     last_file: Option<String>,
 }
 

@@ -5,6 +5,7 @@ use datafusion::prelude::SessionConfig;
 use deltaworks_spark::Kind;
 use serde_json::Value;
 
+use super::formats::{columns, texts, write_parquet};
 use super::*;
 
 const SCHEMA: &str = "id INT, o STRUCT<n: INT>";
@@ -184,11 +185,18 @@ async fn files_that_are_broken_or_gone_are_written_and_the_others_read() {
     let bad = source.lines("bad_files");
     assert_eq!((bad.len(), bad[0][0].as_str(), bad[1][0].as_str()), (2, "a.json", "c.json.gz"));
     assert!(bad[0][1].ends_with("a.json` was listed but does not exist any more"), "{bad:?}");
+}
 
+#[tokio::test]
+async fn parquet_that_is_broken_or_of_another_type_is_a_bad_file() {
     let source = Source::new(&[("a.parquet", "PAR1 this is cut off")]);
-    let table = source.table("parquet", Some("id INT"), &[]).await.unwrap();
-    assert_eq!(rows(table, &["id"]).await.unwrap(), [""; 0]);
-    assert_eq!(source.lines("bad_files")[0][0], "a.parquet");
+    write_parquet(&source.dir, "in/b.parquet", &columns(&[("id", texts(&["x"]))]));
+    write_parquet(&source.dir, "in/c.parquet", &columns(&[("name", texts(&["x"]))]));
+    let table = source.table("parquet", Some("id INT, name STRING"), &[]).await.unwrap();
+    assert_eq!(rows(table, &["id", "name"]).await.unwrap(), [",x"]);
+    let bad = source.lines("bad_files");
+    assert_eq!((bad.len(), bad[0][0].as_str(), bad[1][0].as_str()), (2, "a.parquet", "b.parquet"));
+    assert!(bad[1][1].ends_with("b.parquet` has type STRING, expected INT"), "{bad:?}");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use parquet::arrow::ArrowWriter;
 
 use super::*;
 
-fn columns(columns: &[(&str, ArrayRef)]) -> RecordBatch {
+pub(super) fn columns(columns: &[(&str, ArrayRef)]) -> RecordBatch {
     RecordBatch::try_from_iter(columns.iter().map(|(name, array)| (*name, Arc::clone(array)))).unwrap()
 }
 
@@ -19,11 +19,11 @@ fn ints(values: &[i32]) -> ArrayRef {
     Arc::new(Int32Array::from(values.to_vec()))
 }
 
-fn texts(values: &[&str]) -> ArrayRef {
+pub(super) fn texts(values: &[&str]) -> ArrayRef {
     Arc::new(StringArray::from(values.to_vec()))
 }
 
-fn write_parquet(dir: &TempDir, name: &str, batch: &RecordBatch) {
+pub(super) fn write_parquet(dir: &TempDir, name: &str, batch: &RecordBatch) {
     write(dir.path(), name, "");
     let mut writer = ArrowWriter::try_new(File::create(dir.path().join(name)).unwrap(), batch.schema(), None).unwrap();
     writer.write(batch).unwrap();
