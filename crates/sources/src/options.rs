@@ -105,7 +105,7 @@ impl<'a> Options<'a> {
 /// What to do without an option that is not supported.
 fn instead_of(key: &str) -> &'static str {
     match key {
-        "singleVariantColumn" => "Read the files as text, and take values out by `get_json_object` or `from_json`.",
+        "singleVariantColumn" => "Only JSON is read as VARIANT. Build it from columns: `to_variant_object(struct(*))`.",
         "avroSchema" | "avroSchemaUrl" => {
             "Leave it out: files are read with their own schema. Give types by `schemaHints`."
         }
@@ -182,7 +182,7 @@ impl FileOptions {
     /// Reads the options with the defaults of `reader`.
     pub(crate) fn parse(options: &Options<'_>, reader: Reader, zone: Tz) -> Result<Self> {
         let auto_loader = reader != Reader::Plain;
-        options.refuse(&["singleVariantColumn", "pathRewrites"])?;
+        options.refuse(&["pathRewrites"])?;
         let name_pattern = options.any(&["pathGlobFilter", "fileNamePattern"]);
         Ok(Self {
             max_files: options.positive("maxFilesPerTrigger")?.or(auto_loader.then_some(1000)),

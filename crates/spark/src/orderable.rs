@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::types::{holds_variant, is_variant, sql_type_name};
 
 /// Functions that compare the values of their arguments, or those in them.
-const COMPARING: [&str; 20] = [
+const COMPARING: [&str; 19] = [
     "array_contains",
     "array_distinct",
     "array_except",
@@ -29,7 +29,6 @@ const COMPARING: [&str; 20] = [
     "least",
     "max",
     "min",
-    "mode",
     "nullif",
     "percentile_disc",
     "sort_array",
@@ -93,13 +92,20 @@ fn compared(expr: &Expr, schema: &DFSchema) -> DataFusionResult<()> {
         Expr::ScalarFunction(call) if COMPARING.contains(&call.name()) => {
             call.args.iter().try_for_each(|arg| ordered(arg, schema, call.name()))
         }
-        Expr::AggregateFunction(call) if COMPARING.contains(&call.func.name()) => {
-            call.params.args.iter().try_for_each(|arg| ordered(arg, schema, call.func.name()))
-        }
+        Expr::AggregateFunction(call) => match (call.func.name(), call.params.args.as_slice()) {
+            (name @ ("max_by" | "min_by"), [_, by]) => ordered(by, schema, name),
+            ("collect_set", [set]) => no_map(set, schema),
+            (name, args) if COMPARING.contains(&name) => args.iter().try_for_each(|arg| ordered(arg, schema, name)),
+            _ => Ok(()),
+        },
         Expr::WindowFunction(window) => {
             let WindowFunctionParams { partition_by, order_by, .. } = &window.params;
-            let keys = partition_by.iter().chain(order_by.iter().map(|item| &item.expr));
-            keys.into_iter().try_for_each(|key| ordered(key, schema, "sortorder"))
+            if let Some((key, found)) =
+                partition_by.iter().find_map(|key| Some((key, type_if(key, schema, has_no_order)?)))
+            {
+                return Err(not_groupable(key, &found).with_condition("EXPRESSION_TYPE_IS_NOT_ORDERABLE").into());
+            }
+            order_by.iter().try_for_each(|item| ordered(&item.expr, schema, "sortorder"))
         }
         _ => Ok(()),
     }
@@ -113,6 +119,17 @@ fn ordered(expr: &Expr, schema: &DFSchema, operation: &str) -> DataFusionResult<
                 .with_help("Take a value that has an order out of it first, such as `v:name::STRING` or `m['key']`.")
                 .into())
         }
+        None => Ok(()),
+    }
+}
+
+/// A set of variants is one of their bytes, a set of maps none at all.
+fn no_map(expr: &Expr, schema: &DFSchema) -> DataFusionResult<()> {
+    match type_if(expr, schema, |data_type| has_no_order(data_type) && !holds_variant(data_type)) {
+        Some(found) => Err(Error::user(format!("`collect_set` cannot take {}", sql_type_name(&found)))
+            .with_condition("DATATYPE_MISMATCH.UNSUPPORTED_INPUT_TYPE")
+            .with_help("Use `collect_list`.")
+            .into()),
         None => Ok(()),
     }
 }
@@ -146,7 +163,7 @@ fn not_groupable(expr: &Expr, data_type: &DataType) -> Error {
     let shown = expr.schema_name();
     Error::user(format!("`{shown}` cannot be grouped by: its type {} has no order", sql_type_name(data_type)))
         .with_condition("GROUP_EXPRESSION_TYPE_IS_NOT_ORDERABLE")
-        .with_help("Group by a value of one type out of the VARIANT, such as `v:name::STRING`.")
+        .with_help("Take a value that has an order out of it first, such as `v:name::STRING` or `m['key']`.")
 }
 
 fn not_distinct(field: &Field) -> Error {

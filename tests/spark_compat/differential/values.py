@@ -85,6 +85,32 @@ JSON = (
         "'null'",
     ],
 )
+VARIANT = (
+    "STRING",
+    [
+        "NULL",
+        "'null'",
+        "'true'",
+        "'1'",
+        "'-300'",
+        "'1.50'",
+        "'-0.0'",
+        "'1e3'",
+        "'12345678901234567890'",
+        "'1234567890123456789012345678901234567890'",
+        "'\"x\"'",
+        "'\" 12 \"'",
+        "'\"2024-03-05\"'",
+        "'\"2024-03-05T01:02:03.5Z\"'",
+        "'[]'",
+        "'[1, \"a\", null, 2.50]'",
+        "'[[1], [2, 3]]'",
+        "'{}'",
+        "'{\"b\": \"é\\\\n\", \"a\": 1.0}'",
+        "'{\"a\": {\"c\": [1, 2, {\"d\": null}]}}'",
+        "'{\"a\": [true]} rest'",
+    ],
+)
 DAY_TIME = "INTERVAL DAY TO SECOND", ["NULL", "INTERVAL '1 02:03:04.5' DAY TO SECOND", "INTERVAL '-3' DAY"]
 YEAR_MONTH = "INTERVAL YEAR TO MONTH", ["NULL", "INTERVAL '1-2' YEAR TO MONTH", "INTERVAL '-5' MONTH"]
 URL = "STRING", ["NULL", "''", "'https://user:pw@host.com:80/p/a?x=1&y=a%20b#frag'", "'not a url'", "'http://h?x'"]
@@ -92,5 +118,5 @@ URL = "STRING", ["NULL", "''", "'https://user:pw@host.com:80/p/a?x=1&y=a%20b#fra
 POOLS = {
     "i": INT, "l": BIGINT, "k": SMALL, "d": DOUBLE, "f": FLOAT, "n": DECIMAL, "w": WIDE, "b": BOOLEAN, "s": STRING,
     "c": WORD, "v": NUMERIC, "D": DATE, "t": TIMESTAMP, "z": NTZ, "q": DATE_TEXT, "x": BINARY, "I": INTS, "S": STRINGS,
-    "N": NESTED, "m": MAP, "r": STRUCT, "j": JSON, "u": URL, "y": DAY_TIME, "Y": YEAR_MONTH,
+    "N": NESTED, "m": MAP, "r": STRUCT, "j": JSON, "V": VARIANT, "u": URL, "y": DAY_TIME, "Y": YEAR_MONTH,
 }  # fmt: skip

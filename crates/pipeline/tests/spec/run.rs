@@ -2,14 +2,17 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use deltaworks_pipeline::event::EventSink;
 use deltaworks_pipeline::spec;
 use deltaworks_pipeline::update::UpdateRequest;
 use deltaworks_pipeline::{EngineOptions, Pipeline, UpdateOutcome};
 use deltaworks_spark::diagnostic::{Diagnostic, Severity};
+use deltaworks_spark::types::is_variant;
+use deltaworks_spark::variant::json_texts;
 use tokio_util::sync::CancellationToken;
 
 use crate::continuous::StopWhenIdle;
@@ -281,11 +284,13 @@ async fn compare(folder: &Path, query: &str, expected: &[Vec<String>]) -> Outcom
 
 fn rows(batch: &RecordBatch) -> Vec<Vec<String>> {
     let options = FormatOptions::default().with_null("NULL");
-    let columns: Vec<ArrayFormatter> = batch
-        .columns()
-        .iter()
-        .map(|column| ArrayFormatter::try_new(column, &options).expect("a printable type"))
-        .collect();
+    let shown = |column: &ArrayRef| match is_variant(column.data_type()) {
+        true => Arc::new(json_texts(column).expect("variants")),
+        false => Arc::clone(column),
+    };
+    let columns: Vec<ArrayRef> = batch.columns().iter().map(shown).collect();
+    let columns: Vec<ArrayFormatter> =
+        columns.iter().map(|column| ArrayFormatter::try_new(column, &options).expect("a printable type")).collect();
     (0..batch.num_rows())
         .map(|row| columns.iter().map(|column| column.value(row).to_string().trim().to_owned()).collect())
         .collect()

@@ -233,6 +233,9 @@ impl FileFormat {
         by_name: bool,
         inferred: bool,
     ) -> Result<Arc<dyn Format>> {
+        if self != Self::Json {
+            options.refuse(&["singleVariantColumn"])?;
+        }
         Ok(match self {
             Self::Json => Arc::new(JsonFormat::parse(options, parser)?),
             Self::Csv => Arc::new(CsvFormat::parse(options, parser, by_name, by_name && inferred)?),

@@ -8,6 +8,8 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, FieldRef, Fields};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::{Engine as _, alphabet};
+use deltaworks_spark::types::is_variant;
+use deltaworks_spark::variant::VariantColumn;
 use deltaworks_spark::{Error, Result};
 
 use super::scan::{Dialect, Kind, Scanner, Span, compact};
@@ -16,6 +18,7 @@ use crate::text::{TextColumn, TextParser};
 /// A column under construction.
 pub(super) enum Node {
     Scalar(TextColumn),
+    Variant(VariantColumn),
     Struct {
         fields: Fields,
         index: HashMap<String, usize>,
@@ -61,6 +64,7 @@ pub(super) struct Values<'a> {
 impl Node {
     pub(super) fn new(data_type: &DataType) -> Result<Self> {
         Ok(match data_type {
+            _ if is_variant(data_type) => Self::Variant(VariantColumn::default()),
             DataType::Struct(fields) => Self::Struct {
                 fields: fields.clone(),
                 index: fields.iter().enumerate().map(|(index, field)| (field.name().clone(), index)).collect(),
@@ -91,6 +95,7 @@ impl Node {
     pub(super) fn append_null(&mut self) {
         match self {
             Self::Scalar(column) => column.append_null(),
+            Self::Variant(column) => column.push_null(),
             Self::Struct { children, validity, length, .. } => {
                 children.iter_mut().for_each(Self::append_null);
                 validity.append_null();
@@ -106,11 +111,15 @@ impl Node {
     /// Appends a value. False: it has another type; NULL was appended. What did not fit further inside goes
     /// to `misfits`.
     pub(super) fn append(&mut self, values: &Values<'_>, span: Span, misfits: &mut Misfits) -> bool {
+        let text = values.text;
+        // A `null` is a value among variants.
+        if let Self::Variant(column) = self {
+            return column.push_json(&json_text(text, span, values.dialect));
+        }
         if span.kind == Kind::Null {
             self.append_null();
             return true;
         }
-        let text = values.text;
         match (self, span.kind) {
             (Self::Scalar(column), _) => append_scalar(column, values, span),
             (Self::Struct { index, children, validity, length, .. }, Kind::Object) => {
@@ -198,6 +207,7 @@ impl Node {
     pub(super) fn finish(&mut self) -> Result<ArrayRef> {
         Ok(match self {
             Self::Scalar(column) => column.finish(),
+            Self::Variant(column) => column.finish(),
             Self::Struct { fields, children, validity, length, .. } => {
                 let arrays = children.iter_mut().map(Self::finish).collect::<Result<Vec<_>>>()?;
                 let nulls = finish_validity(validity);

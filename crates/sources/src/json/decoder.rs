@@ -90,9 +90,18 @@ impl JsonDecoder {
         found
     }
 
-    /// Decodes the record `text`: an object, or an array of objects.
+    /// Decodes the record `text`: an object, or an array of objects; if it is to be one variant, any value.
     fn record(&mut self, text: &str) -> Result<()> {
         let mut scanner = Scanner::new(text, self.format.dialect);
+        if self.format.single_variant.is_some() {
+            if scanner.at_end() {
+                return Ok(());
+            }
+            let value = scanner.value().filter(|_| self.format.multi_line || scanner.at_end());
+            let Some(value) = value else { return self.broken(text, MALFORMED) };
+            self.found[0] = Some(value);
+            return self.append(text, text);
+        }
         match scanner.peek() {
             None if scanner.at_end() => Ok(()),
             Some(b'{') => {

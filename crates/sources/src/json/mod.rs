@@ -7,9 +7,10 @@ mod scan;
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Fields, Schema};
+use arrow::datatypes::{Field, Fields, Schema};
 use async_trait::async_trait;
-use deltaworks_spark::Result;
+use deltaworks_spark::types::{is_variant, variant};
+use deltaworks_spark::{Error, Result};
 use futures::stream::BoxStream;
 
 use crate::format::blocks::TextLayout;
@@ -34,6 +35,8 @@ pub(crate) struct JsonFormat {
     prefers_decimal: bool,
     infer_timestamp: bool,
     drop_null_fields: bool,
+    /// The column that takes each record as a whole, whatever value it is.
+    single_variant: Option<String>,
 }
 
 impl JsonFormat {
@@ -50,6 +53,7 @@ impl JsonFormat {
             prefers_decimal: options.flag("prefersDecimal", false)?,
             infer_timestamp: options.flag("inferTimestamp", false)?,
             drop_null_fields: options.flag("dropFieldIfAllNull", false)?,
+            single_variant: options.get("singleVariantColumn").map(str::to_owned),
         })
     }
 }
@@ -71,7 +75,17 @@ impl Format for JsonFormat {
         infer::infer(self, files, inference).await
     }
 
+    fn fixed_schema(&self) -> Option<Schema> {
+        let name = self.single_variant.as_ref()?;
+        Some(Schema::new(vec![Field::new(name, variant(), true)]))
+    }
+
     fn check_schema(&self, fields: &Fields) -> Result<()> {
+        if self.single_variant.is_some() && (fields.len() != 1 || !is_variant(fields[0].data_type())) {
+            return Err(Error::user("with `singleVariantColumn`, a schema has one column of type VARIANT")
+                .with_condition("INVALID_SINGLE_VARIANT_COLUMN")
+                .with_help("Leave the schema out. A column for corrupt records may stand beside the VARIANT."));
+        }
         fields.iter().try_for_each(|field| build::Node::new(field.data_type()).map(drop))
     }
 

@@ -15,6 +15,7 @@ use super::calendar::{self, DAY, SECOND};
 use super::{CastMode, arrow_cast, cannot_cast, numeric};
 use crate::error::{Error, Result};
 
+const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
 const MICROS: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 
 /// Whether [`convert`] has a conversion between the types.
@@ -96,11 +97,15 @@ fn number_to_timestamp(array: &ArrayRef, zone: Option<&Arc<str>>, mode: CastMode
     match array.data_type() {
         DataType::Float32 | DataType::Float64 => {
             let seconds = arrow_cast(array, &DataType::Float64)?;
-            let micros: PrimitiveArray<TimestampMicrosecondType> = seconds
-                .as_primitive::<Float64Type>()
-                .unary_opt(|s| s.is_finite().then_some((s * SECOND as f64) as i64));
+            // Doubles have no greatest BIGINT; the next one is too large.
+            let fits = |micros: f64| mode == CastMode::Lenient || (-TWO_TO_63..TWO_TO_63).contains(&micros);
+            let micros: PrimitiveArray<TimestampMicrosecondType> =
+                seconds.as_primitive::<Float64Type>().unary_opt(|s| {
+                    let micros = s * SECOND as f64;
+                    (s.is_finite() && fits(micros)).then_some(micros as i64)
+                });
             if mode == CastMode::Ansi && micros.null_count() > array.null_count() {
-                return Err(super::invalid_input("NaN or Infinity", array.data_type(), &MICROS));
+                return Err(super::invalid_input("that is not finite or too large", array.data_type(), &MICROS));
             }
             Ok(stamped(micros, zone))
         }

@@ -41,6 +41,8 @@ pub(crate) fn to_array(variants: &[Option<Variant<'_, '_>>], to: &DataType, leni
     Extraction { to, lenient, tz }.run(variants)
 }
 
+const MICROS_PER_SECOND: i64 = 1_000_000;
+
 /// The type a value has by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -137,8 +139,11 @@ impl Extraction<'_> {
         }
         let mut arrays = vec![new_null_array(self.to, 1)];
         for (kind, values) in kinds {
-            let found = of_kind(kind, &values);
-            let cast = match can_cast(found.data_type(), self.to) {
+            let found = match (kind, self.to) {
+                (Kind::Long | Kind::Decimal(_), DataType::Timestamp(_, Some(_))) => instants(&values),
+                _ => of_kind(kind, &values),
+            };
+            let cast = match has_cast(found.data_type(), self.to) {
                 true => cast_array(&found, self.to, CastMode::Try, self.tz)?,
                 false => new_null_array(self.to, values.len()),
             };
@@ -232,6 +237,19 @@ impl Extraction<'_> {
     }
 }
 
+/// Whether a value of its own type can become one of another: what ANSI allows, in either mode.
+fn has_cast(from: &DataType, to: &DataType) -> bool {
+    use DataType as T;
+    let refused = match (from, to) {
+        (from, T::Binary) => !matches!(from, T::Utf8 | T::Binary),
+        (T::Boolean, T::Date32 | T::Timestamp(..)) | (T::Date32 | T::Timestamp(..), T::Boolean) => true,
+        (T::Date32, to) | (to, T::Date32) => to.is_numeric(),
+        (T::Timestamp(_, None), to) | (to, T::Timestamp(_, None)) => to.is_numeric(),
+        _ => false,
+    };
+    !refused && can_cast(from, to)
+}
+
 /// `None` for what is no single value: `null`, objects, lists, and types that Spark has not.
 fn kind(variant: &Variant<'_, '_>) -> Option<Kind> {
     Some(match variant {
@@ -256,6 +274,19 @@ fn unscaled(variant: &Variant<'_, '_>) -> Option<(i128, u8)> {
         Variant::Decimal16(value) => Some((value.integer(), value.scale())),
         _ => None,
     }
+}
+
+/// Exact numbers as seconds since the epoch; NULL beyond the range of time stamps.
+fn instants(values: &[&Variant<'_, '_>]) -> ArrayRef {
+    let micros = |value: &&Variant<'_, '_>| match unscaled(value) {
+        Some((unscaled, scale)) => {
+            let micros = unscaled.checked_mul(MICROS_PER_SECOND.into())? / 10_i128.pow(scale.into());
+            i64::try_from(micros).ok()
+        }
+        None => value.as_int64()?.checked_mul(MICROS_PER_SECOND),
+    };
+    let times = values.iter().map(micros).collect::<TimestampMicrosecondArray>();
+    Arc::new(times.with_data_type(timestamp()))
 }
 
 /// An array of values that are all of one kind.
