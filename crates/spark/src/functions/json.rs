@@ -13,7 +13,7 @@ use super::form::{Form, form};
 use super::options::{self, Options, is_on};
 use super::udf::{Call, Function, INT, Returns, TEXT, function};
 use crate::error::{Error, Result};
-use crate::json::{Decoder, DecoderOptions, InferOptions, Relaxed, Writer, compact, infer};
+use crate::json::{Decoder, DecoderOptions, InferOptions, MAX_DEPTH, Relaxed, Writer, compact, infer, is_shallow};
 use crate::types::{array, sql_type_name, struct_fields};
 
 pub(super) const FORMS: &[Form] = &[form(&["schema_of_json"], (1, 2), |args, env| {
@@ -275,6 +275,9 @@ fn get_json_object(call: &Call<'_>) -> Result<ArrayRef> {
     let constant = call.constant_text(1).flatten().map(|path| steps(&path));
     let find = |(text, path): (Option<&str>, Option<&str>)| -> Option<String> {
         let (text, path) = (Relaxed::default().strict(text?.trim()), path?);
+        if !is_shallow(&text, MAX_DEPTH) {
+            return None;
+        }
         let steps = match &constant {
             Some(steps) => steps.clone()?,
             None => steps(path)?,

@@ -5,8 +5,12 @@ use arrow::datatypes::DataType;
 use chrono_tz::Tz;
 
 use super::column::{Column, Fit, Forms};
+use super::nesting::is_shallow;
 use crate::error::Result;
 use crate::functions::Pattern;
+
+/// Deeper nesting is malformed, as in files of JSON.
+pub(crate) const MAX_DEPTH: usize = 500;
 
 /// How JSON is read.
 #[derive(Debug, Clone)]
@@ -47,7 +51,8 @@ impl Decoder {
     pub fn push(&mut self, row: &str) -> bool {
         let row = row.trim();
         // Only a variant may be a text or a number.
-        if row.starts_with(['{', '[']) || matches!(self.root, Column::Variant(_)) {
+        let is_value = row.starts_with(['{', '[']) || matches!(self.root, Column::Variant(_));
+        if is_value && is_shallow(row, MAX_DEPTH) {
             return self.root.push(row, &self.forms) == Fit::Whole;
         }
         self.root.null();
@@ -103,5 +108,13 @@ mod tests {
                 "",
             ]
         );
+    }
+
+    #[test]
+    fn deep_rows_are_malformed() {
+        let options = DecoderOptions { time_zone: Tz::UTC, date_format: None, timestamp_format: None };
+        let mut decoder = Decoder::new(&crate::types::array(DataType::Utf8), &options).unwrap();
+        assert!(decoder.push(&format!("{}1{}", "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH))));
+        assert!(!decoder.push(&"[".repeat(100_000)));
     }
 }

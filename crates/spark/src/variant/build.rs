@@ -6,7 +6,7 @@ use arrow::datatypes::{
     TimestampMicrosecondType,
 };
 use chrono::DateTime;
-use parquet_variant::{ObjectFieldBuilder, Variant, VariantBuilder, VariantBuilderExt};
+use parquet_variant::{ObjectFieldBuilder, Variant, VariantBuilderExt};
 
 use super::parse::{decimal, narrowest};
 use super::{Encoded, VariantColumn, values};
@@ -42,10 +42,7 @@ pub(crate) fn from_array(array: &ArrayRef) -> Result<ArrayRef> {
             column.push(None);
             continue;
         }
-        let mut builder = VariantBuilder::new();
-        append(array, row, &mut builder)?;
-        let (metadata, value) = builder.finish();
-        column.push(Some(&Encoded { metadata, value }));
+        column.push(Some(&Encoded::built(|builder| append(array, row, builder))?));
     }
     Ok(column.finish())
 }

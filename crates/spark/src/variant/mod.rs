@@ -6,18 +6,20 @@
 mod build;
 mod extract;
 mod json;
+mod nesting;
 mod parse;
 mod path;
 mod shape;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryBuilder, NullBufferBuilder, StringArray, StructArray};
 use arrow::datatypes::DataType;
 use chrono_tz::Tz;
-use parquet_variant::{Variant, VariantBuilder};
+use parquet_variant::{Variant, VariantBuilder, VariantMetadata};
 
 pub(crate) use build::{can_build, from_array};
 pub(crate) use extract::{can_extract, to_array};
@@ -37,12 +39,26 @@ pub(crate) struct Encoded {
 }
 
 impl Encoded {
-    /// The variant with no more names than it needs.
-    pub(crate) fn of(variant: &Variant<'_, '_>) -> Result<Self> {
+    /// What `build` appends.
+    ///
+    /// A name without characters is only taken for valid where all names are in order, so they are put in order then.
+    fn built<E>(build: impl Fn(&mut VariantBuilder) -> Result<(), E>) -> Result<Self, E> {
         let mut builder = VariantBuilder::new();
-        builder.try_append_value(variant.clone())?;
+        build(&mut builder)?;
+        let (metadata, value) = builder.finish();
+        if VariantMetadata::try_new(&metadata).is_ok() {
+            return Ok(Self { metadata, value });
+        }
+        let names: BTreeSet<&str> = VariantMetadata::new(&metadata).iter().collect();
+        let mut builder = VariantBuilder::new().with_field_names(names);
+        build(&mut builder)?;
         let (metadata, value) = builder.finish();
         Ok(Self { metadata, value })
+    }
+
+    /// The variant with no more names than it needs.
+    pub(crate) fn of(variant: &Variant<'_, '_>) -> Result<Self> {
+        Self::built(|builder| Ok(builder.try_append_value(variant.clone())?))
     }
 }
 
@@ -98,14 +114,22 @@ pub(crate) fn values(array: &ArrayRef) -> Result<Vec<Option<Variant<'_, '_>>>> {
     let column = array.as_struct();
     let (value, metadata) = (column.column(0).as_binary::<i32>(), column.column(1).as_binary::<i32>());
     let read = |row: usize| match column.is_valid(row) {
-        true => Variant::try_new(metadata.value(row), value.value(row)).map(Some),
+        true if !nesting::is_shallow(value.value(row)) => {
+            Err(malformed(format!("a variant is nested deeper than {} levels", nesting::MAX_DEPTH)))
+        }
+        true => match Variant::try_new(metadata.value(row), value.value(row)) {
+            Ok(variant) => Ok(Some(variant)),
+            Err(error) => {
+                Err(malformed("the bytes of a variant are not in Parquet's binary form".to_owned()).with_source(error))
+            }
+        },
         false => Ok(None),
     };
-    (0..column.len()).map(read).collect::<Result<_, _>>().map_err(|error| {
-        Error::data("the bytes of a variant are not in Parquet's binary form")
-            .with_condition("MALFORMED_VARIANT")
-            .with_source(error)
-    })
+    (0..column.len()).map(read).collect()
+}
+
+fn malformed(why: String) -> Error {
+    Error::data(why).with_condition("MALFORMED_VARIANT")
 }
 
 /// Every variant of a column as JSON text, instants in UTC.

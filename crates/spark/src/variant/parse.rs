@@ -4,16 +4,16 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use parquet_variant::{
-    ObjectFieldBuilder, Variant, VariantBuilder, VariantBuilderExt, VariantDecimal4, VariantDecimal8, VariantDecimal16,
+    ObjectFieldBuilder, Variant, VariantBuilderExt, VariantDecimal4, VariantDecimal8, VariantDecimal16,
 };
 use sonic_rs::{LazyValue, to_array_iter, to_object_iter};
 
 use super::Encoded;
+use super::nesting::MAX_DEPTH;
+use crate::json::is_shallow;
 
 /// The most digits a decimal has, and the most of them behind the point.
 const MAX_DIGITS: usize = 38;
-/// How deep values may be nested, as in files of JSON. Spark allows twice as much.
-const MAX_DEPTH: usize = 500;
 /// The most bytes of a variant's value, as in Spark.
 const MAX_BYTES: usize = 128 * 1024 * 1024;
 
@@ -33,14 +33,12 @@ pub(crate) enum Malformed {
 /// Numbers without exponent stay exact: integers in as few bytes as they need, up to 38 digits as decimals with the scale
 /// they are written with. All others are doubles.
 pub(crate) fn parse(text: &str) -> Result<Encoded, Malformed> {
-    let raw = first_value(text).ok_or(Malformed::Syntax)?;
-    let mut builder = VariantBuilder::new();
-    append(raw, &mut builder, 0)?;
-    let (metadata, value) = builder.finish();
-    if value.len().max(metadata.len()) > MAX_BYTES {
+    let raw = first_value(text).filter(|raw| is_shallow(raw, MAX_DEPTH)).ok_or(Malformed::Syntax)?;
+    let encoded = Encoded::built(|builder| append(raw, builder))?;
+    if encoded.value.len().max(encoded.metadata.len()) > MAX_BYTES {
         return Err(Malformed::TooLarge);
     }
-    Ok(Encoded { metadata, value })
+    Ok(encoded)
 }
 
 /// The text of the first value: an object or an array begins it, anything else is a word of its own.
@@ -57,17 +55,14 @@ fn first_value(text: &str) -> Option<&str> {
     text.split([' ', '\t', '\n', '\r']).next()
 }
 
-fn append(raw: &str, builder: &mut impl VariantBuilderExt, depth: usize) -> Result<(), Malformed> {
-    if depth > MAX_DEPTH {
-        return Err(Malformed::Syntax);
-    }
+fn append(raw: &str, builder: &mut impl VariantBuilderExt) -> Result<(), Malformed> {
     match raw.as_bytes().first() {
         Some(b'{') => {
             let mut object = builder.try_new_object().map_err(|_| Malformed::TooLarge)?;
             let mut names: HashSet<Cow<'_, str>> = HashSet::new();
             for entry in to_object_iter(raw) {
                 let (name, value) = entry.map_err(|_| Malformed::Syntax)?;
-                append(value.as_raw_str(), &mut ObjectFieldBuilder::new(&name, &mut object), depth + 1)?;
+                append(value.as_raw_str(), &mut ObjectFieldBuilder::new(&name, &mut object))?;
                 if let Some(name) = names.replace(name) {
                     return Err(Malformed::DuplicateKey(name.into_owned()));
                 }
@@ -77,7 +72,7 @@ fn append(raw: &str, builder: &mut impl VariantBuilderExt, depth: usize) -> Resu
         Some(b'[') => {
             let mut list = builder.try_new_list().map_err(|_| Malformed::TooLarge)?;
             for value in to_array_iter(raw) {
-                append(value.map_err(|_| Malformed::Syntax)?.as_raw_str(), &mut list, depth + 1)?;
+                append(value.map_err(|_| Malformed::Syntax)?.as_raw_str(), &mut list)?;
             }
             list.finish();
         }

@@ -52,11 +52,22 @@ fn what_is_not_json_is_refused() {
     }
     assert_eq!(parse(r#"{"a":{"b":1,"b":2}}"#), Err(Malformed::DuplicateKey("b".to_owned())));
     assert_eq!(parse(&"[".repeat(100_000)), Err(Malformed::Syntax));
-    let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
-    assert_eq!(shown(&deep), deep);
+    let nested = |levels| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    assert_eq!(shown(&nested(128)), nested(128));
+    assert_eq!(parse(&nested(200)), Err(Malformed::Syntax));
     // What follows the value is not looked at.
     assert_eq!(shown(r#" {"a":1} x"#), r#"{"a":1}"#);
     assert_eq!(shown("true x"), "true");
+}
+
+#[test]
+fn names_may_be_empty() {
+    let text = r#"{"":{"":[{"a":{"":null}}],"b":1},"a":2}"#;
+    assert_eq!(shown(text), text);
+    let column = column([text]);
+    let inner = Path::parse("$['']", "variant_get").unwrap().follow(values(&column).unwrap()[0].as_ref().unwrap());
+    let inner = [Some(Encoded::of(&inner.unwrap()).unwrap())].into_iter().collect::<VariantColumn>().finish();
+    assert_eq!(to_json(&inner, Tz::UTC).unwrap().value(0), r#"{"":[{"a":{"":null}}],"b":1}"#);
 }
 
 #[test]
@@ -132,6 +143,21 @@ fn broken_bytes_are_an_error() {
     let broken = Encoded { metadata: vec![0xff], value: vec![0x02, 0xff] };
     let column = [Some(broken)].into_iter().collect::<VariantColumn>().finish();
     assert_eq!(values(&column).unwrap_err().condition(), Some("MALFORMED_VARIANT"));
+}
+
+#[test]
+fn deep_bytes_are_an_error() {
+    // An array of one value, 100,000 times in one another, and one of two values that are the same bytes.
+    let mut deep = vec![0x00];
+    for _ in 0..100_000 {
+        let length = u32::try_from(deep.len()).unwrap().to_le_bytes();
+        deep.splice(0..0, [[0x0f, 1, 0, 0, 0, 0].as_slice(), &length].concat());
+    }
+    let twice: Vec<u8> = [3, 2, 0, 0, 1].repeat(120);
+    for value in [deep, twice] {
+        let column = [Some(Encoded { metadata: vec![1, 0, 0], value })].into_iter().collect::<VariantColumn>().finish();
+        assert_eq!(values(&column).unwrap_err().condition(), Some("MALFORMED_VARIANT"));
+    }
 }
 
 fn any_json() -> impl Strategy<Value = Value> {
