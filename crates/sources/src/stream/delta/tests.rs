@@ -58,7 +58,16 @@ impl Fixture {
         Lake::default().create(&location::from_path(&dir.path().join("t")).unwrap(), &definition).await.unwrap()
     }
 
+    /// A file for each name, one after the other: streams read files in the order in which they were written.
     async fn files(&self, rows: &[(i64, &str)]) -> WrittenFiles {
+        let mut files = WrittenFiles::default();
+        for rows in rows.chunk_by(|a, b| a.1 == b.1) {
+            files.extend(self.file(rows).await);
+        }
+        files
+    }
+
+    async fn file(&self, rows: &[(i64, &str)]) -> WrittenFiles {
         let ids: Int64Array = rows.iter().map(|(id, _)| *id).collect();
         let names: StringArray = rows.iter().map(|(_, name)| Some(*name)).collect();
         let batch = RecordBatch::try_new(schema(), vec![Arc::new(ids), Arc::new(names)]).unwrap();
