@@ -7,7 +7,7 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::expr::Alias;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Expr, LogicalPlan, Projection, Union};
+use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan, Projection, Union};
 use datafusion::optimizer::AnalyzerRule;
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use super::{resolve, types};
 use crate::cast::{CastMode, spark_cast};
 use crate::conf::SparkConf;
 use crate::error::Error;
+use crate::functions::{IN_ORDER, holds_map};
 use crate::session::conf_of;
 use crate::types::sql_type_name;
 
@@ -59,10 +60,44 @@ fn analyze_with(outer: &DFSchema, plan: LogicalPlan, conf: &SparkConf) -> DataFu
         })?;
         let changed = changed.map_data(|plan| match plan {
             LogicalPlan::Union(union) => widen_union(union, conf).map(LogicalPlan::Union),
+            LogicalPlan::Aggregate(aggregate) => group_by_maps(aggregate).map(LogicalPlan::Aggregate),
             other => Ok(other),
         })?;
         changed.map_data(|plan| plan.recompute_schema())
     })
+}
+
+/// Groups by maps whose entries are in one order: in which order they came does not matter to Spark.
+fn group_by_maps(mut aggregate: Aggregate) -> DataFusionResult<Aggregate> {
+    let schema = Arc::clone(aggregate.input.schema());
+    for group in &mut aggregate.group_expr {
+        if let Expr::GroupingSet(sets) = group {
+            for expr in sets.distinct_expr() {
+                if holds_map(&expr.get_type(schema.as_ref())?) {
+                    let error = Error::unsupported(format!(
+                        "`{}`, a map, in GROUPING SETS, ROLLUP or CUBE",
+                        expr.schema_name()
+                    ));
+                    return Err(error.with_help("Group by it in queries of their own, joined by UNION ALL.").into());
+                }
+            }
+            continue;
+        }
+        if is_in_order(group) || !holds_map(&group.get_type(schema.as_ref())?) {
+            continue;
+        }
+        let (qualifier, name) = group.qualified_name();
+        *group = IN_ORDER.call(vec![group.clone()]).alias_qualified(qualifier, name);
+    }
+    Ok(aggregate)
+}
+
+fn is_in_order(group: &Expr) -> bool {
+    match group {
+        Expr::Alias(alias) => is_in_order(&alias.expr),
+        Expr::ScalarFunction(function) => IN_ORDER.names.contains(&function.name()),
+        _ => false,
+    }
 }
 
 fn rewrite(expr: Expr, schema: &DFSchema, conf: &SparkConf) -> DataFusionResult<Transformed<Expr>> {
