@@ -17,6 +17,7 @@ import pytest
 from deltalake import DeltaTable
 from pyarrow import dataset as ds
 from pyarrow import fs
+from pyspark.sql.types import VariantVal
 
 SQL = """
 CREATE OR REFRESH STREAMING TABLE bronze AS
@@ -36,6 +37,8 @@ CREATE OR REFRESH STREAMING TABLE latest TBLPROPERTIES ('delta.enableChangeDataF
 CREATE FLOW latest_changes AS AUTO CDC INTO latest
 FROM STREAM read_files('changes', format => 'json', schema => 'id BIGINT, seq INT, op STRING, name STRING')
 KEYS (id) APPLY AS DELETE WHEN op = 'D' SEQUENCE BY seq COLUMNS * EXCEPT (seq, op);
+CREATE OR REFRESH STREAMING TABLE variants AS
+SELECT id, to_variant_object(struct(name, tags)) AS v FROM STREAM bronze;
 CREATE OR REFRESH STREAMING TABLE followed AS
 SELECT * FROM STREAM latest WITH (readChangeFeed = true, startingVersion = 0);
 """
@@ -153,6 +156,20 @@ def test_same_rows_as_ours(pipeline: Pipeline) -> None:
     ours = pipeline.rows("SELECT id, amount, name FROM bronze ORDER BY id")
     theirs = [[str(r["id"]), str(r["amount"]), r["name"] or ""] for r in arrow(pipeline.table("bronze")).to_pylist()]
     assert theirs == ours == [["1", "1.50", "Zoë"], ["2", "2.25", ""], ["3", "4.00", "a b/c=d"]]
+
+
+def test_variants(pipeline: Pipeline) -> None:
+    """Their bytes are what PySpark takes for variants."""
+    table = pipeline.table("variants")
+    assert table.protocol().reader_features == ["variantType"]
+    assert '"type":"variant"' in table.schema().to_json()
+    rows = {row["id"]: row["v"] for row in arrow(table).to_pylist()}
+    values = {key: VariantVal(v["value"], v["metadata"]).toPython() for key, v in rows.items()}
+    assert values == {
+        1: {"name": "Zoë", "tags": ["x", None]},
+        2: {"name": None, "tags": None},
+        3: {"name": "a b/c=d", "tags": None},
+    }
 
 
 def test_partitions(pipeline: Pipeline) -> None:

@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Int16Array, Int32Array, Int64Array, RecordBatch, StringArray, StringViewArray};
+use arrow::array::{AsArray, Int16Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StringViewArray};
+use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::prelude::SessionContext;
 use deltaworks_spark::error::Kind;
 use deltaworks_spark::relation::TimeTravel;
+use deltaworks_spark::types::variant;
+use deltaworks_spark::variant::{VariantColumn, json_texts};
 
 use crate::test_support::{Folder, people, people_schema, people_table, rows, write};
 use crate::{
@@ -35,6 +39,47 @@ async fn appended_rows_are_read_back_at_every_version() {
     assert_eq!(rows(old.provider().unwrap()).await, ["1|a", "2|b"]);
     let future = table.at(Some(TimeTravel::Version(9))).await.unwrap_err();
     assert_eq!(future.condition(), Some("DELTA_VERSION_NOT_FOUND"));
+}
+
+#[tokio::test]
+async fn variants_are_a_type_of_their_own() {
+    let folder = Folder::new();
+    let item = Field::new("element", variant(), true);
+    let fields = vec![Field::new("v", variant(), true), Field::new("l", DataType::List(Arc::new(item)), true)];
+    let definition = TableDefinition::new(Arc::new(Schema::new(fields.clone())));
+    let mut table = Lake::default().create(&folder.url("t"), &definition).await.unwrap();
+    let protocol = std::fs::read_to_string(folder.path("t/_delta_log/00000000000000000000.json")).unwrap();
+    assert!(protocol.contains(r#""readerFeatures":["variantType"]"#), "{protocol}");
+
+    let mut column = VariantColumn::default();
+    assert!(column.push_json(r#"{"a": [1, "x"]}"#));
+    column.push_null();
+    let v = column.finish();
+    let DataType::List(item) = fields[1].data_type().clone() else { unreachable!() };
+    let l = ListArray::new(item, OffsetBuffer::from_lengths([0, 2]), Arc::clone(&v), None);
+    let batch = RecordBatch::try_new(Arc::clone(&definition.schema), vec![v, Arc::new(l)]).unwrap();
+    let files = write(&table, batch).await;
+    Commit::append(files).commit(&mut table).await.unwrap();
+
+    let table = Lake::default().open(&folder.url("t"), None).await.unwrap().unwrap();
+    let types: Vec<_> = table.schema().fields().iter().map(|field| schema::type_name(field.data_type())).collect();
+    assert_eq!(types, ["VARIANT", "ARRAY<VARIANT>"]);
+    let whole = table.provider().unwrap();
+    let some = table.provider_for_files(&table.files().unwrap()).await.unwrap();
+    for provider in [whole, some] {
+        let read = SessionContext::new().read_table(provider).unwrap().collect().await.unwrap();
+        assert_eq!(read[0].schema().field(0).data_type(), &variant());
+        let texts = json_texts(read[0].column(0)).unwrap();
+        assert_eq!(texts.iter().collect::<Vec<_>>(), [Some(r#"{"a":[1,"x"]}"#), None]);
+        let items = json_texts(&read[0].column(1).as_list::<i32>().value(1)).unwrap();
+        assert_eq!(items, texts);
+    }
+    let text = Schema::new(vec![Field::new("v", DataType::Utf8, true)]);
+    let parts = DataType::Struct(vec![Field::new("value", DataType::Binary, false)].into());
+    for other in [text, Schema::new(vec![Field::new("v", parts, true)])] {
+        let error = schema::merge(table.schema(), &other).unwrap_err();
+        assert_eq!(error.condition(), Some("DELTA_FAILED_TO_MERGE_FIELDS"));
+    }
 }
 
 #[tokio::test]

@@ -33,7 +33,16 @@ mod tests {
     };
     use arrow::datatypes::{DataType, Field, Fields, Int32Type};
 
+    use deltaworks_spark::variant::VariantColumn;
+
     use super::*;
+
+    fn variants() -> ArrayRef {
+        let mut column = VariantColumn::default();
+        assert!(column.push_json(r#"{"a": [1.50, "x", null]}"#));
+        assert!(column.push_json("\"y\""));
+        column.finish()
+    }
 
     fn batch() -> RecordBatch {
         let list = ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(1), None]), None]);
@@ -65,6 +74,7 @@ mod tests {
             ("list", Arc::new(list)),
             ("struct", Arc::new(StructArray::new(fields, parts, None))),
             ("map", Arc::new(map.finish())),
+            ("variant", variants()),
             ("bytes", Arc::new(BinaryArray::from(vec![Some(b"ab".as_slice()), None]))),
         ];
         RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap()

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int64Array,
-    ListArray, MapArray, StringArray, StructArray, TimestampMicrosecondArray, new_null_array,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array,
+    Int64Array, ListArray, MapArray, StringArray, StructArray, TimestampMicrosecondArray, new_null_array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::interleave;
@@ -12,8 +12,9 @@ use arrow::datatypes::{DataType, FieldRef, Fields};
 use chrono_tz::Tz;
 use parquet_variant::Variant;
 
-use super::json::{days, instant, wall_clock, write_decimal};
+use super::json::{days, instant, wall_clock};
 use super::{Encoded, VariantColumn, json_text};
+use crate::cast::format::{java_double, java_float};
 use crate::cast::{CastMode, can_cast, cast_array};
 use crate::error::{Error, Result};
 use crate::types::{is_variant, sql_type_name, timestamp};
@@ -95,26 +96,28 @@ impl Extraction<'_> {
             .with_help("Use `try_variant_get` or `try_cast` to get NULL instead."))
     }
 
+    /// As JSON, but for what stands in quotes there.
     fn texts(&self, variants: &[Option<Variant<'_, '_>>]) -> StringArray {
         let text = |variant: &Variant<'_, '_>| match variant {
             Variant::Null => None,
             Variant::String(text) => Some((*text).to_owned()),
             Variant::ShortString(text) => Some(text.as_str().to_owned()),
-            Variant::Object(_) | Variant::List(_) | Variant::Uuid(_) | Variant::Time(_) => {
-                Some(json_text(variant, self.tz).trim_matches('"').to_owned())
-            }
-            Variant::Decimal4(_) | Variant::Decimal8(_) | Variant::Decimal16(_) => {
-                let mut text = String::new();
-                let (unscaled, scale) = unscaled(variant)?;
-                write_decimal(&mut text, unscaled, scale);
-                Some(text)
-            }
-            scalar => {
+            Variant::Uuid(uuid) => Some(uuid.to_string()),
+            Variant::Time(time) => Some(time.to_string()),
+            Variant::Float(value) => Some(java_text(|text| java_float(text, *value))),
+            Variant::Double(value) => Some(java_text(|text| java_double(text, *value))),
+            scalar @ (Variant::Date(_)
+            | Variant::TimestampMicros(_)
+            | Variant::TimestampNanos(_)
+            | Variant::TimestampNtzMicros(_)
+            | Variant::TimestampNtzNanos(_)
+            | Variant::Binary(_)) => {
                 let one = of_kind(kind(scalar)?, &[scalar]);
                 let text = cast_array(&one, &DataType::Utf8, CastMode::Try, self.tz).ok()?;
-                let text = arrow::array::AsArray::as_string::<i32>(&text);
+                let text = text.as_string::<i32>();
                 text.is_valid(0).then(|| text.value(0).to_owned())
             }
+            other => Some(json_text(other, self.tz)),
         };
         variants.iter().map(|variant| text(variant.as_ref()?)).collect()
     }
@@ -235,6 +238,13 @@ impl Extraction<'_> {
         let (offsets, nulls) = (OffsetBuffer::from_lengths(lengths), Some(NullBuffer::from(valid)));
         Ok(Arc::new(MapArray::try_new(Arc::clone(entries), offsets, pairs, nulls, false)?))
     }
+}
+
+/// Writing into a string cannot fail.
+fn java_text(write: impl Fn(&mut String) -> std::fmt::Result) -> String {
+    let mut text = String::new();
+    let _ = write(&mut text);
+    text
 }
 
 /// Whether a value of its own type can become one of another: what ANSI allows, in either mode.

@@ -36,7 +36,7 @@ pub(super) fn stripped(mut unscaled: i128, mut scale: u8) -> (i128, u8) {
 }
 
 /// The decimal in plain digits.
-pub(super) fn write_decimal(out: &mut String, unscaled: i128, scale: u8) {
+fn write_decimal(out: &mut String, unscaled: i128, scale: u8) {
     let (unscaled, scale) = stripped(unscaled, scale);
     let scale = usize::from(scale);
     let digits = format!("{:0>width$}", unscaled.unsigned_abs(), width = scale + 1);
