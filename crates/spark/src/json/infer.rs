@@ -6,6 +6,8 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema};
 use sonic_rs::{to_array_iter, to_object_iter};
 
+use super::decode::MAX_DEPTH;
+use super::nesting::is_shallow;
 use crate::types::array;
 
 /// How a schema is inferred.
@@ -28,12 +30,14 @@ enum Kind {
     Object(BTreeMap<String, Kind>),
 }
 
-/// The schema that holds all rows; columns in alphabetical order. Rows that are not objects are passed over.
+/// The schema that holds all rows; columns in alphabetical order. Rows that are not objects, or nested too deep, are passed
+/// over.
 pub fn infer<'a>(rows: impl IntoIterator<Item = &'a [u8]>, options: InferOptions) -> Schema {
     let mut merged = BTreeMap::new();
     for row in rows {
         let text = std::str::from_utf8(row).map_or("", str::trim);
         if text.starts_with('{')
+            && is_shallow(text, MAX_DEPTH)
             && let Some(Kind::Object(fields)) = kind_of(text, options, 0)
         {
             merge_fields(&mut merged, fields);
@@ -116,10 +120,12 @@ mod tests {
 
     #[test]
     fn types_meet() {
-        let rows: [&[u8]; 3] = [
+        let too_deep = r#"{"a":"#.repeat(100_000);
+        let rows: [&[u8]; 4] = [
             br#"{"b": 1, "a": "x", "n": {"y": 1}}"#,
             br#"{"b": 1.5, "l": [1, null], "n": {"x": true}}"#,
             br#"{"a": 2}"#,
+            too_deep.as_bytes(),
         ];
         let typed = ddl(&infer(rows, InferOptions::default()));
         assert_eq!(typed, "a STRING,b DOUBLE,l ARRAY<BIGINT>,n STRUCT<x: BOOLEAN, y: BIGINT>");
