@@ -23,7 +23,7 @@ pub use daemon::PythonWorkers;
 pub(crate) use execution::PythonPlanner;
 pub(crate) use function::PythonFunction;
 pub(crate) use ordered_groups::OrderedGroups;
-pub(crate) use relation::{PythonInput, PythonRelation, RelationFunction, Shape};
+pub(crate) use relation::{PythonInput, PythonRelation, RelationFunction, Shape, TablePartitions};
 
 /// A function of the user's that SQL knows by a name.
 #[derive(Debug, Clone)]
