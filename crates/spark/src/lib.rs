@@ -30,6 +30,7 @@ pub mod session;
 pub mod sql;
 pub mod streaming;
 pub mod subquery;
+mod table_functions;
 pub mod types;
 pub mod variant;
 pub mod windowing;

@@ -6,6 +6,7 @@
 //! the pipeline commands of the protocol.
 
 pub mod artifacts;
+mod column_pattern;
 mod context;
 mod correlated;
 mod dropped;
@@ -32,6 +33,7 @@ mod relation_stat;
 mod relation_transpose;
 mod scope;
 pub mod service;
+mod sql_arguments;
 pub mod status;
 pub mod types;
 mod user_function;
