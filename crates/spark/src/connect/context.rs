@@ -119,6 +119,7 @@ impl<'a> Planner<'a> {
                 self.cached_local_relation(&cached.data_hashes, cached.schema_hash.as_deref())
             }
             RelType::CachedRemoteRelation(cached) => self.checkpoint(&cached.relation_id),
+            RelType::Parse(parse) => self.parse(parse).await,
             RelType::Range(range) => self.range(range),
             RelType::Sql(sql) => self.sql(sql).await,
             RelType::Project(project) => self.project(project).await,
@@ -228,7 +229,6 @@ fn unsupported_name(kind: &RelType) -> &'static str {
         RelType::Tail(_) => "DataFrame.tail inside another relation",
         RelType::Catalog(_) => "a call of spark.catalog inside another relation",
         RelType::ApplyInPandasWithState(_) => "GroupedData.applyInPandasWithState",
-        RelType::Parse(_) => "DataFrameReader over a DataFrame of text",
         RelType::CommonInlineUserDefinedDataSource(_) => "a Python data source",
         RelType::MlRelation(_) => "pyspark.ml",
         RelType::RelationChanges(_) => "reading the changes of a table",
