@@ -15,6 +15,7 @@ mod error_from_datafusion;
 pub mod functions;
 mod grand_total;
 pub mod json;
+mod kept;
 mod multiset;
 pub mod naming;
 pub mod null_structs;

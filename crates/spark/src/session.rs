@@ -59,6 +59,7 @@ pub fn session_context(options: SessionOptions) -> Result<SessionContext> {
     let mut extensions = options.extension_planners;
     extensions.push(Arc::new(crate::python::PythonPlanner));
     extensions.push(Arc::new(crate::recursion::RecursionPlanner));
+    extensions.push(Arc::new(crate::kept::KeptPlanner));
     let mut builder = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(options.runtime)

@@ -20,7 +20,9 @@ use super::scope::{Names, Scope};
 use crate::conf::SparkConf;
 use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
+use crate::kept::Kept;
 use crate::relation::{RelationRequest, RelationResolver, UnresolvedRelation};
+use crate::streaming::is_streaming;
 
 /// Plans the relations of one request.
 #[derive(Clone)]
@@ -98,6 +100,15 @@ impl<'a> Planner<'a> {
                 Some(origin) => error.at_origin(&origin),
                 None => error,
             })?;
+            // With columns that were dropped it is another DataFrame than the one whose rows are kept.
+            let kept = self.artifacts.persisted().rows(relation).filter(|_| !planner.keeps_dropped);
+            let scope = match kept {
+                Some(rows) if !is_streaming(&scope.plan) => {
+                    let plan = Kept::plan(scope.plan.clone(), rows);
+                    scope.with_plan(plan)
+                }
+                _ => scope,
+            };
             Ok(scope.with_plan_id(common.and_then(|common| common.plan_id)))
         }
         .boxed()

@@ -19,6 +19,7 @@ mod grpc;
 pub mod host;
 mod literal;
 mod name;
+mod persisted;
 pub mod plan;
 mod relation_aggregate;
 mod relation_columns;
