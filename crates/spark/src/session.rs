@@ -25,6 +25,7 @@ use crate::error::Result;
 use crate::functions;
 use crate::grand_total::NoTotalOfNothing;
 use crate::ordered::OrderedAggregates;
+use crate::python::OrderedGroups;
 use crate::windows::SharedWindowFunctions;
 
 /// What a session is built from.
@@ -51,12 +52,14 @@ pub fn session_context(options: SessionOptions) -> Result<SessionContext> {
         Arc::new(NoTotalOfNothing),
         Arc::new(SparkSemantics),
         Arc::new(OrderedAggregates),
+        Arc::new(OrderedGroups),
         Arc::new(TypeCoercion::new()),
         Arc::new(SharedWindowFunctions),
     ];
     let mut extensions = options.extension_planners;
     extensions.push(Arc::new(crate::python::PythonPlanner));
     extensions.push(Arc::new(crate::recursion::RecursionPlanner));
+    extensions.push(Arc::new(crate::kept::KeptPlanner));
     let mut builder = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(options.runtime)

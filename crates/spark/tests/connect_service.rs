@@ -91,6 +91,41 @@ assert df.unionByName(df).count() == 6
 df.createOrReplaceTempView("v")
 assert spark.sql("SELECT count(*) AS c FROM v").collect()[0].c == 3
 assert spark.range(10).limit(3).count() == 3
+few = spark.createDataFrame([(1,), (2,)], "k int")
+assert [tuple(r) for r in df.select("name").crossJoin(few).take(3)] == [("a", 1), ("a", 2), ("b", 1)]
+pairs = F.create_map(F.lit("a"), F.array(F.lit(1), F.lit(2)))
+assert spark.sql("SELECT element_at(:m, 'a') AS c", args={"m": pairs}).first().c == [1, 2]
+assert [tuple(r) for r in spark.sql("SELECT ?, ?", args=[F.lit(1), F.struct(F.lit("x"))]).collect()] == [(1, ("x",))]
+try:
+    spark.sql("SELECT :x", args={"x": F.upper(F.lit("a"))}).collect()
+    raise SystemExit("no error")
+except AnalysisException as error:
+    assert error.getCondition() == "INVALID_SQL_ARG", error
+words = spark.tvf.sql_keywords()
+assert words.columns == ["keyword", "reserved"] and words.filter("keyword = 'SELECT'").count() == 1
+assert spark.sql("SELECT NAME FROM collations()").first().NAME == "UTF8_BINARY"
+assert df.select(df.colRegex("`(ID|x)?+.+`")).columns == ["name"]
+texts = spark.createDataFrame([('{"a": 1, "b": {"c": "x"}}',), ("",), (None,), ('{"a": 2.5}',)], "t string")
+read = spark.read.json(texts)
+assert read.schema.simpleString() == "struct<a:double,b:struct<c:string>>", read.schema
+assert [(r.a, r.b and r.b.c) for r in read.collect()] == [(1.0, "x"), (2.5, None)]
+broken = spark.read.json(spark.createDataFrame([("{",), ('{"a": 1}',)], "t string"))
+assert [tuple(r) for r in broken.collect()] == [("{", None), (None, 1)], broken.collect()
+lines = spark.createDataFrame([("1;x",), ("2;",)], "t string")
+assert [tuple(r) for r in spark.read.csv(lines, "n int, s string", sep=";").collect()] == [(1, "x"), (2, None)]
+drawn = [r.id for r in spark.range(0, 20, 1, 1).sample(True, 1.5, 42).collect()]
+assert drawn == [int(i) for i in "1 2 3 4 5 6 7 7 7 8 8 8 9 10 10 11 11 11 11 13 16 17 17 17 18 18 18 18 19".split()], drawn
+kept = df.withColumn("r", F.expr("rand()")).cache()
+first = [r.r for r in kept.collect()]
+assert [r.r for r in kept.collect()] == first
+assert [r.r for r in kept.filter("id = 2").select("r").collect()] == first[1:]
+assert kept.join(kept.select("name", F.col("r").alias("s")), "name").filter("r = s").count() == 3
+assert kept.storageLevel.useMemory
+spark.catalog.refreshByPath("/nowhere")
+again = [r.r for r in kept.collect()]
+assert again != first
+kept.unpersist()
+assert [r.r for r in kept.collect()] != again and not kept.storageLevel.useMemory
 try:
     df.select("nope").columns
     raise SystemExit("no error")

@@ -51,10 +51,12 @@ impl FileTable {
         }
     }
 
-    /// The files of `relation` that there are now; `text` says what was asked for: format, paths, options.
+    /// The files of `relation` that there are now, the largest first as Spark reads them; `text` says what was asked
+    /// for: format, paths, options.
     pub(crate) async fn requested(mut relation: FileRelation, text: String) -> deltaworks_spark::Result<Self> {
         let now_us = (relation.context.clock)().timestamp_micros();
-        let files = relation.list_once().await?;
+        let mut files = relation.list_once().await?;
+        files.sort_by_key(|file| std::cmp::Reverse(file.size));
         let bad_records = relation.bad_records(now_us);
         let table = Self::new(&relation, files);
         Ok(Self { bad_records, request: Some(Request { relation, text }), ..table })

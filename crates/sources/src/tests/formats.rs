@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, StructArray};
+use arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray, StructArray};
 use arrow::datatypes::{DataType, Field, Fields};
 use arrow_avro::writer::AvroWriter;
 use datafusion::functions::core::expr_ext::FieldAccessor as _;
@@ -185,4 +185,18 @@ async fn fields_of_null_structs_are_null() {
     let found = pretty_format_batches(&frame.collect().await.unwrap()).unwrap().to_string();
     let found: Vec<_> = found.lines().skip(3).take(3).map(|line| line.replace(' ', "")).collect();
     assert_eq!(found, ["|1|5|", "|2||", "|3|6|"]);
+}
+
+/// As in Spark, whatever their names and times.
+#[tokio::test]
+async fn the_largest_file_comes_first() {
+    let dir = TempDir::new().unwrap();
+    for (name, text) in [("a", "ccc"), ("b", "b"), ("c", "aaaaa"), ("d", "dd")] {
+        write(dir.path(), &format!("in/{name}.txt"), text);
+    }
+    let paths = [dir.path().join("in").display().to_string()];
+    let table = batch_provider(Some("text"), &paths, None, &ReadOptions::new(), &context(&dir)).await.unwrap();
+    let batches = SessionContext::new().read_table(table).unwrap().collect().await.unwrap();
+    let texts: Vec<_> = batches.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter().flatten()).collect();
+    assert_eq!(texts, ["aaaaa", "ccc", "dd", "b"]);
 }

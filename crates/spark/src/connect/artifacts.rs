@@ -1,4 +1,5 @@
-//! What a session keeps for its client: uploaded files, data too large for a plan, rows of checkpoints.
+//! What a session keeps for its client: uploaded files, data too large for a plan, rows of checkpoints and of
+//! DataFrames.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use parking_lot::RwLock;
 
+use super::persisted::Persisted;
 use crate::python::PythonWorkers;
 
 /// Uploaded artifacts by name; blobs of the client's cache are named `cache/<sha256>`.
@@ -15,6 +17,7 @@ use crate::python::PythonWorkers;
 pub struct Artifacts {
     uploads: Arc<RwLock<HashMap<String, Bytes>>>,
     checkpoints: Arc<RwLock<HashMap<String, Checkpoint>>>,
+    persisted: Persisted,
     python: Option<Arc<PythonWorkers>>,
 }
 
@@ -61,6 +64,11 @@ impl Artifacts {
     /// Forgets the rows kept under an id.
     pub fn forget(&self, id: &str) {
         self.checkpoints.write().remove(id);
+    }
+
+    /// The DataFrames whose rows are kept.
+    pub(super) fn persisted(&self) -> &Persisted {
+        &self.persisted
     }
 
     /// A blob of the client's cache, by its hash.

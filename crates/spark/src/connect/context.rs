@@ -20,7 +20,9 @@ use super::scope::{Names, Scope};
 use crate::conf::SparkConf;
 use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
+use crate::kept::Kept;
 use crate::relation::{RelationRequest, RelationResolver, UnresolvedRelation};
+use crate::streaming::is_streaming;
 
 /// Plans the relations of one request.
 #[derive(Clone)]
@@ -98,6 +100,15 @@ impl<'a> Planner<'a> {
                 Some(origin) => error.at_origin(&origin),
                 None => error,
             })?;
+            // With columns that were dropped it is another DataFrame than the one whose rows are kept.
+            let kept = self.artifacts.persisted().rows(relation).filter(|_| !planner.keeps_dropped);
+            let scope = match kept {
+                Some(rows) if !is_streaming(&scope.plan) => {
+                    let plan = Kept::plan(scope.plan.clone(), rows);
+                    scope.with_plan(plan)
+                }
+                _ => scope,
+            };
             Ok(scope.with_plan_id(common.and_then(|common| common.plan_id)))
         }
         .boxed()
@@ -119,6 +130,7 @@ impl<'a> Planner<'a> {
                 self.cached_local_relation(&cached.data_hashes, cached.schema_hash.as_deref())
             }
             RelType::CachedRemoteRelation(cached) => self.checkpoint(&cached.relation_id),
+            RelType::Parse(parse) => self.parse(parse).await,
             RelType::Range(range) => self.range(range),
             RelType::Sql(sql) => self.sql(sql).await,
             RelType::Project(project) => self.project(project).await,
@@ -228,7 +240,6 @@ fn unsupported_name(kind: &RelType) -> &'static str {
         RelType::Tail(_) => "DataFrame.tail inside another relation",
         RelType::Catalog(_) => "a call of spark.catalog inside another relation",
         RelType::ApplyInPandasWithState(_) => "GroupedData.applyInPandasWithState",
-        RelType::Parse(_) => "DataFrameReader over a DataFrame of text",
         RelType::CommonInlineUserDefinedDataSource(_) => "a Python data source",
         RelType::MlRelation(_) => "pyspark.ml",
         RelType::RelationChanges(_) => "reading the changes of a table",

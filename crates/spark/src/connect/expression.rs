@@ -5,6 +5,7 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{Exists, InSubquery, LambdaVariable};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlanBuilder, Operator, SortExpr, Subquery, lit};
 
+use super::column_pattern::ColumnPattern;
 use super::context::Planner;
 use super::proto::Expression;
 use super::proto::expression::{self, ExprType, SortOrder, cast, sort_order};
@@ -236,16 +237,8 @@ impl<'a> Expressions<'a> {
                 self.scope.resolve(&split_identifier(pattern)?, None, self.planner.conf.case_sensitive)?;
             return Ok(vec![Output::passed(column)]);
         };
-        // Rust reads `a?+` as a repetition of `a?`, which is another expression.
-        if ["?+", "*+", "++", "}+"].iter().any(|possessive| inner.contains(possessive)) {
-            return Err(Error::unsupported(format!("the possessive quantifier in `{inner}`"))
-                .with_help("Name the columns, or write an expression without `+` after a quantifier."));
-        }
-        let regex = regex::RegexBuilder::new(&format!("^(?:{inner})$"))
-            .case_insensitive(!self.planner.conf.case_sensitive)
-            .build()
-            .map_err(|error| Error::user(format!("`{inner}` is not a valid regular expression")).with_source(error))?;
-        Ok(self.scope.visible().filter(|column| regex.is_match(&column.name)).map(Output::passed).collect())
+        let pattern = ColumnPattern::new(inner, self.planner.conf.case_sensitive)?;
+        Ok(self.scope.visible().filter(|column| pattern.matches(&column.name)).map(Output::passed).collect())
     }
 
     /// The expression of one message.

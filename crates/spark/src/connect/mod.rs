@@ -6,6 +6,7 @@
 //! the pipeline commands of the protocol.
 
 pub mod artifacts;
+mod column_pattern;
 mod context;
 mod correlated;
 mod dropped;
@@ -18,6 +19,7 @@ mod grpc;
 pub mod host;
 mod literal;
 mod name;
+mod persisted;
 pub mod plan;
 mod relation_aggregate;
 mod relation_columns;
@@ -25,6 +27,7 @@ mod relation_join;
 mod relation_lateral;
 mod relation_na;
 mod relation_nearest;
+mod relation_parse;
 mod relation_python;
 mod relation_rows;
 mod relation_source;
@@ -32,6 +35,7 @@ mod relation_stat;
 mod relation_transpose;
 mod scope;
 pub mod service;
+mod sql_arguments;
 pub mod status;
 pub mod types;
 mod user_function;

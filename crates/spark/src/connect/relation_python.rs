@@ -3,20 +3,22 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use datafusion::common::DFSchema;
-use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder, lit};
 
 use super::context::Planner;
 use super::expression::{Expressions, required};
 use super::proto::common_inline_user_defined_function::Function;
 use super::proto::common_inline_user_defined_table_function as table_function;
 use super::proto::expression::ExprType;
+use super::proto::subquery_expression::{SubqueryType, TableArgOptions};
 use super::proto::{self, CommonInlineUserDefinedFunction, Expression};
 use super::scope::{Output, Scope};
 use super::types;
 use crate::error::{Error, Result};
-use crate::python::{PythonInput, PythonRelation, RelationFunction, Shape};
+use crate::python::{PythonInput, PythonRelation, RelationFunction, Shape, TablePartitions};
 use crate::streaming::is_streaming;
 use crate::types::canonical;
 
@@ -27,7 +29,7 @@ impl Planner<'_> {
         let scope = self.input(&map.input).await?;
         let (function, output) = self.function_of(map.func.as_ref())?;
         let input = self.python_input(scope, &[])?;
-        self.python_relation(function, vec![input], Vec::new(), output)
+        Ok(Self::python_scope(self.python_node(function, vec![input], output)?))
     }
 
     /// `applyInPandas`, `applyInArrow`
@@ -40,7 +42,7 @@ impl Planner<'_> {
         let scope = self.sorted_before(scope, &map.sorting_expressions)?;
         let (function, output) = self.function_of(map.func.as_ref())?;
         let input = self.python_input(scope, &map.grouping_expressions)?;
-        self.python_relation(function, vec![input], Vec::new(), output)
+        Ok(Self::python_scope(self.python_node(function, vec![input], output)?))
     }
 
     /// `cogroup(…).applyInPandas`
@@ -55,7 +57,7 @@ impl Planner<'_> {
         let (function, output) = self.function_of(map.func.as_ref())?;
         let left = self.python_input(left, &map.input_grouping_expressions)?;
         let right = self.python_input(right, &map.other_grouping_expressions)?;
-        self.python_relation(function, vec![left, right], Vec::new(), output)
+        Ok(Self::python_scope(self.python_node(function, vec![left, right], output)?))
     }
 
     /// A table function that is called with constants, or with the rows of a table.
@@ -78,21 +80,9 @@ impl Planner<'_> {
             python_version: udtf.python_ver.clone(),
             workers: self.workers(name)?,
         };
-        let mut table = None;
-        for argument in &call.arguments {
-            if let Some(plan_id) = table_argument(argument)? {
-                let plan = self.subqueries.get(&plan_id).cloned().ok_or_else(|| {
-                    Error::internal(format!("a table argument refers to plan {plan_id}, which was not sent"))
-                })?;
-                if table.replace(Scope::new(plan, &[])).is_some() {
-                    return Err(Error::unsupported(format!("`{name}` with two tables as arguments")));
-                }
-            }
-        }
-        let scope = match table {
-            Some(scope) => scope,
-            None => Scope { plan: LogicalPlanBuilder::empty(true).build()?, columns: Vec::new() },
-        };
+        let (scope, options) = self.table_of(call)?;
+        let expressions = Expressions::new(self, &scope);
+        let keys: Vec<Expr> = expressions.plan_all(&options.partition_spec)?.into_iter().map(Expr::unalias).collect();
         let mut names = Vec::new();
         let mut outputs = Vec::new();
         for argument in &call.arguments {
@@ -102,24 +92,61 @@ impl Planner<'_> {
                 }
                 _ => (None, argument),
             };
-            let expr = match table_argument(argument)? {
-                Some(_) => self.whole_row(&scope)?,
-                None => Expressions::new(self, &scope).plan(value)?.unalias(),
+            let expr = match table_argument(argument) {
+                Some(_) => self.whole_row(&scope, &keys)?,
+                None => expressions.plan(value)?.unalias(),
             };
             outputs.push((Output::computed(expr, self.names.unique("argument")), false));
             names.push(key);
         }
+        let partitioned = !keys.is_empty() || !options.order_spec.is_empty() || options.with_single_partition();
+        let mut partitions = TablePartitions { keys: keys.len(), order: Vec::new(), positions: Vec::new() };
+        let ascending = keys.into_iter().map(|key| key.sort(true, true));
+        let order = options.order_spec.iter().map(|order| expressions.sort(order)).collect::<Result<Vec<_>>>()?;
+        for (i, sort) in ascending.chain(order).enumerate() {
+            if i < partitions.keys {
+                partitions.positions.push((scope.visible().count() + i) as i32);
+            }
+            partitions.order.push(SortOptions { descending: !sort.asc, nulls_first: sort.nulls_first });
+            outputs.push((Output::computed(sort.expr, self.names.unique("key")), false));
+        }
         let input = scope.project_exactly(outputs, &self.names)?;
         let columns = (0..names.len()).map(|i| format!("_{i}")).collect();
         let input = PythonInput { plan: input.plan, names: columns };
-        self.python_relation(function, vec![input], names, row_type(returns)?)
+        let (node, declared) = self.python_node(function, vec![input], row_type(returns)?)?;
+        let node = PythonRelation { arguments: names, partitions: partitioned.then_some(partitions), ..node };
+        Ok(Self::python_scope((node, declared)))
     }
 
-    /// All visible columns as a struct.
-    fn whole_row(&self, scope: &Scope) -> Result<Expr> {
+    /// The table that a table function is called with, and what is said of its rows; one row without columns if it has
+    /// constants alone.
+    fn table_of(&self, call: &proto::CommonInlineUserDefinedTableFunction) -> Result<(Scope, TableArgOptions)> {
+        let mut table = None;
+        for (plan_id, options) in call.arguments.iter().filter_map(table_argument) {
+            let plan = self.subqueries.get(&plan_id).cloned().ok_or_else(|| {
+                Error::internal(format!("a table argument refers to plan {plan_id}, which was not sent"))
+            })?;
+            if table.replace((Scope::new(plan, &[]), options)).is_some() {
+                return Err(Error::unsupported(format!("`{}` with two tables as arguments", call.function_name)));
+            }
+        }
+        match table {
+            Some(table) => Ok(table),
+            None => {
+                let plan = LogicalPlanBuilder::empty(true).build()?;
+                Ok((Scope { plan, columns: Vec::new() }, TableArgOptions::default()))
+            }
+        }
+    }
+
+    /// All visible columns as a struct, and behind them what the rows are partitioned by.
+    fn whole_row(&self, scope: &Scope, keys: &[Expr]) -> Result<Expr> {
         let mut parts = Vec::new();
         for column in scope.visible() {
-            parts.extend([datafusion::logical_expr::lit(column.name.as_str()), column.expr()]);
+            parts.extend([lit(column.name.as_str()), column.expr()]);
+        }
+        for (i, key) in keys.iter().enumerate() {
+            parts.extend([lit(format!("partition_by_{i}")), key.clone()]);
         }
         super::faces::scalar_function(self, "named_struct", parts)
     }
@@ -168,13 +195,12 @@ impl Planner<'_> {
         Err(Error::unsupported("rows sorted within groups").with_help("Sort them in the function."))
     }
 
-    fn python_relation(
+    fn python_node(
         &self,
         function: RelationFunction,
         inputs: Vec<PythonInput>,
-        arguments: Vec<Option<String>>,
         output: DataType,
-    ) -> Result<Scope> {
+    ) -> Result<(PythonRelation, Vec<String>)> {
         let DataType::Struct(fields) = canonical(&output) else {
             return Err(Error::user(format!("the Python function `{}` must return rows", function.name))
                 .with_condition("UDTF_RETURN_SCHEMA_NOT_STRUCT"));
@@ -186,12 +212,18 @@ impl Planner<'_> {
                 .with_help("Read the table as a whole (spark.read), in a materialized view."));
         }
         let (schema, names) = self.output_schema(&fields)?;
-        let plan = PythonRelation { function, shape, inputs, arguments, schema: Arc::new(schema) }.into_plan();
-        let mut scope = Scope::new(plan, &[]);
+        let schema = Arc::new(schema);
+        let node = PythonRelation { function, shape, inputs, arguments: Vec::new(), partitions: None, schema };
+        Ok((node, names))
+    }
+
+    /// The columns of a node under the names they are declared by.
+    fn python_scope((node, names): (PythonRelation, Vec<String>)) -> Scope {
+        let mut scope = Scope::new(node.into_plan(), &[]);
         for (column, name) in scope.columns.iter_mut().zip(names) {
             column.name = name;
         }
-        Ok(scope)
+        scope
     }
 
     /// The declared columns under names that a plan can have, and the names they are declared by.
@@ -218,23 +250,13 @@ fn row_type(data_type: &proto::DataType) -> Result<DataType> {
     }
 }
 
-/// The plan id of a table argument.
-fn table_argument(argument: &Expression) -> Result<Option<i64>> {
-    use super::proto::subquery_expression::SubqueryType;
+/// The plan id of a table argument, and what is said of its rows.
+fn table_argument(argument: &Expression) -> Option<(i64, TableArgOptions)> {
     match &argument.expr_type {
         Some(ExprType::SubqueryExpression(subquery)) if subquery.subquery_type() == SubqueryType::TableArg => {
-            let options = subquery.table_arg_options.as_ref();
-            let partitioned = options.is_some_and(|options| {
-                !options.partition_spec.is_empty()
-                    || !options.order_spec.is_empty()
-                    || options.with_single_partition.unwrap_or_default()
-            });
-            if partitioned {
-                return Err(Error::unsupported("a table argument with PARTITION BY or ORDER BY"));
-            }
-            Ok(Some(subquery.plan_id))
+            Some((subquery.plan_id, subquery.table_arg_options.clone().unwrap_or_default()))
         }
-        Some(ExprType::NamedArgumentExpression(named)) => named.value.as_deref().map_or(Ok(None), table_argument),
-        _ => Ok(None),
+        Some(ExprType::NamedArgumentExpression(named)) => named.value.as_deref().and_then(table_argument),
+        _ => None,
     }
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use datafusion::common::Column;
+use datafusion::common::{Column, NullHandling, UnnestOptions};
+use datafusion::functions_nested::expr_fn::array_repeat;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Sort, lit};
 
 use super::context::Planner;
@@ -13,6 +14,7 @@ use super::proto;
 use super::scope::{Output, Scope, split_identifier};
 use crate::cast::delay_us;
 use crate::error::{Error, Result};
+use crate::functions::times_drawn;
 use crate::operators::{Deduplicate, EventTimeWatermark};
 
 impl Planner<'_> {
@@ -83,14 +85,46 @@ impl Planner<'_> {
 
     /// A random part of the rows: those whose random number lies between the bounds.
     pub(super) async fn sample(&self, sample: &proto::Sample) -> Result<Scope> {
-        if sample.with_replacement() {
-            return Err(Error::unsupported("`sample` with replacement"));
-        }
         let scope = self.input(&sample.input).await?;
+        if sample.with_replacement() {
+            return self.sampled_with_replacement(scope, sample.upper_bound - sample.lower_bound, sample.seed);
+        }
         let random = self.names.unique("sample");
         let number = Expr::Column(Column::new_unqualified(random.as_str()));
         let inside = number.clone().gt_eq(lit(sample.lower_bound)).and(number.lt(lit(sample.upper_bound)));
         self.sampled(scope, sample.seed, &random, inside)
+    }
+
+    /// Every row as often as it is drawn: `fraction` times on average.
+    fn sampled_with_replacement(&self, scope: Scope, fraction: f64, seed: Option<i64>) -> Result<Scope> {
+        if fraction < 0.0 {
+            return Err(Error::user(format!("the fraction of a sample must not be negative, got {fraction}")));
+        }
+        let seed = seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0 as i64);
+        let list = self.names.unique("drawn");
+        let drawn = array_repeat(lit(true), times_drawn(fraction, seed)?);
+        let outputs: Vec<_> = scope
+            .columns
+            .iter()
+            .map(|column| (Output::passed(column), column.hidden))
+            .chain([(Output::computed(drawn, list.as_str()), true)])
+            .collect();
+        let scope = scope.project_exactly(outputs, &self.names)?;
+        let options = UnnestOptions::new().with_null_handling(NullHandling::Drop);
+        let lists = vec![Column::new_unqualified(list.as_str())];
+        let plan = LogicalPlanBuilder::from(scope.plan.clone()).unnest_columns_with_options(lists, options)?.build()?;
+        self.without(scope.with_plan(plan), &list)
+    }
+
+    /// All columns but one of the plan's.
+    fn without(&self, scope: Scope, column: &str) -> Result<Scope> {
+        let outputs = scope
+            .columns
+            .iter()
+            .filter(|other| other.column.name != column)
+            .map(|other| (Output::passed(other), other.hidden))
+            .collect();
+        scope.project_exactly(outputs, &self.names)
     }
 
     /// The rows for which `condition` holds, which may use a random number in the column `random`.
@@ -103,14 +137,7 @@ impl Planner<'_> {
             .collect();
         let scope = scope.project_exactly(outputs, &self.names)?;
         let plan = LogicalPlanBuilder::from(scope.plan.clone()).filter(condition)?.build()?;
-        let scope = scope.with_plan(plan);
-        let outputs = scope
-            .columns
-            .iter()
-            .filter(|column| column.column.name != random)
-            .map(|column| (Output::passed(column), column.hidden))
-            .collect();
-        scope.project_exactly(outputs, &self.names)
+        self.without(scope.with_plan(plan), random)
     }
 
     pub(super) async fn deduplicate(&self, deduplicate: &proto::Deduplicate) -> Result<Scope> {

@@ -20,7 +20,7 @@ use super::{faces, generator};
 use crate::error::{Error, Result};
 use crate::null_structs::with_null_fields;
 use crate::relation::{ObjectName, ReadOptions, RelationRequest, UnresolvedRelation};
-use crate::sql::query::Parameters;
+use crate::table_functions::known_rows;
 
 impl Planner<'_> {
     pub(super) async fn read(&self, read: &proto::Read) -> Result<Scope> {
@@ -195,6 +195,11 @@ impl Planner<'_> {
         if call.function_name.eq_ignore_ascii_case("range") {
             return self.range(&range_of(expressions.plan_all(&call.arguments)?)?);
         }
+        if let Some(plan) = known_rows(&call.function_name, call.arguments.len())? {
+            let scope = Scope::new(plan, &[]);
+            let outputs = scope.columns.iter().map(|column| Output::renamed(column, &column.name)).collect();
+            return scope.project(outputs, &self.names);
+        }
         let message = expression_of_call(&call.function_name, &call.arguments);
         match generator::of(&expressions, &message, &[])? {
             Some(generator) => self.project_items(nothing.clone(), vec![Item::Generator(generator)]),
@@ -204,37 +209,9 @@ impl Planner<'_> {
     }
 
     pub(super) async fn sql(&self, sql: &proto::Sql) -> Result<Scope> {
-        let arguments = self.sql_arguments(sql)?;
+        let arguments = self.sql_arguments(sql).await?;
         let plan = faces::plan_query(self, &sql.query, arguments).await?;
         Ok(Scope::new(plan, &[]))
-    }
-
-    /// The parameters of a query: by name (`:x`) or by position (`?`).
-    fn sql_arguments(&self, sql: &proto::Sql) -> Result<Parameters> {
-        let nothing = Scope::new(LogicalPlanBuilder::empty(true).build()?, &[]);
-        let expressions = Expressions::new(self, &nothing);
-        let constant = |value: &proto::Expression| match expressions.plan(value)?.unalias() {
-            Expr::Literal(value, _) => Ok(value),
-            _ => Err(Error::unsupported("a parameter of `spark.sql` that is not a constant")
-                .with_condition("INVALID_SQL_ARG")),
-        };
-        let mut parameters = Parameters::default();
-        for (name, value) in &sql.named_arguments {
-            parameters.named.insert(name.clone(), constant(value)?);
-        }
-        for value in &sql.pos_arguments {
-            parameters.positional.push(constant(value)?);
-        }
-        #[allow(deprecated, reason = "clients before 4.0 send literals")]
-        {
-            for (name, value) in &sql.args {
-                parameters.named.insert(name.clone(), super::literal::scalar(value)?);
-            }
-            for value in &sql.pos_args {
-                parameters.positional.push(super::literal::scalar(value)?);
-            }
-        }
-        Ok(parameters)
     }
 }
 

@@ -7,7 +7,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array, StringArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, StringArray, UInt32Array};
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Int64Type};
@@ -16,10 +16,12 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
+    lit,
 };
 use parking_lot::Mutex;
 
 use super::form::{Env, Form, form};
+use super::poisson::Poisson;
 use crate::cast::{CastMode, spark_cast};
 use crate::coercion::binary_op;
 use crate::error::{Error, Result};
@@ -65,6 +67,18 @@ fn uniform(args: Vec<Expr>, env: Env<'_>) -> Result<Expr> {
     spark_cast(value, &DataType::Float64, &to, CastMode::Lenient, env.conf)
 }
 
+/// How often each row is drawn with replacement, if that is `mean` times on average.
+///
+/// # Errors
+/// `Unsupported` for means that Spark draws numbers for in another way.
+pub(crate) fn times_drawn(mean: f64, seed: i64) -> Result<Expr> {
+    if mean >= Poisson::MAX_MEAN {
+        return Err(Error::unsupported(format!("a sample that has every row {mean} times on average"))
+            .with_help(format!("The fraction must be below {}.", Poisson::MAX_MEAN)));
+    }
+    Ok(seeded("times_drawn", vec![lit(mean), lit(seed)], Draw::Times))
+}
+
 fn seeded(name: &'static str, args: Vec<Expr>, draw: Draw) -> Expr {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let function = Seeded {
@@ -89,12 +103,14 @@ enum Draw {
     Letters,
     /// The elements of the first argument in another order.
     Order,
+    /// How often a row is drawn with replacement; how often on average is the first argument.
+    Times,
 }
 
 impl Draw {
     /// Where the seed stands among the arguments.
     fn seed_position(self) -> usize {
-        usize::from(matches!(self, Self::Letters | Self::Order))
+        usize::from(matches!(self, Self::Letters | Self::Order | Self::Times))
     }
 }
 
@@ -102,6 +118,7 @@ impl Draw {
 enum Stream {
     XorShift(XorShift),
     Mersenne(Box<Mersenne>),
+    Poisson(Poisson),
 }
 
 struct Seeded {
@@ -150,6 +167,7 @@ impl ScalarUDFImpl for Seeded {
         Ok(match self.draw {
             Draw::Uniform | Draw::Normal => DataType::Float64,
             Draw::Uuid | Draw::Letters => DataType::Utf8,
+            Draw::Times => DataType::Int64,
             Draw::Order => types.first().map_or(DataType::Null, canonical),
         })
     }
@@ -164,7 +182,7 @@ impl ScalarUDFImpl for Seeded {
         let mut stream = self.stream.lock();
         let stream = match stream.as_mut() {
             Some(stream) => stream,
-            None => stream.insert(self.start(seed)?),
+            None => stream.insert(self.start(seed, args.args.first())?),
         };
         let result = self.draw(stream, &args.args, rows).map_err(DataFusionError::from)?;
         Ok(ColumnarValue::Array(result))
@@ -173,7 +191,7 @@ impl ScalarUDFImpl for Seeded {
 
 impl Seeded {
     /// The stream of a seed, or of any seed if none is given; that of NULL is that of 0.
-    fn start(&self, seed: Option<ScalarValue>) -> DataFusionResult<Stream> {
+    fn start(&self, seed: Option<ScalarValue>, first: Option<&ColumnarValue>) -> DataFusionResult<Stream> {
         let seed = match seed {
             None => uuid::Uuid::new_v4().as_u64_pair().0 as i64,
             Some(seed) => match seed.cast_to(&DataType::Int64)? {
@@ -183,6 +201,12 @@ impl Seeded {
         };
         Ok(match self.draw {
             Draw::Uuid | Draw::Order => Stream::Mersenne(Box::new(Mersenne::new(seed))),
+            Draw::Times => match first {
+                Some(ColumnarValue::Scalar(ScalarValue::Float64(Some(mean)))) => {
+                    Stream::Poisson(Poisson::new(*mean, seed))
+                }
+                _ => return Err(DataFusionError::Internal(format!("`{}` without a mean", self.name))),
+            },
             _ => Stream::XorShift(XorShift::new(seed)),
         })
     }
@@ -214,6 +238,9 @@ impl Seeded {
                 Arc::new((0..rows).map(|_| Some(stream.uuid().to_string())).collect::<StringArray>())
             }
             (Draw::Order, Stream::Mersenne(stream)) => shuffled(&first()?, stream)?,
+            (Draw::Times, Stream::Poisson(stream)) => {
+                Arc::new(Int64Array::from_iter_values((0..rows).map(|_| stream.count())))
+            }
             _ => return Err(Error::internal(format!("`{}` draws from the wrong stream", self.name))),
         })
     }

@@ -2,6 +2,7 @@
 
 mod eager_aggregation;
 mod harmless;
+mod join_sides;
 mod lambdas;
 
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
 use eager_aggregation::EagerAggregation;
+use join_sides::JoinSides;
 
 type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 
@@ -18,7 +20,7 @@ pub(crate) fn physical_optimizer_rules() -> Vec<Rule> {
     let mut rules = Vec::new();
     for rule in PhysicalOptimizer::new().rules {
         let chooses_sides = rule.name() == "join_selection";
-        rules.push(lambdas::guarded(rule));
+        rules.push(if chooses_sides { Arc::new(JoinSides::default()) } else { lambdas::guarded(rule) });
         // It needs to know which input of a join is kept in memory; distribution is not enforced yet.
         if chooses_sides {
             rules.push(lambdas::guarded(Arc::new(EagerAggregation)));

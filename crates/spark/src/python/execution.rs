@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, StructArray, UInt32Array};
-use arrow::compute::{cast, concat_batches, take_record_batch};
+use arrow::compute::{SortOptions, cast, concat_batches, take_record_batch};
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use arrow::row::{OwnedRow, RowConverter, SortField};
@@ -27,7 +27,7 @@ use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 use futures::{TryStreamExt, stream};
 
 use super::function::{blocking, settings};
-use super::relation::{PythonRelation, Shape};
+use super::relation::{PythonRelation, Shape, TablePartitions};
 use super::worker::{Input, Task};
 use crate::conf::SparkConf;
 use crate::error::{Error, Result};
@@ -77,11 +77,16 @@ impl PythonExec {
         Self { node, inputs, schema, properties: Arc::new(properties) }
     }
 
-    /// The key columns of an input.
+    /// The columns of an input that rows must have in common to come to one partition.
     fn keys(&self, i: usize) -> Vec<Arc<dyn PhysicalExpr>> {
         let (Some(input), Some(plan)) = (self.node.inputs.get(i), self.inputs.get(i)) else { return Vec::new() };
         let schema = plan.schema();
-        input.keys().map(|at| Arc::new(Column::new(schema.field(at).name(), at)) as Arc<dyn PhysicalExpr>).collect()
+        let count = self.node.partitions.as_ref().map_or(usize::MAX, |partitions| partitions.keys);
+        input
+            .keys()
+            .take(count)
+            .map(|at| Arc::new(Column::new(schema.field(at).name(), at)) as Arc<dyn PhysicalExpr>)
+            .collect()
     }
 }
 
@@ -111,12 +116,13 @@ impl ExecutionPlan for PythonExec {
         Ok(TreeNodeRecursion::Continue)
     }
 
-    /// The rows of a group come to one partition.
+    /// The rows of a group come to one partition; so do those that the user of a table function has partitioned.
     fn required_input_distribution(&self) -> Vec<Distribution> {
-        let of_input = |i: usize| match (self.node.shape, self.keys(i)) {
-            (Shape::Groups, keys) if keys.is_empty() => Distribution::SinglePartition,
-            (Shape::Groups, keys) => Distribution::KeyPartitioned(keys),
-            _ => Distribution::UnspecifiedDistribution,
+        let together = self.node.shape == Shape::Groups || self.node.partitions.is_some();
+        let of_input = |i: usize| match self.keys(i) {
+            _ if !together => Distribution::UnspecifiedDistribution,
+            keys if keys.is_empty() => Distribution::SinglePartition,
+            keys => Distribution::KeyPartitioned(keys),
         };
         (0..self.inputs.len()).map(of_input).collect()
     }
@@ -162,6 +168,9 @@ impl Run {
         let Some((schema, batches)) = inputs.first() else {
             return Err(Error::internal("a Python function of relations without an input"));
         };
+        if let Some(partitions) = &self.node.partitions {
+            return self.run_partitions(schema, batches, partitions);
+        }
         let task = self.task(schema);
         let results = match self.node.shape {
             Shape::Groups => {
@@ -184,6 +193,28 @@ impl Run {
             }
         };
         results.iter().map(|batch| self.output(batch)).collect()
+    }
+
+    /// The rows that a table function gives for the rows of its table, which are sorted for it.
+    fn run_partitions(
+        &self,
+        schema: &SchemaRef,
+        batches: &[RecordBatch],
+        partitions: &TablePartitions,
+    ) -> Result<Vec<RecordBatch>> {
+        let whole = concat_batches(schema, batches)?;
+        // No rows are no partition, but all rows are one even if there are none.
+        if whole.num_rows() == 0 && partitions.keys > 0 {
+            return Ok(Vec::new());
+        }
+        let width = self.node.arguments.len();
+        let rows = whole.project(&(0..width).collect::<Vec<_>>())?;
+        let rows = match partitions.order.as_slice() {
+            [] => rows,
+            order => take_record_batch(&rows, &sorted_rows(&whole.columns()[width..], order)?)?,
+        };
+        let task = self.task(&rows.schema());
+        self.work(&task, &Input::Batches(&[rows]))?.iter().map(|batch| self.output(batch)).collect()
     }
 
     fn work(&self, task: &Task, input: &Input<'_>) -> Result<Vec<RecordBatch>> {
@@ -257,6 +288,17 @@ impl Run {
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
     }
+}
+
+/// The numbers of the rows in the order of some columns.
+fn sorted_rows(columns: &[ArrayRef], order: &[SortOptions]) -> Result<UInt32Array> {
+    let field =
+        |(column, order): (&ArrayRef, &SortOptions)| SortField::new_with_options(column.data_type().clone(), *order);
+    let converter = RowConverter::new(columns.iter().zip(order).map(field).collect())?;
+    let rows = converter.convert_columns(columns)?;
+    let mut numbers: Vec<u32> = (0..rows.num_rows() as u32).collect();
+    numbers.sort_by(|a, b| rows.row(*a as usize).cmp(&rows.row(*b as usize)));
+    Ok(numbers.into())
 }
 
 /// Per key, ascending, the rows of every input; an input without rows of a key has an empty batch.

@@ -14,6 +14,7 @@ mod aggregate;
 mod daemon;
 mod execution;
 mod function;
+mod ordered_groups;
 mod relation;
 mod worker;
 
@@ -21,7 +22,8 @@ pub(crate) use aggregate::{PythonAggregate, is_aggregate};
 pub use daemon::PythonWorkers;
 pub(crate) use execution::PythonPlanner;
 pub(crate) use function::PythonFunction;
-pub(crate) use relation::{PythonInput, PythonRelation, RelationFunction, Shape};
+pub(crate) use ordered_groups::OrderedGroups;
+pub(crate) use relation::{PythonInput, PythonRelation, RelationFunction, Shape, TablePartitions};
 
 /// A function of the user's that SQL knows by a name.
 #[derive(Debug, Clone)]

@@ -7,6 +7,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use arrow::compute::SortOptions;
 use bytes::Bytes;
 use datafusion::common::{DFSchemaRef, Result as DataFusionResult};
 use datafusion::error::DataFusionError;
@@ -105,6 +106,17 @@ impl PythonInput {
     }
 }
 
+/// How a table function is given the rows of its table: by partition, in order.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct TablePartitions {
+    /// So many columns behind the arguments tell which partition a row is of; without any all rows are of one.
+    pub(crate) keys: usize,
+    /// How rows are sorted by all columns behind the arguments: the keys, and those that the user orders by.
+    pub(crate) order: Vec<SortOptions>,
+    /// Where the worker finds the keys in the row of the table, from which it takes them away.
+    pub(crate) positions: Vec<i32>,
+}
+
 /// A Python function over one relation or two.
 #[derive(Debug, Clone)]
 pub(crate) struct PythonRelation {
@@ -113,6 +125,8 @@ pub(crate) struct PythonRelation {
     pub(crate) inputs: Vec<PythonInput>,
     /// How the arguments of a table function are passed: by position, or by name.
     pub(crate) arguments: Vec<Option<String>>,
+    /// What the user says of the rows that a table function is given.
+    pub(crate) partitions: Option<TablePartitions>,
     pub(crate) schema: DFSchemaRef,
 }
 
@@ -141,6 +155,7 @@ impl PythonRelation {
             Shape::Calls => PythonCall::TableFunction {
                 command,
                 arguments: self.arguments.iter().enumerate().map(|(i, name)| (i as i32, name.clone())).collect(),
+                partition_columns: self.partitions.as_ref().map_or_else(Vec::new, |by| by.positions.clone()),
                 row_type: crate::types::schema_to_json(self.schema.as_arrow()),
                 name: self.function.name.clone(),
             },
@@ -155,6 +170,7 @@ impl PartialEq for PythonRelation {
             && self.function.command == other.function.command
             && self.inputs == other.inputs
             && self.arguments == other.arguments
+            && self.partitions == other.partitions
             && self.schema == other.schema
     }
 }

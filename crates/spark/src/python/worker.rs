@@ -56,6 +56,8 @@ pub(super) enum PythonCall {
         command: Bytes,
         /// As for a function.
         arguments: Vec<(i32, Option<String>)>,
+        /// The columns of its table that tell one partition from the next.
+        partition_columns: Vec<i32>,
         /// The rows' type in Spark's JSON form.
         row_type: String,
         /// The name in messages.
@@ -149,10 +151,11 @@ impl Task {
                 // The id under which a profile would be kept.
                 out.extend(0_i64.to_be_bytes());
             }
-            PythonCall::TableFunction { command, arguments, row_type, name } => {
+            PythonCall::TableFunction { command, arguments, partition_columns, row_type, name } => {
                 columns(&mut out, arguments);
-                // No columns by which the input is partitioned, and no result of `analyze`.
-                int(&mut out, 0);
+                int(&mut out, partition_columns.len() as i32);
+                partition_columns.iter().for_each(|column| int(&mut out, *column));
+                // No result of `analyze`.
                 out.push(0);
                 bytes(&mut out, command);
                 bytes(&mut out, row_type.as_bytes());

@@ -81,7 +81,6 @@ impl Session {
                 self.analyzed(request.plan, analysis).await?.hash(&mut hasher);
                 Answer::SemanticHash(answer::SemanticHash { result: hasher.finish() as i32 })
             }
-            // Keeping has no effect on rows: plans are run when they are needed.
             Analyze::Persist(request) => {
                 let level = request.storage_level.unwrap_or(proto::StorageLevel {
                     use_disk: true,
@@ -90,15 +89,15 @@ impl Session {
                     deserialized: true,
                     replication: 1,
                 });
-                self.persisted.lock().insert(encoded(request.relation.as_ref()), level);
+                self.artifacts.persisted().insert(request.relation.ok_or_else(not_a_relation)?, level);
                 Answer::Persist(answer::Persist {})
             }
             Analyze::Unpersist(request) => {
-                self.persisted.lock().remove(&encoded(request.relation.as_ref()));
+                self.artifacts.persisted().remove(&request.relation.ok_or_else(not_a_relation)?);
                 Answer::Unpersist(answer::Unpersist {})
             }
             Analyze::GetStorageLevel(request) => {
-                let kept = self.persisted.lock().get(&encoded(request.relation.as_ref())).copied();
+                let kept = self.artifacts.persisted().level(&request.relation.ok_or_else(not_a_relation)?);
                 let none = proto::StorageLevel { replication: 1, ..Default::default() };
                 Answer::GetStorageLevel(answer::GetStorageLevel { storage_level: Some(kept.unwrap_or(none)) })
             }
@@ -198,11 +197,6 @@ fn is_local(relation: &proto::Relation) -> bool {
         Some(RelType::Sql(sql)) => !super::execute::is_query(&sql.query),
         _ => false,
     }
-}
-
-/// What tells one relation from another.
-fn encoded(relation: Option<&proto::Relation>) -> Vec<u8> {
-    relation.map(prost::Message::encode_to_vec).unwrap_or_default()
 }
 
 /// A schema, or else a single type.

@@ -111,6 +111,7 @@ impl Session {
             }
             CatType::DropTable(m) => {
                 self.drop_relation(&name(&m.table_name)?, false, m.if_exists).await?;
+                self.artifacts.persisted().refresh();
                 nothing()
             }
             CatType::DropView(m) => {
@@ -119,6 +120,7 @@ impl Session {
             }
             CatType::TruncateTable(m) => {
                 self.truncate(&name(&m.table_name)?).await?;
+                self.artifacts.persisted().refresh();
                 nothing()
             }
             CatType::GetTableProperties(m) => {
@@ -145,12 +147,20 @@ impl Session {
             }
             CatType::ClearCache(_) => {
                 self.cached.lock().clear();
+                self.artifacts.persisted().clear();
                 nothing()
             }
-            CatType::RefreshTable(m) => self.existing(&m.table_name).await.and_then(|_| nothing()),
+            CatType::RefreshTable(m) => {
+                self.existing(&m.table_name).await?;
+                self.artifacts.persisted().refresh();
+                nothing()
+            }
             CatType::AnalyzeTable(m) => self.existing(&m.table_name).await.and_then(|_| nothing()),
             CatType::RecoverPartitions(m) => self.existing(&m.table_name).await.and_then(|_| nothing()),
-            CatType::RefreshByPath(_) => nothing(),
+            CatType::RefreshByPath(_) => {
+                self.artifacts.persisted().refresh();
+                nothing()
+            }
             _ => Err(Error::unsupported("this call of `spark.catalog`")),
         }
     }

@@ -81,10 +81,14 @@ impl Session {
             other => Some(self.shown_by(other).await?),
         };
         match rows {
-            None => Ok(relation_of(RelType::LocalRelation(proto::LocalRelation {
-                data: None,
-                schema: Some(r#"{"type":"struct","fields":[]}"#.to_owned()),
-            }))),
+            None => {
+                // A statement that gives no rows may have changed those of a table.
+                self.artifacts.persisted().refresh();
+                Ok(relation_of(RelType::LocalRelation(proto::LocalRelation {
+                    data: None,
+                    schema: Some(r#"{"type":"struct","fields":[]}"#.to_owned()),
+                })))
+            }
             Some(rows) => local_relation(&rows),
         }
     }

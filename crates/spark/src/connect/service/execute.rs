@@ -262,8 +262,16 @@ impl Session {
             Some(CommandType::CreateDataframeView(view)) => self.create_view(&view),
             Some(CommandType::PipelineCommand(command)) => self.execute_pipeline(operation, command, analysis).await,
             Some(CommandType::RegisterFunction(function)) => self.register_function(&function),
-            Some(CommandType::WriteOperation(write)) => self.write(&write, analysis).await,
-            Some(CommandType::WriteOperationV2(write)) => self.write_v2(&write, analysis).await,
+            Some(CommandType::WriteOperation(write)) => {
+                self.write(&write, analysis).await?;
+                self.artifacts.persisted().refresh();
+                Ok(())
+            }
+            Some(CommandType::WriteOperationV2(write)) => {
+                self.write_v2(&write, analysis).await?;
+                self.artifacts.persisted().refresh();
+                Ok(())
+            }
             Some(CommandType::WriteStreamOperationStart(_)) => Err(Error::unsupported("`DataFrame.writeStream`")
                 .with_help("Declare a streaming table or a sink: flows write to them.")),
             Some(CommandType::MergeIntoTableCommand(_)) => Err(Error::unsupported("`DataFrame.mergeInto`")),

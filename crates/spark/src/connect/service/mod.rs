@@ -133,8 +133,6 @@ struct Session {
     global_views: GlobalViews,
     /// The complete names of the tables that the client has asked to be cached.
     cached: Mutex<HashSet<String>>,
-    /// The relations that the client has asked to be kept, by their encoding.
-    persisted: Mutex<HashMap<Vec<u8>, proto::StorageLevel>>,
     operations: Mutex<HashMap<String, Arc<Operation>>>,
     errors: Arc<ErrorStore>,
     used: Mutex<Instant>,
@@ -234,7 +232,6 @@ impl Session {
             views: Views::default(),
             global_views,
             cached: Mutex::default(),
-            persisted: Mutex::default(),
             operations: Mutex::default(),
             errors: Arc::default(),
             used: Mutex::new(Instant::now()),

@@ -19,6 +19,7 @@ use super::rewrite::{self, Names, call};
 use super::sample::sample_of;
 use super::scope::{Scope, Visibility, ident};
 use crate::error::{Error, Result};
+use crate::table_functions::known_rows;
 
 impl Planner<'_> {
     /// Rewrites the relations of a block in place; gives the columns they offer.
@@ -124,7 +125,7 @@ impl Planner<'_> {
             return self.table(factor, plan, alias, qualifier, false);
         }
         let Some(read) = read_of(factor, &self.source, self.time_zone())? else {
-            let plan = self.range(factor)?;
+            let plan = self.computed(factor)?;
             return self.table(factor, plan, alias, Vec::new(), false);
         };
         let found = self.relations.iter().find(|(request, _)| *request == read.request);
@@ -140,10 +141,14 @@ impl Planner<'_> {
         self.table(factor, plan, alias, qualifier, true)
     }
 
-    fn range(&self, factor: &TableFactor) -> Result<LogicalPlan> {
-        let TableFactor::Table { args: Some(args), .. } = factor else {
+    /// A table function that reads nothing.
+    fn computed(&self, factor: &TableFactor) -> Result<LogicalPlan> {
+        let TableFactor::Table { name, args: Some(args), .. } = factor else {
             return Err(Error::unsupported(format!("`{factor}`")));
         };
+        if let Some(plan) = known_rows(&name.to_string(), args.args.len())? {
+            return Ok(plan);
+        }
         let bounds = args.args.iter().map(|arg| match arg {
             FunctionArg::Unnamed(FunctionArgExpr::Expr(bound)) => integer(bound),
             _ => None,

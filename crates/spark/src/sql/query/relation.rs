@@ -17,6 +17,7 @@ use crate::functions::is_generator;
 use crate::relation::{ObjectName, ReadOptions, RelationRequest, TimeTravel, UnresolvedRelation};
 use crate::sql::name::parse_name;
 use crate::sql::tokens::{Source, WATERMARK, WATERMARK_DELAY, WATERMARK_NAME};
+use crate::table_functions::has_known_rows;
 
 /// Formats that may stand before a path: `` json.`/data/x` ``.
 const FILE_FORMATS: [&str; 9] = ["delta", "parquet", "json", "csv", "text", "avro", "orc", "xml", "binaryfile"];
@@ -228,7 +229,7 @@ fn stream(args: &[FunctionArg], source: &Source<'_>, place: SourceLocation) -> R
     Ok(read)
 }
 
-/// The relation a table function reads; `None` if it reads nothing (`range`).
+/// The relation a table function reads; `None` if it reads nothing (`range`, `sql_keywords`).
 fn function(name: &[&Ident], args: &[FunctionArg]) -> Result<Option<UnresolvedRelation>> {
     let [ident] = name else { return Ok(None) };
     match ident.value.to_ascii_lowercase().as_str() {
@@ -244,6 +245,7 @@ fn function(name: &[&Ident], args: &[FunctionArg]) -> Result<Option<UnresolvedRe
         "table_changes" => table_changes(args, false).map(Some),
         "table_changes_by_path" => table_changes(args, true).map(Some),
         "range" => Ok(None),
+        name if has_known_rows(name) => Ok(None),
         generator if is_generator(generator) => Ok(None),
         other => Err(Error::unsupported(format!("table function `{other}`"))),
     }
