@@ -2,7 +2,7 @@
 //!
 //! Maps can be grouped by, and nothing else.
 
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, NullEquality, Result as DataFusionResult};
 use datafusion::logical_expr::expr::WindowFunctionParams;
@@ -58,12 +58,22 @@ fn check(node: &LogicalPlan) -> DataFusionResult<()> {
                 }
             }
         }
-        LogicalPlan::Distinct(Distinct::All(input)) => distinct(input)?,
-        // Only set operations find a NULL equal to a NULL.
-        LogicalPlan::Join(join) if join.null_equality == NullEquality::NullEqualsNull => distinct(&join.left)?,
+        LogicalPlan::Distinct(Distinct::All(input)) => {
+            if let Some(field) = input.schema().fields().iter().find(|field| has_no_order(field.data_type())) {
+                return Err(not_distinct(field.name(), field.data_type()).into());
+            }
+        }
         LogicalPlan::Join(join) => {
-            let keys = join.on.iter().flat_map(|(left, right)| [left, right]);
-            keys.into_iter().try_for_each(|key| ordered(key, &schema, "="))?;
+            // The joins that set operations become find a NULL equal to a NULL.
+            let is_set_operation = join.null_equality == NullEquality::NullEqualsNull;
+            for key in join.on.iter().flat_map(|(left, right)| [left, right]) {
+                match type_if(key, &schema, has_no_order) {
+                    Some(found) if is_set_operation => {
+                        return Err(not_distinct(&key.schema_name().to_string(), &found).into());
+                    }
+                    _ => ordered(key, &schema, "=")?,
+                }
+            }
         }
         _ => {}
     }
@@ -134,13 +144,6 @@ fn no_map(expr: &Expr, schema: &DFSchema) -> DataFusionResult<()> {
     }
 }
 
-fn distinct(rows: &LogicalPlan) -> Result<()> {
-    match rows.schema().fields().iter().find(|field| has_no_order(field.data_type())) {
-        Some(field) => Err(not_distinct(field)),
-        None => Ok(()),
-    }
-}
-
 /// The type of an expression if it is `refused`. One whose type is not known yet is looked at where it is.
 fn type_if(expr: &Expr, schema: &DFSchema, refused: fn(&DataType) -> bool) -> Option<DataType> {
     expr.get_type(schema).ok().filter(refused)
@@ -166,8 +169,7 @@ fn not_groupable(expr: &Expr, data_type: &DataType) -> Error {
         .with_help("Take a value that has an order out of it first, such as `v:name::STRING` or `m['key']`.")
 }
 
-fn not_distinct(field: &Field) -> Error {
-    let (column, data_type) = (field.name(), field.data_type());
+fn not_distinct(column: &str, data_type: &DataType) -> Error {
     let condition = match holds_variant(data_type) {
         true => "UNSUPPORTED_FEATURE.SET_OPERATION_ON_VARIANT_TYPE",
         false => "UNSUPPORTED_FEATURE.SET_OPERATION_ON_MAP_TYPE",
