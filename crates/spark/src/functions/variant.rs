@@ -14,7 +14,7 @@ use parquet_variant::Variant;
 use super::conditional::exactly;
 use super::form::{Form, form};
 use super::json::GET_JSON_OBJECT;
-use super::udf::{BOOLEAN, Call, Function, Returns, check_arity, function};
+use super::udf::{Call, Function, Returns, check_arity, function};
 use crate::error::{Error, Result};
 use crate::types::{array, canonical, is_variant, parse_data_type, sql_type_name, variant};
 use crate::variant::{
@@ -46,11 +46,16 @@ pub(super) const FUNCTIONS: &[Function] = &[
             Ok(Arc::new(values(&variants)?.iter().map(is_null).map(Some).collect::<BooleanArray>()))
         },
     ),
-    function(&["is_valid_variant"], (1, 1), BOOLEAN, |call| {
-        let variants = variants(call)?;
-        let is_valid = |row: usize| variants.is_valid(row).then(|| values(&variants.slice(row, 1)).is_ok());
-        Ok(Arc::new((0..variants.len()).map(is_valid).collect::<BooleanArray>()))
-    }),
+    function(
+        &["is_valid_variant"],
+        (1, 1),
+        Returns::Types(|types| of_variant("is_valid_variant", types, DataType::Boolean)),
+        |call| {
+            let variants = variants(call)?;
+            let is_valid = |row: usize| variants.is_valid(row).then(|| values(&variants.slice(row, 1)).is_ok());
+            Ok(Arc::new((0..variants.len()).map(is_valid).collect::<BooleanArray>()))
+        },
+    ),
     function(
         &["schema_of_variant"],
         (1, 1),
