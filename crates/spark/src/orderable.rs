@@ -4,12 +4,13 @@
 
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, NullEquality, Result as DataFusionResult};
+use datafusion::common::{DFSchema, ExprSchema, NullEquality, Result as DataFusionResult};
 use datafusion::logical_expr::expr::WindowFunctionParams;
 use datafusion::logical_expr::utils::{grouping_set_to_exprlist, merge_schema};
 use datafusion::logical_expr::{Distinct, Expr, ExprSchemable, LogicalPlan, Operator};
 
 use crate::error::{Error, Result};
+use crate::operators::Deduplicate;
 use crate::types::{holds_variant, is_variant, sql_type_name};
 
 /// Functions that compare the values of their arguments, or those in them.
@@ -35,7 +36,7 @@ const COMPARING: [&str; 19] = [
     "array_has",
 ];
 
-/// The plan, if nothing in it compares variants.
+/// The plan, if nothing in it compares variants or maps.
 ///
 /// # Errors
 /// `DATATYPE_MISMATCH.INVALID_ORDERING_TYPE`, `GROUP_EXPRESSION_TYPE_IS_NOT_ORDERABLE` or
@@ -61,6 +62,16 @@ fn check(node: &LogicalPlan) -> DataFusionResult<()> {
         LogicalPlan::Distinct(Distinct::All(input)) => {
             if let Some(field) = input.schema().fields().iter().find(|field| has_no_order(field.data_type())) {
                 return Err(not_distinct(field.name(), field.data_type()).into());
+            }
+        }
+        LogicalPlan::Extension(extension) => {
+            if let Some(deduplicate) = extension.node.as_any().downcast_ref::<Deduplicate>() {
+                for key in &deduplicate.keys {
+                    let data_type = schema.field_from_column(key)?.data_type();
+                    if has_no_order(data_type) {
+                        return Err(not_distinct(&key.name, data_type).into());
+                    }
+                }
             }
         }
         LogicalPlan::Join(join) => {

@@ -60,16 +60,18 @@ fn argument(function: &Function) -> Result<Expr> {
                 .with_condition("WRONG_NUM_ARGS.WITHOUT_SUGGESTION")),
         };
     }
+    // What is unnested is the argument, or of a VARIANT the array of what is in it.
+    let exploded = |expr: &Expr| match explodes_variant(function) {
+        true => rewrite::call("variant_explode", vec![expr.clone()]),
+        false => expr.clone(),
+    };
     match &function.args {
         FunctionArguments::List(list) => match list.args.as_slice() {
-            [FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))] if explodes_variant(function) => {
-                Ok(rewrite::call("variant_explode", vec![expr.clone()]))
-            }
-            [FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))] => Ok(expr.clone()),
+            [FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))] => Ok(exploded(expr)),
             [FunctionArg::Named { name, arg: FunctionArgExpr::Expr(expr), .. }]
                 if explodes_variant(function) && name.value.eq_ignore_ascii_case("input") =>
             {
-                Ok(rewrite::call("variant_explode", vec![expr.clone()]))
+                Ok(exploded(expr))
             }
             _ => Err(Error::user(format!("`{}` takes one argument", function.name))
                 .with_condition("WRONG_NUM_ARGS.WITHOUT_SUGGESTION")),
