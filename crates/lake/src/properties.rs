@@ -34,7 +34,8 @@ enum Rule {
     Protocol,
 }
 
-const COLUMN_MAPPING: &str = "delta.columnMapping.mode";
+/// Whether files name columns otherwise than the table.
+pub(crate) const COLUMN_MAPPING: &str = "delta.columnMapping.mode";
 
 const RULES: &[(&str, Rule)] = &[
     ("delta.appendOnly", Rule::Boolean),

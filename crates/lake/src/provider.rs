@@ -6,7 +6,8 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::ScalarValue;
+use datafusion::common::stats::Precision;
+use datafusion::common::{ScalarValue, Statistics};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::PhysicalExpr;
@@ -219,6 +220,20 @@ impl TableProvider for TableScan {
             .map_err(|error| datafusion::error::DataFusionError::from(from_delta(error)))?;
         let plan = guarded(self.scan.scan(session, projection, filters, limit).await?);
         null_fields::in_order(nulled(in_types(plan, &self.schema)?, &self.blank)?)
+    }
+
+    /// Which columns have no NULLs, as far as the log tells; nothing else.
+    fn statistics(&self) -> Option<Statistics> {
+        let table = self.whole.as_ref()?;
+        let full = table.columns_without_null().ok()?;
+        let mut statistics = Statistics::new_unknown(&self.schema);
+        for (field, column) in self.schema.fields().iter().zip(&mut statistics.column_statistics) {
+            let is_read_as_stored = !self.blank.contains(field.name()) && !field.data_type().is_nested();
+            if is_read_as_stored && full.contains(field.name().as_str()) {
+                column.null_count = Precision::Exact(0);
+            }
+        }
+        Some(statistics)
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {

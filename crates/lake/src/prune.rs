@@ -1,5 +1,7 @@
 //! Which files of a table can hold given keys: by the statistics in the log, without opening one.
 
+use std::collections::BTreeSet;
+
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, RecordBatch};
 use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
@@ -10,6 +12,7 @@ use deltaworks_spark::error::Result;
 
 use crate::changes::DataFile;
 use crate::error::from_delta;
+use crate::properties::COLUMN_MAPPING;
 use crate::schema::index_of;
 use crate::table::Table;
 
@@ -38,6 +41,29 @@ impl Table {
         let over =
             |file: &usize| greatest.is_valid(*file) && greatest.value(*file) <= until_us && nulls[*file] == Some(0);
         Ok(files.into_iter().enumerate().filter(|(file, _)| over(file)).map(|(_, file)| file).collect())
+    }
+
+    /// The columns that are NULL in no row, as the statistics of all files say.
+    ///
+    /// # Errors
+    /// `Data` if the log cannot be read.
+    pub(crate) fn columns_without_null(&self) -> Result<BTreeSet<String>> {
+        let state = self.state()?;
+        if state.metadata().configuration().get(COLUMN_MAPPING).is_some_and(|mode| mode != "none") {
+            // Files then have other names for columns than the table.
+            return Ok(BTreeSet::new());
+        }
+        let log = state.snapshot().try_log_data().map_err(from_delta)?;
+        let mut full: BTreeSet<String> = self.schema().fields().iter().map(|field| field.name().clone()).collect();
+        for file in log.iter() {
+            let counts: Option<serde_json::Value> = file.stats().and_then(|stats| serde_json::from_str(&stats).ok());
+            let count = |column: &String| counts.as_ref()?.get("nullCount")?.get(column)?.as_u64();
+            full.retain(|column| count(column) == Some(0));
+            if full.is_empty() {
+                break;
+            }
+        }
+        Ok(full)
     }
 
     /// The files whose statistics do not rule out that they hold a row with one of `keys`: columns of the table,

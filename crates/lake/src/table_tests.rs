@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::{AsArray, Int16Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StringViewArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::stats::Precision;
 use datafusion::prelude::SessionContext;
 use deltaworks_spark::error::Kind;
 use deltaworks_spark::relation::TimeTravel;
@@ -14,7 +15,7 @@ use deltaworks_spark::variant::{VariantColumn, json_texts};
 
 use crate::test_support::{Folder, people, people_schema, people_table, rows, write};
 use crate::{
-    Commit, Lake, TableDefinition, Writer, WriterOptions, WrittenFiles, are_columns_changed, latest_of, schema,
+    Commit, Lake, Table, TableDefinition, Writer, WriterOptions, WrittenFiles, are_columns_changed, latest_of, schema,
 };
 
 #[tokio::test]
@@ -275,4 +276,29 @@ async fn a_provider_can_be_brought_up_to_date() {
     let error = latest_of(provider.as_ref()).await.unwrap_err();
     assert!(are_columns_changed(&error), "{error}");
     assert!(latest_of(some_files.as_ref()).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn statistics_tell_which_columns_have_no_null() {
+    let folder = Folder::new();
+    let mut table = people_table(&folder).await;
+    let full = |table: &Table| -> Vec<bool> {
+        let statistics = table.provider().unwrap().statistics().unwrap();
+        statistics.column_statistics.iter().map(|column| column.null_count == Precision::Exact(0)).collect()
+    };
+    Commit::append(write(&table, people(&[(1, "a")])).await).commit(&mut table).await.unwrap();
+    assert_eq!(full(&table), [true, true]);
+    let nameless = RecordBatch::try_new(
+        people_schema(),
+        vec![Arc::new(Int64Array::from(vec![2])), Arc::new(StringArray::new_null(1))],
+    );
+    Commit::append(write(&table, nameless.unwrap()).await).commit(&mut table).await.unwrap();
+    assert_eq!(full(&table), [true, false]);
+    let mut wider = people_schema().fields().to_vec();
+    wider.push(Arc::new(Field::new("age", DataType::Int32, true)));
+    let wider = Commit::append(WrittenFiles::default()).schema(Arc::new(Schema::new(wider)));
+    wider.commit(&mut table).await.unwrap();
+    // No file knows of the new column, so no count says that it is NULL.
+    assert_eq!(full(&table), [true, false, false]);
+    assert!(table.provider_for_files(&table.files().unwrap()).await.unwrap().statistics().is_none());
 }

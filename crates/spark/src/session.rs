@@ -65,6 +65,7 @@ pub fn session_context(options: SessionOptions) -> Result<SessionContext> {
         .with_runtime_env(options.runtime)
         .with_default_features()
         .with_analyzer_rules(rules)
+        .with_optimizer_rules(crate::optimizer::optimizer_rules())
         .with_physical_optimizer_rules(crate::optimizer::physical_optimizer_rules())
         .with_query_planner(Arc::new(Planner { extensions }));
     // The first planner that has an answer wins.

@@ -1,5 +1,6 @@
-//! The rules that improve physical plans: DataFusion's, and what ours add to them.
+//! The rules that improve plans: DataFusion's, and what ours add to them.
 
+mod counted_rows;
 mod eager_aggregation;
 mod harmless;
 mod join_sides;
@@ -7,15 +8,24 @@ mod lambdas;
 
 use std::sync::Arc;
 
+use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
+use counted_rows::CountedRows;
 use eager_aggregation::EagerAggregation;
 use join_sides::JoinSides;
 
 type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 
-/// The rules in the order in which they run.
+/// The rules for logical plans, in the order in which they run.
+pub(crate) fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = Optimizer::new().rules;
+    rules.insert(0, Arc::new(CountedRows));
+    rules
+}
+
+/// The rules for physical plans, in the order in which they run.
 pub(crate) fn physical_optimizer_rules() -> Vec<Rule> {
     let mut rules = Vec::new();
     for rule in PhysicalOptimizer::new().rules {
