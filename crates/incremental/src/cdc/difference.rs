@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use arrow::array::RecordBatch;
 use deltaworks_spark::error::Result;
+use foldhash::fast::RandomState;
 
 use super::compare::Comparable;
 use super::project;
@@ -39,7 +40,7 @@ impl Difference {
         let (before, after) = (project(before.columns(), keys)?, project(after.columns(), keys)?);
         let comparable = Comparable::like(&after)?;
         let (old, new) = (comparable.rows(&before)?, comparable.rows(&after)?);
-        let mut gone: HashMap<_, Vec<u32>> = HashMap::with_capacity(self.removed.len());
+        let mut gone: HashMap<_, Vec<u32>, RandomState> = HashMap::default();
         for row in &self.removed {
             gone.entry(old.row(*row as usize)).or_default().push(*row);
         }
@@ -61,9 +62,13 @@ impl Difference {
 /// # Errors
 /// `Internal` if the columns differ.
 pub fn difference(before: &RecordBatch, after: &RecordBatch) -> Result<Difference> {
+    if before.num_rows() == 0 || after.num_rows() == 0 {
+        let all = |batch: &RecordBatch| (0_u32..).take(batch.num_rows()).collect();
+        return Ok(Difference { removed: all(before), added: all(after), kept: Vec::new() });
+    }
     let comparable = Comparable::like(after.columns())?;
     let (old, new) = (comparable.rows(before.columns())?, comparable.rows(after.columns())?);
-    let mut by_row: HashMap<_, Vec<u32>> = HashMap::with_capacity(old.num_rows());
+    let mut by_row: HashMap<_, Vec<u32>, RandomState> = HashMap::default();
     for (index, row) in (0_u32..).zip(old.iter()) {
         by_row.entry(row).or_default().push(index);
     }

@@ -1,13 +1,15 @@
 //! Rows of one key together: what lets keys be worked on in parallel, and in pieces that fit into arrays.
 
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, take, take_record_batch};
+use arrow::compute::{concat_batches, interleave_record_batch, take};
 use arrow::datatypes::SchemaRef;
+use datafusion::common::hash_utils::create_hashes;
 use deltaworks_spark::error::Result;
+use foldhash::fast::RandomState;
+use foldhash::quality::FixedState;
 
 use super::compare::rows_of;
 use super::project;
@@ -23,26 +25,34 @@ pub fn partition_by_key(
     keys: &[usize],
     parts: usize,
 ) -> Result<Vec<RecordBatch>> {
-    let mut pieces: Vec<Vec<RecordBatch>> = vec![Vec::new(); parts];
-    for batch in batches.iter().filter(|batch| batch.num_rows() > 0) {
-        if parts == 1 {
-            pieces[0].push(batch.clone());
-            continue;
-        }
-        let rows = rows_of(&project(batch.columns(), keys)?)?;
-        let mut chosen: Vec<Vec<u32>> = vec![Vec::new(); parts];
-        for (index, row) in (0_u32..).zip(rows.iter()) {
-            let mut hasher = DefaultHasher::new();
-            row.as_ref().hash(&mut hasher);
-            chosen[(hasher.finish() % parts as u64) as usize].push(index);
-        }
-        for (piece, rows) in pieces.iter_mut().zip(chosen) {
-            if !rows.is_empty() {
-                piece.push(take_record_batch(batch, &UInt32Array::from(rows))?);
-            }
+    if parts == 1 {
+        return Ok(vec![concat_batches(schema, batches)?]);
+    }
+    let state = FixedState::default();
+    // For each part its rows: batch, and row within that.
+    let mut chosen: Vec<Vec<(usize, usize)>> = vec![Vec::new(); parts];
+    let mut hashes = Vec::new();
+    for (index, batch) in batches.iter().enumerate() {
+        hashes.clear();
+        hashes.resize(batch.num_rows(), 0);
+        let hashes = create_hashes(&project(batch.columns(), keys)?, &state, &mut hashes)?;
+        for (row, hash) in hashes.iter().enumerate() {
+            chosen[(hash % parts as u64) as usize].push((index, row));
         }
     }
-    pieces.iter().map(|pieces| Ok(concat_batches(schema, pieces)?)).collect()
+    let batches: Vec<&RecordBatch> = batches.iter().collect();
+    chosen.iter().map(|rows| part_of(&batches, schema, rows)).collect()
+}
+
+/// The chosen rows as one batch.
+fn part_of(batches: &[&RecordBatch], schema: &SchemaRef, rows: &[(usize, usize)]) -> Result<RecordBatch> {
+    match rows {
+        [] => Ok(RecordBatch::new_empty(Arc::clone(schema))),
+        rows => {
+            let part = interleave_record_batch(batches, rows)?;
+            Ok(RecordBatch::try_new(Arc::clone(schema), part.columns().to_vec())?)
+        }
+    }
 }
 
 /// The distinct keys of `batch`: its columns at `keys`.
@@ -52,7 +62,7 @@ pub fn partition_by_key(
 pub fn distinct_keys(batch: &RecordBatch, keys: &[usize]) -> Result<RecordBatch> {
     let columns = project(batch.columns(), keys)?;
     let rows = rows_of(&columns)?;
-    let mut seen = HashSet::with_capacity(rows.num_rows());
+    let mut seen: HashSet<_, RandomState> = HashSet::default();
     let first: UInt32Array =
         (0_u32..).zip(rows.iter()).filter_map(|(index, row)| seen.insert(row).then_some(index)).collect();
     let columns = columns.iter().map(|column| Ok(take(column, &first, None)?)).collect::<Result<Vec<_>>>()?;

@@ -15,10 +15,10 @@ use std::sync::Arc;
 use arrow::array::{Array, Int32Array, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute::{interleave, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow::row::Rows;
 use deltaworks_spark::error::Result;
+use foldhash::fast::RandomState;
 
-use super::compare::{Comparable, rows_of};
+use super::compare::{Comparable, Prefixes, rows_of};
 use super::{Events, OPERATION, Operation, SEQUENCE, project};
 
 /// How rows are kept.
@@ -80,26 +80,30 @@ impl Scd1 {
         let comparable = Comparable::like(std::slice::from_ref(parts.sequence))?;
         let sequences = comparable.rows(std::slice::from_ref(parts.sequence))?;
         let known_sequences = comparable.rows(std::slice::from_ref(known.sequence))?;
-        let in_force: HashMap<_, usize> = known_keys.iter().zip(0..).collect();
-        let order = ordered(&parts, &keys, &sequences)?;
+        let in_force: HashMap<_, usize, RandomState> = known_keys.iter().zip(0..).collect();
+        let (by_key, by_sequence) = (Prefixes::of(&keys), Prefixes::of(&sequences));
+        let order = ordered(&parts, &by_key, &by_sequence)?;
 
         let mut applied =
             Applied { changed: Vec::new(), upserts: Vec::new(), needs_stored: self.is_partial(), removed: 0 };
-        for group in order.chunk_by(|a, b| keys.row(*a as usize) == keys.row(*b as usize)) {
-            let before = in_force.get(&keys.row(group[0] as usize)).copied();
+        for group in order.chunk_by(|a, b| a.key == b.key && by_key.rest(a.row, b.row) == Ordering::Equal) {
+            let before = match in_force.is_empty() {
+                true => None,
+                false => in_force.get(&keys.row(group[0].row as usize)).copied(),
+            };
             let was_live = before.is_some_and(|row| known.is(row, Operation::Upsert));
             let mut latest = before.map(|row| known_sequences.row(row));
             let mut last = None;
             let (start, mut fresh) = (applied.upserts.len(), !was_live && (before.is_some() || self.ledger_has_all));
-            for event in group {
-                let sequence = sequences.row(*event as usize);
-                if parts.is(*event as usize, Operation::Upsert) {
+            for Place { row, is_upsert, .. } in group {
+                let sequence = sequences.row(*row as usize);
+                if *is_upsert {
                     if latest.is_some_and(|latest| sequence < latest) {
                         continue;
                     }
                     // Possibly what is stored already: a row that does not change is not written again.
                     applied.needs_stored |= was_live && last.is_none() && latest == Some(sequence);
-                    applied.upserts.push(*event);
+                    applied.upserts.push(*row);
                 } else {
                     if latest.is_some_and(|latest| sequence <= latest) {
                         continue;
@@ -108,7 +112,7 @@ impl Scd1 {
                     fresh = true;
                 }
                 latest = Some(sequence);
-                last = Some(*event);
+                last = Some(*row);
             }
             let Some(last) = last else { continue };
             let upserts = start..applied.upserts.len();
@@ -179,7 +183,7 @@ impl Scd1 {
         let comparable = Comparable::like(&key_columns)?;
         let keys = comparable.rows(&key_columns)?;
         let stored_keys = comparable.rows(&project(stored.columns(), &self.keys)?)?;
-        let positions: HashMap<_, usize> = stored_keys.iter().zip(0..).collect();
+        let positions: HashMap<_, usize, RandomState> = stored_keys.iter().zip(0..).collect();
         Ok(live
             .iter()
             .map(|key| match key.fresh {
@@ -240,29 +244,43 @@ impl Applied {
     }
 }
 
+/// Where an event stands among the others of its batch.
+#[derive(Clone, Copy)]
+struct Place {
+    /// The first bytes of its key and of its sequence.
+    key: u64,
+    sequence: u64,
+    row: u32,
+    is_upsert: bool,
+}
+
 /// The events by key, then sequence, deletes before upserts, then values.
-fn ordered(events: &Events<'_>, keys: &Rows, sequences: &Rows) -> Result<Vec<u32>> {
-    let rank = |event: u32| std::cmp::Reverse(events.operations.value(event as usize));
-    let place = |a: u32, b: u32| -> Ordering {
-        let (x, y) = (a as usize, b as usize);
-        keys.row(x)
-            .cmp(&keys.row(y))
-            .then_with(|| sequences.row(x).cmp(&sequences.row(y)))
-            .then_with(|| rank(a).cmp(&rank(b)))
+fn ordered(events: &Events<'_>, keys: &Prefixes<'_>, sequences: &Prefixes<'_>) -> Result<Vec<Place>> {
+    let count = u32::try_from(events.operations.len()).unwrap_or(u32::MAX);
+    let place = |row| {
+        let is_upsert = events.is(row as usize, Operation::Upsert);
+        Place { key: keys.at(row), sequence: sequences.at(row), row, is_upsert }
     };
-    let mut order: Vec<u32> = (0..u32::try_from(keys.num_rows()).unwrap_or(u32::MAX)).collect();
-    order.sort_unstable_by(|a, b| place(*a, *b).then(a.cmp(b)));
+    let compared = |a: &Place, b: &Place| -> Ordering {
+        (a.key.cmp(&b.key))
+            .then_with(|| keys.rest(a.row, b.row))
+            .then_with(|| a.sequence.cmp(&b.sequence))
+            .then_with(|| sequences.rest(a.row, b.row))
+            .then_with(|| a.is_upsert.cmp(&b.is_upsert))
+    };
+    let mut order: Vec<Place> = (0..count).map(place).collect();
+    order.sort_unstable_by(|a, b| compared(a, b).then(a.row.cmp(&b.row)));
     let mut tied: Vec<std::ops::Range<usize>> = Vec::new();
     let mut start = 0;
     for end in 1..=order.len() {
-        if end == order.len() || place(order[start], order[end]) != Ordering::Equal {
+        if end == order.len() || compared(&order[start], &order[end]) != Ordering::Equal {
             if end - start > 1 {
                 tied.push(start..end);
             }
             start = end;
         }
     }
-    let wanted: UInt32Array = tied.iter().flat_map(|range| &order[range.clone()]).copied().collect();
+    let wanted: UInt32Array = tied.iter().flat_map(|range| &order[range.clone()]).map(|place| place.row).collect();
     let values = events.columns.iter().map(|column| Ok(take(column, &wanted, None)?)).collect::<Result<Vec<_>>>()?;
     let values = rows_of(&values)?;
     let mut start = 0;
@@ -271,7 +289,7 @@ fn ordered(events: &Events<'_>, keys: &Rows, sequences: &Rows) -> Result<Vec<u32
         start += range.len();
         positions.sort_by(|a, b| values.row(*a).cmp(&values.row(*b)));
         for (place, position) in range.zip(positions) {
-            order[place] = wanted.value(position);
+            order[place].row = wanted.value(position);
         }
     }
     Ok(order)

@@ -12,16 +12,16 @@
 //! With the new events put among them they are walked once, in the order of their sequence. Of equal sequence, a
 //! delete wins over upserts, and an upsert that was there over one that arrives.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int32Array, RecordBatch, StringArray, UInt32Array, new_null_array};
 use arrow::compute::{cast, concat, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow::row::{Row, Rows};
 use deltaworks_spark::error::{Error, Result};
 
-use super::compare::rows_of;
+use super::compare::{Equality, Prefixes, rows_of};
 use super::{END_AT, Events, Operation, START_AT, event_schema, project};
 
 /// The column of the ledger that names, as a JSON list, the columns whose values an upsert kept.
@@ -61,6 +61,10 @@ enum Origin {
 
 #[derive(Debug, Clone, Copy)]
 struct Event {
+    /// Its key: the first bytes at first, a number once the events are sorted.
+    key: u64,
+    /// Its key and sequence, likewise.
+    at: u64,
     /// The row with the values.
     row: u32,
     /// The row with the sequence.
@@ -73,8 +77,7 @@ struct Event {
 struct Timeline {
     columns: Vec<ArrayRef>,
     sequences: ArrayRef,
-    keys: Rows,
-    order: Rows,
+    /// By key, sequence and origin.
     events: Vec<Event>,
     /// By row of an upsert that does not set every column: those whose value it keeps.
     kept: HashMap<u32, Vec<usize>>,
@@ -101,14 +104,16 @@ struct Version {
     start: u32,
     end: Option<u32>,
     values: Values,
-    /// Its upserts: rows of values and of sequence.
-    events: Vec<(u32, u32)>,
+    /// Its upserts, as a range of [`Found::upserts`].
+    upserts: std::ops::Range<usize>,
 }
 
 /// What the walk over a timeline finds.
 #[derive(Default)]
 struct Found {
     versions: Vec<Version>,
+    /// The upserts of all versions, one version after the other: rows of values and of sequence.
+    upserts: Vec<(u32, u32)>,
     /// Deletes that ended nothing: rows of key and sequence.
     tombstones: Vec<(u32, u32)>,
     ended: u64,
@@ -131,17 +136,10 @@ impl Scd2 {
     /// `Internal` if a batch does not have the expected columns.
     pub fn apply(&self, events: &RecordBatch, versions: &RecordBatch, ledger: &RecordBatch) -> Result<History> {
         let timeline = self.timeline(events, versions, ledger)?;
-        let tracked = match timeline.kept.is_empty() {
-            true => vec![rows_of(&project(&timeline.columns, &self.tracked)?)?],
-            false => self
-                .tracked
-                .iter()
-                .map(|column| rows_of(&timeline.columns[*column..=*column]))
-                .collect::<Result<Vec<_>>>()?,
-        };
+        let tracked = self.tracked.iter().map(|column| Equality::of(&timeline.columns[*column]));
+        let tracked = tracked.collect::<Result<Vec<_>>>()?;
         let mut found = Found::default();
-        let same_key = |a: &Event, b: &Event| timeline.keys.row(a.row as usize) == timeline.keys.row(b.row as usize);
-        for of_key in timeline.events.chunk_by(same_key) {
+        for of_key in timeline.events.chunk_by(|a, b| a.key == b.key) {
             self.walk(of_key, &timeline, &tracked, &mut found);
         }
         self.assemble(&found, &timeline, events, versions)
@@ -162,8 +160,8 @@ impl Scd2 {
             .map(|((new, stored), known)| Ok(concat(&[new, stored, known])?))
             .collect::<Result<Vec<_>>>()?;
         let sequences = concat(&[new.sequence, starts, known.sequence, ends])?;
-        let keys = rows_of(&project(&columns, &self.keys)?)?;
-        let order = rows_of(std::slice::from_ref(&sequences))?;
+        let (keys, order) = (rows_of(&project(&columns, &self.keys)?)?, rows_of(std::slice::from_ref(&sequences))?);
+        let (by_key, by_sequence) = (Prefixes::of(&keys), Prefixes::of(&order));
         let rows = |count: usize| 0..u32::try_from(count).unwrap_or(u32::MAX);
         let (offset, ledger_offset) = (events.num_rows() as u32, (events.num_rows() + versions.num_rows()) as u32);
         let ends_offset = ledger_offset + ledger.num_rows() as u32;
@@ -171,7 +169,10 @@ impl Scd2 {
             true => Operation::Delete,
             false => Operation::Upsert,
         };
-        let event = |row, sequence, operation, origin| Event { row, sequence, operation, origin };
+        let event = |row, sequence, operation, origin| {
+            let (key, at) = (by_key.at(row), by_sequence.at(sequence));
+            Event { key, at, row, sequence, operation, origin }
+        };
         let mut all: Vec<Event> =
             rows(events.num_rows()).map(|row| event(row, row, operation(&new, row), Origin::New)).collect();
         for row in rows(versions.num_rows()) {
@@ -185,15 +186,15 @@ impl Scd2 {
             let at = ledger_offset + row;
             all.push(event(at, at, operation(&known, row), Origin::Ledger));
         }
+        let of_one_key = |a: &Event, b: &Event| a.key.cmp(&b.key).then_with(|| by_key.rest(a.row, b.row));
+        let in_sequence = |a: &Event, b: &Event| a.at.cmp(&b.at).then_with(|| by_sequence.rest(a.sequence, b.sequence));
         all.sort_unstable_by(|a, b| {
-            keys.row(a.row as usize)
-                .cmp(&keys.row(b.row as usize))
-                .then_with(|| order.row(a.sequence as usize).cmp(&order.row(b.sequence as usize)))
-                .then_with(|| (a.origin, a.row).cmp(&(b.origin, b.row)))
+            of_one_key(a, b).then_with(|| in_sequence(a, b)).then_with(|| (a.origin, a.row).cmp(&(b.origin, b.row)))
         });
+        number(&mut all, of_one_key, in_sequence);
         let mut kept = self.kept_by_new(&new);
         kept.extend(kept_by_known(&known_kept, &events.schema().fields()[..columns.len()], ledger_offset)?);
-        Ok(Timeline { columns, sequences, keys, order, events: all, kept })
+        Ok(Timeline { columns, sequences, events: all, kept })
     }
 
     /// The columns that new upserts keep, by row.
@@ -210,10 +211,9 @@ impl Scd2 {
         kept
     }
 
-    fn walk(&self, events: &[Event], timeline: &Timeline, tracked: &[Rows], found: &mut Found) {
+    fn walk(&self, events: &[Event], timeline: &Timeline, tracked: &[Equality], found: &mut Found) {
         let mut open: Option<Version> = None;
-        let same = |a: &Event, b: &Event| timeline.sequence(a) == timeline.sequence(b);
-        for tied in events.chunk_by(same) {
+        for tied in events.chunk_by(|a, b| a.at == b.at) {
             let event = in_force(tied);
             if event.operation == Operation::Delete {
                 match open.take() {
@@ -230,31 +230,24 @@ impl Scd2 {
             match &mut open {
                 Some(version) if self.equal(&version.values, &values, tracked) => {
                     version.values = values;
-                    version.events.push((event.row, event.sequence));
+                    found.upserts.push((event.row, event.sequence));
+                    version.upserts.end = found.upserts.len();
                 }
                 _ => {
                     if let Some(version) = open.take() {
                         found.versions.push(Version { end: Some(event.sequence), ..version });
                     }
-                    let events = vec![(event.row, event.sequence)];
-                    open = Some(Version { start: event.sequence, end: None, values, events });
+                    let first = found.upserts.len();
+                    found.upserts.push((event.row, event.sequence));
+                    open = Some(Version { start: event.sequence, end: None, values, upserts: first..first + 1 });
                 }
             }
         }
         found.versions.extend(open);
     }
 
-    fn equal(&self, a: &Values, b: &Values, tracked: &[Rows]) -> bool {
-        match (a, b, tracked) {
-            // Rows of no columns do not know how many they are.
-            _ if self.tracked.is_empty() => true,
-            (Values::Of(a), Values::Of(b), [all]) => all.row(*a as usize) == all.row(*b as usize),
-            _ => self
-                .tracked
-                .iter()
-                .zip(tracked)
-                .all(|(column, rows)| rows.row(a.row(*column) as usize) == rows.row(b.row(*column) as usize)),
-        }
+    fn equal(&self, a: &Values, b: &Values, tracked: &[Equality]) -> bool {
+        self.tracked.iter().zip(tracked).all(|(column, equality)| equality.holds(a.row(*column), b.row(*column)))
     }
 
     fn assemble(
@@ -284,11 +277,13 @@ impl Scd2 {
         let recorded: Vec<(u32, u32)> = found
             .versions
             .iter()
-            .filter(|version| match version.events.as_slice() {
+            .map(|version| &found.upserts[version.upserts.clone()])
+            .filter(|upserts| match upserts {
                 [(row, _)] => timeline.kept.contains_key(row),
                 _ => true,
             })
-            .flat_map(|version| version.events.iter().copied())
+            .flatten()
+            .copied()
             .collect();
         let rows: UInt32Array = recorded.iter().map(|(row, _)| Some(*row)).collect();
         let keys: UInt32Array = found.tombstones.iter().map(|(row, _)| Some(*row)).collect();
@@ -321,6 +316,24 @@ impl Scd2 {
     }
 }
 
+/// Numbers the keys of sorted events, and the sequences of each.
+fn number(
+    events: &mut [Event],
+    of_one_key: impl Fn(&Event, &Event) -> Ordering,
+    in_sequence: impl Fn(&Event, &Event) -> Ordering,
+) {
+    let Some(mut before) = events.first().copied() else { return };
+    let (mut key, mut at) = (0, 0);
+    for event in events {
+        let is_other_key = of_one_key(&before, event) != Ordering::Equal;
+        if is_other_key || in_sequence(&before, event) != Ordering::Equal {
+            (key, at) = (key + u64::from(is_other_key), at + 1);
+        }
+        before = *event;
+        (event.key, event.at) = (key, at);
+    }
+}
+
 /// What holds after `event`: its values, where it sets one.
 fn values_after(event: &Event, before: Option<&Values>, timeline: &Timeline) -> Values {
     let (Some(before), Some(kept)) = (before, timeline.kept.get(&event.row)) else { return Values::Of(event.row) };
@@ -349,10 +362,6 @@ fn kept_by_known(kept: &ArrayRef, fields: &[Arc<Field>], offset: u32) -> Result<
 }
 
 impl Timeline {
-    fn sequence(&self, event: &Event) -> Row<'_> {
-        self.order.row(event.sequence as usize)
-    }
-
     /// Rows of values, column by column.
     fn taken<'a>(&self, width: usize, values: impl Iterator<Item = &'a Values> + Clone) -> Result<Vec<ArrayRef>> {
         (0..width)

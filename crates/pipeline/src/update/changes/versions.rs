@@ -30,7 +30,10 @@ impl Merge<'_> {
         let sequence_type = events[0].column(self.columns.fields().len()).data_type().clone();
         let ledger_schema = scd.ledger_schema(&self.columns, &sequence_type);
         let versions_schema = with_versions(&self.columns, &sequence_type);
-        let keys = events.iter().map(|events| distinct_keys(events, &self.keys)).collect::<Result<Vec<_>>>()?;
+        let keys = match self.table.files()?.is_empty() && self.ledger.table.is_none() {
+            true => Vec::new(),
+            false => events.iter().map(|events| distinct_keys(events, &self.keys)).collect::<Result<Vec<_>>>()?,
+        };
         let keys = concat_batches(&Arc::new(self.columns.project(&self.keys)?), &keys)?;
         let stored = stored_rows(self.ctx, self.table, &versions_schema, &keys).await?;
         let recorded = match &self.ledger.table {
