@@ -29,7 +29,7 @@ pub use compare::supports;
 pub use difference::{Difference, RowChanges, difference};
 pub use partition::{distinct_keys, partition_by_key};
 pub use scd1::{Applied, Scd1};
-pub use scd2::{History, Scd2};
+pub use scd2::{History, Scd2, keeps_values};
 pub use truncate::{latest_truncation, not_before};
 
 #[cfg(test)]

@@ -9,6 +9,10 @@
 //! - a version that ends where no other starts was ended by a delete;
 //! - a delete that ended nothing is in the ledger.
 //!
+//! Versions that end before the first new event have no part in this, and need not be given: what the ledger has from
+//! before the versions of a key that are given stays as it is. Only where the ledger has upserts that keep values of
+//! the version before theirs all versions are needed ([`keeps_values`]).
+//!
 //! With the new events put among them they are walked once, in the order of their sequence. Of equal sequence, a
 //! delete wins over upserts, and an upsert that was there over one that arrives.
 
@@ -47,6 +51,11 @@ pub struct History {
     pub ledger: RecordBatch,
     /// Versions that the new deletes ended.
     pub ended: u64,
+}
+
+/// Whether upserts of the ledger keep values of the version before theirs.
+pub fn keeps_values(ledger: &RecordBatch) -> bool {
+    ledger.column_by_name(KEPT).is_some_and(|kept| kept.null_count() < kept.len())
 }
 
 /// Where an event is known from; of equal events the first counts.
@@ -114,6 +123,8 @@ struct Found {
     versions: Vec<Version>,
     /// The upserts of all versions, one version after the other: rows of values and of sequence.
     upserts: Vec<(u32, u32)>,
+    /// Upserts of versions that were not given, likewise.
+    untouched: Vec<(u32, u32)>,
     /// Deletes that ended nothing: rows of key and sequence.
     tombstones: Vec<(u32, u32)>,
     ended: u64,
@@ -213,6 +224,13 @@ impl Scd2 {
 
     fn walk(&self, events: &[Event], timeline: &Timeline, tracked: &[Equality], found: &mut Found) {
         let mut open: Option<Version> = None;
+        let (before, events) = events.split_at(untouched(events));
+        for event in before {
+            match event.operation {
+                Operation::Delete => found.tombstones.push((event.row, event.sequence)),
+                _ => found.untouched.push((event.row, event.sequence)),
+            }
+        }
         for tied in events.chunk_by(|a, b| a.at == b.at) {
             let event = in_force(tied);
             if event.operation == Operation::Delete {
@@ -283,6 +301,7 @@ impl Scd2 {
                 _ => true,
             })
             .flatten()
+            .chain(&found.untouched)
             .copied()
             .collect();
         let rows: UInt32Array = recorded.iter().map(|(row, _)| Some(*row)).collect();
@@ -314,6 +333,12 @@ impl Scd2 {
         let schema = self.ledger_schema(&Schema::new(fields), timeline.sequences.data_type());
         Ok(RecordBatch::try_new(schema, columns)?)
     }
+}
+
+/// How many of the first events of a key lie before all versions that are known and all new events.
+fn untouched(events: &[Event]) -> usize {
+    let Some(first) = events.iter().find(|event| event.origin != Origin::Ledger) else { return events.len() };
+    events.iter().take_while(|event| event.at < first.at).count()
 }
 
 /// Numbers the keys of sorted events, and the sequences of each.

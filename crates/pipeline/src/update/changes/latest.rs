@@ -79,7 +79,7 @@ impl Merge<'_> {
             }
             None => Copied::AllBut(keys),
         };
-        let target = Rewrite { replaced, copied, rows, schema: Arc::clone(&self.columns) };
+        let target = Rewrite { replaced, copied, rows, schema: Arc::clone(&self.columns), apart: None };
         let ledger = self.ledger_rewrite(&scd, &parts, &recorded.files, truncation, ledger_schema)?;
         Ok(Outcome { target, feed, ledger: Some(ledger), counts })
     }
@@ -89,7 +89,7 @@ impl Merge<'_> {
         let Some(table) = &self.ledger.table else { return Ok(Stored { files: Vec::new(), rows: Vec::new() }) };
         let keys = events.iter().map(|events| distinct_keys(events, &self.keys)).collect::<Result<Vec<_>>>()?;
         let keys = concat_batches(&Arc::new(self.columns.project(&self.keys)?), &keys)?;
-        stored_rows(self.ctx, table, schema, &keys).await
+        stored_rows(self.ctx, table, schema, &keys, None).await
     }
 
     async fn spared(&self, at: ArrayRef, schema: &SchemaRef) -> Result<Truncation> {
@@ -123,7 +123,7 @@ impl Merge<'_> {
             let upserted = rows.iter().map(|rows| rows.num_rows() as u64).sum();
             return Ok(Latest { replaced: files, rows, feed: Vec::new(), counts: ChangeCounts { upserted, deleted } });
         }
-        let stored = stored_rows(self.ctx, self.table, &self.columns, keys).await?;
+        let stored = stored_rows(self.ctx, self.table, &self.columns, keys, None).await?;
         let before = partition_by_key(&stored.rows, &with_file(&self.columns), &self.keys, parts.len())?;
         let mut pairs = Vec::with_capacity(parts.len());
         for (part, before) in parts.iter().zip(before) {
@@ -161,7 +161,7 @@ impl Merge<'_> {
         let Some(truncation) = truncation else {
             let (replaced, rows, _) = replacement(self.ledger.table.as_ref(), files, &pairs)?;
             let keys = concat_batches(&Arc::new(self.columns.project(&self.keys)?), &keys)?;
-            return Ok(Rewrite { replaced, copied: Copied::AllBut(keys), rows, schema });
+            return Ok(Rewrite { replaced, copied: Copied::AllBut(keys), rows, schema, apart: None });
         };
         // The ledger begins anew: what was spared and has not changed, what changed, the truncation.
         let mut rows = Vec::new();
@@ -174,7 +174,7 @@ impl Merge<'_> {
         rows.extend(pairs.into_iter().map(|(_, new)| new));
         rows.push(truncation_row(&schema, truncation.at)?);
         let replaced = self.ledger.table.as_ref().map_or(Ok(Vec::new()), |table| table.files())?;
-        Ok(Rewrite { replaced, copied: Copied::Nothing, rows, schema })
+        Ok(Rewrite { replaced, copied: Copied::Nothing, rows, schema, apart: None })
     }
 }
 

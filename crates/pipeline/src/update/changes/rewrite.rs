@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, DictionaryArray, RecordBatch, StringArray, UInt32Array};
-use arrow::compute::{cast, concat_batches, take_record_batch};
+use arrow::compute::{cast, concat_batches, filter_record_batch, is_null, not, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::{Column, JoinType, NullEquality};
@@ -30,12 +30,16 @@ pub struct Rewrite {
     pub rows: Vec<RecordBatch>,
     /// Columns of the table.
     pub schema: SchemaRef,
+    /// The column, by position, whose NULLs make new files of their own.
+    pub apart: Option<usize>,
 }
 
 /// The rows of replaced files that stay.
 pub enum Copied {
     /// Those of other keys.
     AllBut(RecordBatch),
+    /// Those of other keys, and those that do not meet the condition.
+    AllButAmong(RecordBatch, Expr),
     /// Those of some keys, but not of others.
     Only(RecordBatch, RecordBatch),
     /// None.
@@ -50,8 +54,14 @@ pub struct Stored {
     pub rows: Vec<RecordBatch>,
 }
 
-/// Reads the rows of `keys`, in the columns of `schema`.
-pub async fn stored_rows(ctx: &SessionContext, table: &Table, schema: &Schema, keys: &RecordBatch) -> Result<Stored> {
+/// Reads the rows of `keys` that meet the condition, if there is one, in the columns of `schema`.
+pub async fn stored_rows(
+    ctx: &SessionContext,
+    table: &Table,
+    schema: &Schema,
+    keys: &RecordBatch,
+    among: Option<Expr>,
+) -> Result<Stored> {
     let files = match keys.num_rows() {
         0 => Vec::new(),
         _ => table.files_with_keys(keys)?,
@@ -60,14 +70,18 @@ pub async fn stored_rows(ctx: &SessionContext, table: &Table, schema: &Schema, k
         return Ok(Stored { files, rows: Vec::new() });
     }
     let provider = to_schema(table.provider_with_file_column(&files)?, &with_file(schema))?;
-    let plan = restricted(provider, keys, JoinType::RightSemi)?;
+    let mut plan = LogicalPlanBuilder::scan("stored", provider_as_source(provider), None)?;
+    if let Some(condition) = among {
+        plan = plan.filter(condition)?;
+    }
+    let plan = joined(plan, keys, JoinType::RightSemi, None)?;
     let rows = ctx.execute_logical_plan(plan).await?.collect().await?;
     Ok(Stored { files, rows })
 }
 
 /// The files of `table` that hold a row of `keys`.
 pub async fn files_that_hold(ctx: &SessionContext, table: &Table, keys: &RecordBatch) -> Result<Vec<DataFile>> {
-    let stored = stored_rows(ctx, table, keys.schema().as_ref(), keys).await?;
+    let stored = stored_rows(ctx, table, keys.schema().as_ref(), keys, None).await?;
     let mut found: BTreeMap<String, DataFile> = BTreeMap::new();
     for batch in &stored.rows {
         for name in names(batch)? {
@@ -224,48 +238,66 @@ impl Rewrite {
         }
         let schema = self.schema.as_ref();
         let provider = to_schema(table.provider_with_file_column(&self.replaced)?, &Arc::new(schema.clone()))?;
+        let scan = || LogicalPlanBuilder::scan("stored", provider_as_source(Arc::clone(&provider)), None);
         match &self.copied {
             Copied::Nothing => Ok(None),
-            Copied::AllBut(keys) => restricted(provider, keys, JoinType::RightAnti).map(Some),
+            Copied::AllBut(keys) => joined(scan()?, keys, JoinType::RightAnti, None).map(Some),
+            Copied::AllButAmong(keys, condition) => {
+                joined(scan()?, keys, JoinType::RightAnti, Some(condition.clone())).map(Some)
+            }
             Copied::Only(survivors, changed) => {
-                let survivors = restricted(provider, survivors, JoinType::RightSemi)?;
-                joined(LogicalPlanBuilder::from(survivors), changed, JoinType::RightAnti).map(Some)
+                let survivors = joined(scan()?, survivors, JoinType::RightSemi, None)?;
+                joined(LogicalPlanBuilder::from(survivors), changed, JoinType::RightAnti, None).map(Some)
             }
         }
     }
 
+    /// The batches by whether their rows are to be in files of their own.
+    fn apart(&self, rows: Vec<RecordBatch>) -> Result<Vec<Vec<RecordBatch>>> {
+        let Some(column) = self.apart else { return Ok(vec![rows]) };
+        let mut groups = vec![Vec::new(), Vec::new()];
+        for batch in rows {
+            let apart = is_null(batch.column(column))?;
+            for (group, chosen) in groups.iter_mut().zip([not(&apart)?, apart]) {
+                if chosen.has_true() {
+                    group.push(filter_record_batch(&batch, &chosen)?);
+                }
+            }
+        }
+        groups.retain(|group| !group.is_empty());
+        Ok(groups)
+    }
+
     /// Small batches make one file.
     fn new_rows(&self, ctx: &SessionContext) -> Result<Arc<dyn TableProvider>> {
-        let rows: usize = self.rows.iter().map(RecordBatch::num_rows).sum();
-        let named = self
-            .rows
-            .iter()
-            .map(|batch| Ok(RecordBatch::try_new(Arc::clone(&self.schema), batch.columns().to_vec())?))
-            .collect::<Result<Vec<_>>>()?;
-        let partitions = match rows < 128 * 1024 {
-            true => vec![vec![concat_batches(&self.schema, &named)?]],
-            false => {
-                let size = ctx.state().config().batch_size();
-                named
-                    .iter()
-                    .map(|part| {
-                        let starts = (0..part.num_rows()).step_by(size.max(1));
-                        starts.map(|start| part.slice(start, size.min(part.num_rows() - start))).collect()
-                    })
-                    .collect()
+        let named =
+            self.rows.iter().map(|batch| Ok(RecordBatch::try_new(Arc::clone(&self.schema), batch.columns().to_vec())?));
+        let named = named.collect::<Result<Vec<_>>>()?;
+        let mut partitions = Vec::new();
+        for group in self.apart(named)? {
+            let rows: usize = group.iter().map(RecordBatch::num_rows).sum();
+            if rows < 128 * 1024 {
+                partitions.push(vec![concat_batches(&self.schema, &group)?]);
+                continue;
             }
-        };
+            let size = ctx.state().config().batch_size().max(1);
+            partitions.extend(group.iter().map(|part| {
+                let starts = (0..part.num_rows()).step_by(size);
+                starts.map(|start| part.slice(start, size.min(part.num_rows() - start))).collect()
+            }));
+        }
         Ok(Arc::new(MemTable::try_new(Arc::clone(&self.schema), partitions)?))
     }
 }
 
-/// The rows of `provider` whose key is (semi), or is not (anti), one of `keys`.
-fn restricted(provider: Arc<dyn TableProvider>, keys: &RecordBatch, join: JoinType) -> Result<LogicalPlan> {
-    joined(LogicalPlanBuilder::scan("stored", provider_as_source(provider), None)?, keys, join)
-}
-
-/// The keys are what the join builds its table of.
-fn joined(rows: LogicalPlanBuilder, keys: &RecordBatch, join: JoinType) -> Result<LogicalPlan> {
+/// The rows whose key is (semi), or is not (anti), one of `keys`; with a condition, only rows that meet it count as
+/// having one of the keys. The keys are what the join builds its table of.
+fn joined(
+    rows: LogicalPlanBuilder,
+    keys: &RecordBatch,
+    join: JoinType,
+    condition: Option<Expr>,
+) -> Result<LogicalPlan> {
     let rows = rows.alias("stored")?.build()?;
     let columns = |relation: &str| -> Vec<Column> {
         keys.schema().fields().iter().map(|field| Column::new(Some(relation), field.name())).collect()
@@ -277,7 +309,7 @@ fn joined(rows: LogicalPlanBuilder, keys: &RecordBatch, join: JoinType) -> Resul
         .map(|(qualifier, field)| Expr::Column(Column::from((qualifier, field))).alias(field.name()))
         .collect();
     Ok(LogicalPlanBuilder::scan("changed", provider_as_source(Arc::new(wanted)), None)?
-        .join_detailed(rows, join, (columns("changed"), columns("stored")), None, NullEquality::NullEqualsNothing)?
+        .join_detailed(rows, join, (columns("changed"), columns("stored")), condition, NullEquality::NullEqualsNothing)?
         .project(output)?
         .build()?)
 }

@@ -349,7 +349,7 @@ fn expected(case: &Case, all: &BTreeSet<Event>, filled: &Filled) -> Vec<Row> {
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    any::<[bool; 4]>().prop_flat_map(|[history, nested, tracks_name, partial]| {
+    any::<[bool; 5]>().prop_flat_map(|[history, nested, tracks_name, partial, in_order]| {
         let scd_type = if history { ScdType::Two } else { ScdType::One };
         let operation = prop_oneof![
             12 => Just(Operation::Upsert),
@@ -359,6 +359,15 @@ fn case() -> impl Strategy<Value = Case> {
         let event = (0..5, 0..24, operation).prop_map(|(key, sequence, operation)| Event { key, sequence, operation });
         let batch = (prop::collection::vec(event, 0..9), prop::bool::weighted(0.2));
         prop::collection::vec(batch, 1..7).prop_map(move |mut batches| {
+            if in_order {
+                // Each batch is later than those before it, as most are.
+                let mut all: Vec<Event> = batches.iter().flat_map(|(events, _)| events).copied().collect();
+                all.sort_by_key(|event| event.sequence);
+                let mut all = all.into_iter();
+                for (events, _) in &mut batches {
+                    events.iter_mut().zip(all.by_ref()).for_each(|(place, event)| *place = event);
+                }
+            }
             // Some events arrive twice.
             let again: Vec<Event> = batches.iter().filter_map(|(events, _)| events.first().copied()).collect();
             batches.push((again, false));
@@ -419,6 +428,38 @@ async fn only_files_that_hold_a_changed_row_are_written_again() {
     target.apply(&[upsert(1, 0), upsert(2, 0), upsert(4, 0)], false).await;
     let paths = |files: Vec<deltaworks_lake::DataFile>| files.into_iter().map(|file| file.path).collect::<Vec<_>>();
     assert_eq!(paths(target.table.files().unwrap()), paths(version));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn versions_that_ended_are_not_written_again() {
+    let case = Case { scd_type: ScdType::Two, nested: false, tracks_name: false, partial: false, batches: Vec::new() };
+    let mut target = Target::new(&case).await;
+    let upsert = |key, sequence| Event { key, sequence, operation: Operation::Upsert };
+    let paths = |target: &Target| -> BTreeSet<String> {
+        target.table.files().unwrap().into_iter().map(|file| file.path).collect()
+    };
+    target.apply(&[upsert(1, 1), upsert(1, 10), upsert(2, 1), upsert(2, 10), upsert(3, 1)], false).await;
+    let first = paths(&target);
+    assert_eq!(first.len(), 2, "versions in force are in a file of their own");
+    target.apply(&[upsert(1, 20), upsert(2, 20)], false).await;
+    let second = paths(&target);
+    assert_eq!(first.intersection(&second).count(), 1, "versions that ended stay in their file");
+    // Late: between two versions that ended.
+    target.apply(&[upsert(1, 4)], false).await;
+    assert_eq!(first.intersection(&paths(&target)).count(), 0);
+    let mut ends: Vec<_> = target.rows().await.into_iter().map(|row| (row.0, row.3, row.4)).collect();
+    ends.sort_unstable();
+    let expected = [
+        (1, 1, Some(4)),
+        (1, 4, Some(10)),
+        (1, 10, Some(20)),
+        (1, 20, None),
+        (2, 1, Some(10)),
+        (2, 10, Some(20)),
+        (2, 20, None),
+        (3, 1, None),
+    ];
+    assert_eq!(ends, expected.map(|(key, start, end)| (key, Some(start), end)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
