@@ -3,9 +3,11 @@
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Decimal128Array, Int64Array, PrimitiveArray};
+use arrow::buffer::NullBuffer;
 use arrow::compute::kernels::numeric as kernel;
 use arrow::datatypes::{
-    ArrowNativeTypeOp, DataType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, i256,
+    ArrowNativeTypeOp, DECIMAL128_MAX_PRECISION, DataType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+    Int64Type, i256,
 };
 use arrow::error::ArrowError;
 use datafusion::common::Result as DataFusionResult;
@@ -164,6 +166,9 @@ impl Arithmetic {
         let DataType::Decimal128(precision, scale) = self.result else {
             return Err(Error::internal("a decimal calculation with a result that is not a decimal"));
         };
+        if let Some(exact) = exact(self.op, left, right, precision, scale) {
+            return Ok(Arc::new(exact.with_precision_and_scale(precision, scale)?));
+        }
         let op = |a, b| -> Option<i128> {
             let value = match self.op {
                 Operator::Plus => sum(a, b, scales, scale),
@@ -202,6 +207,59 @@ impl Arithmetic {
         })
         .collect()
     }
+}
+
+/// Sums, differences and products of which no digit is cut off, in 128 bits and without a look at each NULL; `None` if
+/// one of them might not fit.
+fn exact(
+    op: Operator,
+    left: &Decimal128Array,
+    right: &Decimal128Array,
+    precision: u8,
+    scale: i8,
+) -> Option<Decimal128Array> {
+    let pairs = left.values().iter().zip(right.values());
+    let most = 10_i128.checked_pow(u32::from(precision))? - 1;
+    let mut within = true;
+    let mut checked = |value: i128| {
+        within &= (-most..=most).contains(&value);
+        value
+    };
+    let values: Vec<i128> = match op {
+        Operator::Plus | Operator::Minus => {
+            let (unit, other) = (unit(left, scale)?, unit(right, scale)?);
+            let other = if op == Operator::Minus { -other } else { other };
+            pairs.map(|(a, b)| checked(times(*a, unit).wrapping_add(times(*b, other)))).collect()
+        }
+        Operator::Multiply if left.scale() + right.scale() == scale => pairs
+            .map(|(a, b)| short_product(*a, *b).or_else(|| a.checked_mul(*b)).map(&mut checked))
+            .collect::<Option<_>>()?,
+        _ => return None,
+    };
+    let nulls = NullBuffer::union(left.nulls(), right.nulls());
+    // What is below a NULL may be anything: then each value is looked at.
+    within.then(|| Decimal128Array::new(values.into(), nulls))
+}
+
+/// What the values have to be multiplied with to have `scale` decimals; `None` if one, or the sum of two, may need more than 128 bits.
+fn unit(decimals: &Decimal128Array, scale: i8) -> Option<i128> {
+    let more = u32::try_from(scale - decimals.scale()).ok()?;
+    (u32::from(decimals.precision()) + more < u32::from(DECIMAL128_MAX_PRECISION)).then(|| 10_i128.pow(more))
+}
+
+/// Most operands have the same scale.
+fn times(value: i128, unit: i128) -> i128 {
+    match unit {
+        1 => value,
+        -1 => value.wrapping_neg(),
+        unit => value.wrapping_mul(unit),
+    }
+}
+
+/// The product of factors of 64 bits: one instruction.
+fn short_product(a: i128, b: i128) -> Option<i128> {
+    let (a, b) = (i64::try_from(a).ok()?, i64::try_from(b).ok()?);
+    Some(i128::from(a) * i128::from(b))
 }
 
 /// The sum, where the scales allow it without leaving 128 bits; otherwise by way of 256.
@@ -296,8 +354,68 @@ pub(crate) fn native(op: Operator, operand: &DataType, ansi: bool) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// A decimal of a given type and value.
+    fn decimals(values: Vec<Option<i128>>, precision: u8, scale: i8) -> Decimal128Array {
+        Decimal128Array::from(values).with_precision_and_scale(precision, scale).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_exact_is_what_256_bits_give(
+            values in prop::collection::vec((any::<Option<i128>>(), any::<Option<i128>>()), 1..20),
+            (p1, p2, precision) in (1_u8..=38, 1_u8..=38, 1_u8..=38),
+            (s1, s2, more) in (0_i8..=18, 0_i8..=18, 0_i8..=3),
+        ) {
+            let within = |value: Option<i128>, precision: u8| value.map(|value| value % 10_i128.pow(u32::from(precision)));
+            let a = decimals(values.iter().map(|(a, _)| within(*a, p1)).collect(), p1, s1.min(p1 as i8));
+            let b = decimals(values.iter().map(|(_, b)| within(*b, p2)).collect(), p2, s2.min(p2 as i8));
+            let scales = (a.scale(), b.scale());
+            for (op, scale) in [
+                (Operator::Plus, scales.0.max(scales.1) + more),
+                (Operator::Minus, scales.0.max(scales.1) + more),
+                (Operator::Multiply, scales.0 + scales.1),
+                (Operator::Multiply, scales.0 + scales.1 - 1),
+            ] {
+                let Some(result) = exact(op, &a, &b, precision, scale) else { continue };
+                for ((a, b), result) in a.iter().zip(&b).zip(&result) {
+                    let expected = a.zip(b).map(|(a, b)| match op {
+                        Operator::Plus => sum(a, b, scales, scale).unwrap(),
+                        Operator::Minus => sum(a, -b, scales, scale).unwrap(),
+                        _ => product(a, b, scales, scale).unwrap(),
+                    });
+                    prop_assert_eq!(result, expected);
+                    prop_assert!(result.is_none_or(|value| fits(value, precision)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn ordinary_decimals_are_exact() {
+        let prices = decimals(vec![Some(1_050), None, Some(-99)], 15, 2);
+        let rates = decimals(vec![Some(7), Some(5), Some(10)], 4, 3);
+        let values = |result: Option<Decimal128Array>| result.map(|result| result.iter().collect::<Vec<_>>());
+        assert_eq!(values(exact(Operator::Plus, &prices, &rates, 17, 3)), Some(vec![Some(10_507), None, Some(-980)]));
+        assert_eq!(
+            values(exact(Operator::Minus, &prices, &rates, 17, 3)),
+            Some(vec![Some(10_493), None, Some(-1_000)])
+        );
+        assert_eq!(
+            values(exact(Operator::Multiply, &prices, &rates, 20, 5)),
+            Some(vec![Some(7_350), None, Some(-990)])
+        );
+        // Too many digits for the result, or for 128 bits.
+        assert_eq!(values(exact(Operator::Multiply, &prices, &rates, 3, 5)), None);
+        let long = decimals(vec![Some(10_i128.pow(37))], 38, 0);
+        assert_eq!(values(exact(Operator::Plus, &long, &long, 38, 0)), None);
+        assert_eq!(values(exact(Operator::Multiply, &long, &long, 38, 0)), None);
+    }
 
     #[test]
     fn decimals_round_half_up() {
