@@ -7,6 +7,7 @@ mod clean_source;
 mod file_age;
 mod formats;
 mod malformed;
+mod plain_parquet;
 
 use std::fs;
 use std::path::Path;

@@ -2,6 +2,7 @@
 
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
+use datafusion::parquet::errors::ParquetError;
 
 use crate::error::{Error, Kind};
 use crate::plan_problem::plan_problem;
@@ -19,6 +20,10 @@ pub(crate) fn convert(error: DataFusionError) -> Error {
         DataFusionError::ArrowError(inner, backtrace) => match *inner {
             arrow::error::ArrowError::ExternalError(nested) => convert(DataFusionError::External(nested)),
             other => classify(DataFusionError::ArrowError(Box::new(other), backtrace)),
+        },
+        DataFusionError::ParquetError(inner) => match *inner {
+            ParquetError::External(nested) => convert(DataFusionError::External(nested)),
+            other => classify(DataFusionError::ParquetError(Box::new(other))),
         },
         DataFusionError::Context(context, inner) => match convert(*inner) {
             ours if context.is_empty() => ours,

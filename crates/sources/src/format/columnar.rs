@@ -109,6 +109,9 @@ pub(crate) fn adapt_batch(batch: RecordBatch, request: &ReadRequest, file: &str)
             *column = Some(new_null_array(request.fields[slot].data_type(), batch.num_rows()));
         }
     }
+    if !request.rescue && !request.corrupt {
+        return Ok(Decoded { rows: batch.num_rows(), columns, rescued: None, corrupt: None, bad: Vec::new() });
+    }
     let mut notes = RowNotes::new(file, ParseMode::Permissive, request);
     rescue_columns(&rescued, batch.num_rows(), &mut notes)?;
     let (rescued, corrupt) = notes.finish();

@@ -176,6 +176,11 @@ pub(crate) trait Format: Debug + Send + Sync {
         None
     }
 
+    /// Whether files are Parquet files.
+    fn is_parquet(&self) -> bool {
+        false
+    }
+
     /// Fails if a column of this type cannot be read.
     fn check_schema(&self, _fields: &Fields) -> Result<()> {
         Ok(())

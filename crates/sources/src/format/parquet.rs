@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use bytes::Bytes;
 use deltaworks_spark::{Error, Kind, Result};
@@ -32,7 +32,7 @@ pub(crate) struct ParquetFormat {
 type Builder = ParquetRecordBatchStreamBuilder<StoredFile>;
 
 /// A file in storage as the Parquet reader wants it.
-struct StoredFile(Arc<FileEntry>);
+pub(crate) struct StoredFile(pub(crate) Arc<FileEntry>);
 
 fn from_storage(error: object_store::Error) -> ParquetError {
     ParquetError::External(Box::new(error))
@@ -65,12 +65,19 @@ impl ParquetFormat {
     }
 }
 
+/// The footer of a file, and the schema that it has in Arrow.
+pub(crate) async fn footer(file: &FileEntry) -> Result<(Arc<ParquetMetaData>, SchemaRef)> {
+    let builder = open(file).await?;
+    Ok((Arc::clone(builder.metadata()), Arc::clone(builder.schema())))
+}
+
 async fn open(file: &FileEntry) -> Result<Builder> {
     let reader = StoredFile(Arc::new(file.clone()));
     ParquetRecordBatchStreamBuilder::new(reader).await.map_err(|error| failed(file, error))
 }
 
-fn failed(file: &FileEntry, error: ParquetError) -> Error {
+/// The error as users are to see it.
+pub(crate) fn failed(file: &FileEntry, error: ParquetError) -> Error {
     let text = error.to_string();
     if let ParquetError::External(source) = error {
         return match source.downcast::<object_store::Error>() {
@@ -128,6 +135,10 @@ async fn rows(task: FileTask, request: Arc<ReadRequest>) -> Result<BoxStream<'st
 #[async_trait]
 impl Format for ParquetFormat {
     fn splittable(&self, _file: &FileEntry) -> bool {
+        true
+    }
+
+    fn is_parquet(&self) -> bool {
         true
     }
 

@@ -2,6 +2,7 @@
 
 mod exec;
 mod metadata;
+mod plain_parquet;
 mod table;
 
 use std::sync::Arc;

@@ -11,7 +11,7 @@ use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::exec::{FileScanExec, Scan};
-use super::{Evolution, ScanSpec};
+use super::{Evolution, ScanSpec, plain_parquet};
 use crate::bad_records::BadRecords;
 use crate::format::split::split;
 use crate::listing::FileEntry;
@@ -102,12 +102,19 @@ impl TableProvider for FileTable {
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
         _filters: &[Expr],
-        _limit: Option<usize>,
+        limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let partitions = state.config().target_partitions();
         let tasks = split(&self.files, self.spec.format.as_ref(), partitions);
         let all = || (0..self.spec.columns.roles.len()).collect();
         let projection = projection.cloned().unwrap_or_else(all);
+        // A slice of a stream reports what it reads, and evolves.
+        if self.request.is_some()
+            && self.bad_records.is_none()
+            && let Some(plan) = plain_parquet::scan(&self.spec, &self.files, &tasks, &projection, limit).await?
+        {
+            return Ok(plan);
+        }
         let (evolution, bad_records) = (self.evolution.clone(), self.bad_records.clone());
         let scan = Scan::new(Arc::clone(&self.spec), projection, evolution, bad_records)?;
         Ok(Arc::new(FileScanExec::new(scan, tasks)))
