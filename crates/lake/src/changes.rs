@@ -1,5 +1,7 @@
 //! What commits did to a table, file by file: the base of streaming reads.
 
+use std::collections::{BTreeMap, HashMap};
+
 use deltalake::kernel::{Action, CommitInfo};
 use deltalake::logstore::get_actions;
 use deltaworks_spark::error::{Error, Result};
@@ -88,6 +90,23 @@ impl Table {
         let mut files = self.files_in_log_order()?;
         files.sort_by(|a, b| (a.modified_ms, &a.path).cmp(&(b.modified_ms, &b.path)));
         Ok(files)
+    }
+
+    /// All files of the table at this version by the values of its partition columns, each in the order they were written.
+    ///
+    /// # Errors
+    /// `Data` if the log cannot be read.
+    pub fn files_by_partition(&self) -> Result<Vec<Vec<DataFile>>> {
+        let log = self.state()?.snapshot().try_log_data().map_err(from_delta)?;
+        let partitions: HashMap<String, BTreeMap<String, Option<String>>> = log
+            .iter()
+            .map(|file| (file.path().into_owned(), file.partition_values_map().into_iter().collect()))
+            .collect();
+        let mut by_partition: BTreeMap<Option<&BTreeMap<String, Option<String>>>, Vec<DataFile>> = BTreeMap::new();
+        for file in self.files()? {
+            by_partition.entry(partitions.get(&file.path)).or_default().push(file);
+        }
+        Ok(by_partition.into_values().collect())
     }
 
     pub(crate) fn files_in_log_order(&self) -> Result<Vec<DataFile>> {

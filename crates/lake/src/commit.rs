@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use arrow::datatypes::{Schema, SchemaRef};
 use deltalake::DeltaTableError;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, FinalizedCommit, TransactionError};
-use deltalake::kernel::{Action, Remove, Transaction};
+use deltalake::kernel::{Action, CommitInfo, Remove, Transaction};
 use deltalake::protocol::{DeltaOperation, OutputMode, SaveMode};
 use deltaworks_spark::error::{Error, Kind, Result};
 use serde_json::Value;
@@ -33,6 +33,8 @@ pub struct Commit {
     on_this_version: bool,
     metrics: BTreeMap<String, Value>,
     user_metadata: Option<String>,
+    /// What the history calls it, if not what it does to files says that.
+    named: Option<(&'static str, BTreeMap<String, String>)>,
 }
 
 #[derive(Debug, Clone)]
@@ -42,6 +44,8 @@ enum Removal {
     Everything,
     /// These files; any other commit in between is a conflict.
     Files(Vec<Remove>),
+    /// These files, whose rows come again in others: a conflict only if somebody else has removed one of them.
+    Moved(Vec<Remove>),
 }
 
 impl Commit {
@@ -61,17 +65,16 @@ impl Commit {
     /// # Errors
     /// `Internal` if the table has no such file.
     pub fn merge(table: &Table, files: WrittenFiles, replaced: &[DataFile]) -> Result<Self> {
-        let wanted: HashSet<&str> = replaced.iter().map(|file| file.path.as_str()).collect();
-        let log = table.state()?.snapshot().try_log_data().map_err(from_delta)?;
-        let removes: Vec<Remove> = log
-            .iter()
-            .filter(|file| wanted.contains(file.path().as_ref()))
-            .map(|file| file.remove_action(true))
-            .collect();
-        if removes.len() != wanted.len() {
-            return Err(Error::internal("a file to be replaced is not part of the table"));
-        }
-        Ok(Self::exact(files, removes))
+        Ok(Self::exact(files, removals(table, replaced, true)?))
+    }
+
+    /// Puts the same rows into `files` that `replaced`, files of the table, hold: nobody has to read them again.
+    ///
+    /// # Errors
+    /// `Internal` if the table has no such file.
+    pub fn compact(table: &Table, mut files: WrittenFiles, replaced: &[DataFile]) -> Result<Self> {
+        files.adds.iter_mut().for_each(|add| add.data_change = false);
+        Ok(Self::new(files, Removal::Moved(removals(table, replaced, false)?)))
     }
 
     /// Adds and removes given files, on exactly the version the table is at.
@@ -88,6 +91,7 @@ impl Commit {
             on_this_version: false,
             metrics: BTreeMap::new(),
             user_metadata: None,
+            named: None,
         }
     }
 
@@ -141,6 +145,13 @@ impl Commit {
         self
     }
 
+    /// What the table's history calls it, with its parameters.
+    #[must_use]
+    pub fn operation_name(mut self, name: &'static str, parameters: BTreeMap<String, String>) -> Self {
+        self.named = Some((name, parameters));
+        self
+    }
+
     /// Free text for the table's history.
     #[must_use]
     pub fn user_metadata(mut self, text: impl Into<String>) -> Self {
@@ -171,6 +182,7 @@ impl Commit {
             _ if self.on_this_version => self.attempt(table, 0).await?,
             Removal::Nothing => self.attempt(table, MAX_ATTEMPTS).await?,
             Removal::Everything => self.replace(table).await?,
+            Removal::Moved(removes) => self.move_rows(table, removes).await?,
         };
         fail::fail_point!("lake.after_commit", |_| Err(Error::new(Kind::Unavailable, "failpoint `lake.after_commit`")));
         log_checkpoint::write_if_due(table).await;
@@ -194,6 +206,28 @@ impl Commit {
         }
         Err(Error::new(Kind::Conflict, "the table is being changed by others all the time")
             .with_condition("DELTA_CONCURRENT_WRITE"))
+    }
+
+    /// Commits again and again while others leave the files alone.
+    async fn move_rows(&self, table: &mut Table, removes: &[Remove]) -> Result<u64> {
+        let planned_on = (table.id()?, table.definition()?);
+        for _ in 1..MAX_ATTEMPTS {
+            match self.attempt(table, 0).await {
+                Err(error) if error.condition() == Some("DELTA_CONCURRENT_WRITE") => {}
+                done => return done,
+            }
+            table.refresh().await?;
+            let log = table.state()?.snapshot().try_log_data().map_err(from_delta)?;
+            let current: HashSet<String> = log.iter().map(|file| file.path().into_owned()).collect();
+            if (table.id()?, table.definition()?) != planned_on
+                || !removes.iter().all(|file| current.contains(&file.path))
+            {
+                return Err(Error::new(Kind::Conflict, "somebody else has changed rows of the files meanwhile")
+                    .with_condition("DELTA_CONCURRENT_DELETE_READ")
+                    .with_help("Run the statement again."));
+            }
+        }
+        self.attempt(table, 0).await
     }
 
     async fn attempt(&self, table: &mut Table, retries: usize) -> Result<u64> {
@@ -237,14 +271,17 @@ impl Commit {
     }
 
     fn actions(&self, table: &Table) -> Result<Vec<Action>> {
-        let mut actions = self.metadata_actions(table)?;
+        let mut actions: Vec<Action> = self.named_info().map(Action::CommitInfo).into_iter().collect();
+        actions.extend(self.metadata_actions(table)?);
         match &self.removal {
             Removal::Nothing => {}
             Removal::Everything => {
                 let log = table.state()?.snapshot().try_log_data().map_err(from_delta)?;
                 actions.extend(log.iter().map(|file| Action::Remove(file.remove_action(true))));
             }
-            Removal::Files(removes) => actions.extend(removes.iter().cloned().map(Action::Remove)),
+            Removal::Files(removes) | Removal::Moved(removes) => {
+                actions.extend(removes.iter().cloned().map(Action::Remove));
+            }
         }
         actions.extend(self.files.adds.iter().cloned().map(Action::Add));
         actions.extend(self.files.changes.iter().cloned().map(Action::Cdc));
@@ -286,7 +323,7 @@ impl Commit {
                 epoch_id: *version,
             },
             (Removal::Nothing, None) => write_operation(SaveMode::Append),
-            (Removal::Files(_), _) => DeltaOperation::Merge {
+            (Removal::Files(_) | Removal::Moved(_), _) => DeltaOperation::Merge {
                 predicate: None,
                 merge_predicate: None,
                 matched_predicates: Vec::new(),
@@ -297,17 +334,31 @@ impl Commit {
         }
     }
 
+    /// What the history shows instead of what the library would make of the operation.
+    fn named_info(&self) -> Option<CommitInfo> {
+        let (name, parameters) = self.named.as_ref()?;
+        let shown = DeltaOperation::get_commit_info(&self.operation());
+        let parameters = parameters.iter().map(|(key, value)| (key.clone(), Value::from(value.clone())));
+        Some(CommitInfo {
+            timestamp: Some(chrono::Utc::now().timestamp_millis()),
+            operation: Some((*name).to_owned()),
+            operation_parameters: Some(parameters.collect()),
+            ..shown
+        })
+    }
+
     fn commit_info(&self, read_version: u64) -> HashMap<String, Value> {
         let mut metrics: serde_json::Map<String, Value> =
             self.metrics.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-        for (key, number) in [
+        let own = [
             ("numFiles", self.files.adds.len() as u64),
             ("numOutputRows", self.files.rows),
             ("numOutputBytes", self.files.bytes),
-        ] {
+        ];
+        for (key, number) in own.into_iter().filter(|_| self.named.is_none()) {
             metrics.entry(key).or_insert_with(|| Value::String(number.to_string()));
         }
-        let blind_append = matches!(self.removal, Removal::Nothing) && self.change.is_empty();
+        let blind_append = matches!(self.removal, Removal::Nothing) && self.change.is_empty() && !self.on_this_version;
         let mut info = HashMap::from([
             ("operationMetrics".to_owned(), Value::Object(metrics)),
             ("readVersion".to_owned(), Value::from(read_version)),
@@ -331,6 +382,21 @@ impl Commit {
             }
         }
         Ok(())
+    }
+}
+
+/// The actions that take `replaced`, files of the table, out of it.
+fn removals(table: &Table, replaced: &[DataFile], data_change: bool) -> Result<Vec<Remove>> {
+    let wanted: HashSet<&str> = replaced.iter().map(|file| file.path.as_str()).collect();
+    let log = table.state()?.snapshot().try_log_data().map_err(from_delta)?;
+    let removes: Vec<Remove> = log
+        .iter()
+        .filter(|file| wanted.contains(file.path().as_ref()))
+        .map(|file| file.remove_action(data_change))
+        .collect();
+    match removes.len() == wanted.len() {
+        true => Ok(removes),
+        false => Err(Error::internal("a file to be replaced is not part of the table")),
     }
 }
 

@@ -136,3 +136,48 @@ async fn history_tells_what_happened() {
     let gone = table.changes(1, 5).await.unwrap_err();
     assert_eq!(gone.condition(), Some("DELTA_VERSIONS_NOT_CONTIGUOUS"));
 }
+
+#[tokio::test]
+async fn compaction_goes_together_with_appends_but_not_with_changes_of_its_files() {
+    let folder = Folder::new();
+    let mut first = people_table(&folder).await;
+    for row in [(1, "a"), (2, "b")] {
+        let files = write(&first, people(&[row])).await;
+        Commit::append(files).commit(&mut first).await.unwrap();
+    }
+    let mut second = reopened(&first).await;
+    let small = first.files().unwrap();
+    let compact = |table: &Table, files| Commit::compact(table, files, &small).unwrap();
+    let both = write(&second, people(&[(1, "a"), (2, "b")])).await;
+    let compaction = compact(&second, both.clone()).operation_name("OPTIMIZE", BTreeMap::new());
+    Commit::append(write(&first, people(&[(3, "c")])).await).commit(&mut first).await.unwrap();
+    assert_eq!(compaction.commit(&mut second).await.unwrap(), 4);
+    assert_eq!(rows(second.provider().unwrap()).await, ["1|a", "2|b", "3|c"]);
+    let done = second.changes(4, 4).await.unwrap();
+    assert!(!done[0].removes_rows() && done[0].new_rows().next().is_none());
+    assert_eq!(done[0].operation.as_deref(), Some("OPTIMIZE"));
+    // Its files are gone for the other writer, who has not noticed.
+    let late = compact(&first, both).commit(&mut first).await.unwrap_err();
+    assert_eq!((late.kind(), late.condition()), (Kind::Conflict, Some("DELTA_CONCURRENT_DELETE_READ")));
+}
+
+#[tokio::test]
+async fn history_shows_operations_by_their_names() {
+    let folder = Folder::new();
+    let mut table = people_table(&folder).await;
+    Commit::append(write(&table, people(&[(1, "a")])).await).commit(&mut table).await.unwrap();
+    let files = table.files().unwrap();
+    let parameters = BTreeMap::from([("predicate".to_owned(), "[\"id = 1\"]".to_owned())]);
+    Commit::merge(&table, Default::default(), &files)
+        .unwrap()
+        .operation_name("DELETE", parameters.clone())
+        .operation_metrics([("numDeletedRows".to_owned(), "1".into())].into())
+        .commit(&mut table)
+        .await
+        .unwrap();
+    let last = table.history(Some(1)).await.unwrap().remove(0);
+    assert_eq!((last.operation.as_deref(), last.parameters), (Some("DELETE"), parameters));
+    assert_eq!(last.metrics, BTreeMap::from([("numDeletedRows".to_owned(), "1".to_owned())]));
+    assert_eq!((last.read_version, last.is_blind_append), (Some(1), Some(false)));
+    assert!(last.timestamp_us.is_some());
+}

@@ -1,6 +1,6 @@
 //! A table, or some of its files, as something DataFusion can scan.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -100,9 +100,30 @@ impl Table {
             .ok_or_else(|| Error::internal(format!("`{value}` is not among the files that were read")))
     }
 
+    /// What [`Table::file_of`] tells, for many values.
+    pub fn file_index(&self, files: &[DataFile]) -> FileIndex {
+        let by_path = files.iter().enumerate().map(|(position, file)| (decoded(&file.path), position)).collect();
+        FileIndex { root: decoded(self.location().as_str()), by_path }
+    }
+
     fn current_paths(&self) -> Result<BTreeSet<String>> {
         let log = self.state()?.snapshot().try_log_data().map_err(from_delta)?;
         Ok(log.iter().map(|file| file.path().into_owned()).collect())
+    }
+}
+
+/// Finds files by values of [`FILE_COLUMN`].
+#[derive(Debug, Clone)]
+pub struct FileIndex {
+    root: String,
+    by_path: HashMap<String, usize>,
+}
+
+impl FileIndex {
+    /// The position of the file that a value of [`FILE_COLUMN`] names; `None` if it is none of them.
+    pub fn position(&self, value: &str) -> Option<usize> {
+        let value = decoded(value);
+        self.by_path.get(value.strip_prefix(self.root.as_str()).unwrap_or(&value)).copied()
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{FieldRef, SchemaRef};
 use deltalake::kernel::Action;
-use deltalake::kernel::transaction::CommitProperties;
+use deltalake::kernel::transaction::{CommitProperties, PROTOCOL};
 use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::SaveMode;
 use deltalake::table::state::DeltaTableState;
@@ -199,6 +199,14 @@ impl Table {
         Error::new(Kind::Conflict, format!("the columns of the table at `{}` have changed", self.location))
             .with_condition(COLUMNS_CHANGED)
             .with_help("Start the update again, so that the flow is planned with the new columns.")
+    }
+
+    /// Refuses a table that commits are not possible to, before any file is written for one.
+    ///
+    /// # Errors
+    /// `Unsupported`, with the features that the table has and this program has not.
+    pub fn check_writable(&self) -> Result<()> {
+        PROTOCOL.can_write_to(self.state()?.snapshot()).map_err(|error| from_delta(error.into()))
     }
 
     /// Moves to the latest version.

@@ -14,6 +14,8 @@ use datafusion::physical_plan::projection::ProjectionExec;
 use deltalake::kernel::{DataType as KernelType, StructField, StructType};
 use deltaworks_spark::types::{holds_variant, is_variant, variant};
 
+use crate::empty_scans::with_a_partition;
+
 /// Whether a column holds variants.
 pub(crate) fn any_variant(schema: &Schema) -> bool {
     schema.fields().iter().any(|field| holds_variant(field.data_type()))
@@ -163,7 +165,7 @@ impl TableProvider for Marked {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        in_types(self.inner.scan(session, projection, filters, limit).await?, &self.schema)
+        in_types(with_a_partition(self.inner.scan(session, projection, filters, limit).await?)?, &self.schema)
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {

@@ -83,14 +83,18 @@ impl WriterOptions {
         })
     }
 
+    /// The size of files that the table's property `delta.targetFileSize` states.
+    ///
+    /// # Errors
+    /// `User` if it is no size.
+    pub fn stated_file_size(&self) -> Result<Option<u64>> {
+        self.properties.get("delta.targetFileSize").map(|text| parse_size(text)).transpose()
+    }
+
     fn target_file_size(&self) -> Result<NonZeroU64> {
-        let from_property = || match self.properties.get("delta.targetFileSize") {
-            Some(text) => parse_size(text).map(Some),
-            None => Ok(None),
-        };
         let bytes = match self.target_file_size_bytes {
             Some(bytes) => Some(bytes),
-            None => from_property()?,
+            None => self.stated_file_size()?,
         };
         NonZeroU64::new(bytes.unwrap_or(DEFAULT_TARGET_FILE_SIZE_BYTES)).ok_or_else(|| {
             Error::user("the target file size is 0").with_condition("DELTA_VIOLATE_TABLE_PROPERTY_VALIDATION_FAILED")

@@ -8,9 +8,10 @@ use std::fmt;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::prelude::SessionContext;
 
+use crate::edit::{EditScope, Optimized, TableEdit, VacuumOptions};
 use crate::error::Result;
 use crate::relation::{ObjectName, ReadOptions};
 
@@ -199,6 +200,24 @@ pub trait Catalog: Send + Sync {
         plan: LogicalPlan,
         replaced: Replaced,
     ) -> Result<()>;
+
+    /// Begins to change rows of a table, at its latest version; `None` if there is no such table.
+    ///
+    /// # Errors
+    /// `User` if the table does not allow what `scope` says: it only takes appends, or its rows are a pipeline's.
+    async fn edit(&self, name: &TableName, scope: EditScope) -> Result<Option<Box<dyn TableEdit>>>;
+
+    /// Puts small files of a table together: all, or those of the partitions whose columns meet `condition`.
+    ///
+    /// # Errors
+    /// `Conflict` if another writer has removed one of the files meanwhile.
+    async fn optimize(&self, ctx: &SessionContext, name: &TableName, condition: Option<&Expr>) -> Result<Optimized>;
+
+    /// Deletes files that left a table long ago; gives the paths of those that go.
+    ///
+    /// # Errors
+    /// `DELTA_VACUUM_RETENTION_PERIOD_TOO_SHORT` (`User`) if the time is too short and is to be checked.
+    async fn vacuum(&self, name: &TableName, options: VacuumOptions) -> Result<Vec<String>>;
 
     /// Stores a query under a name, in place of the one that is there.
     async fn create_view(&self, name: &TableName, query: &str, comment: Option<&str>) -> Result<()>;

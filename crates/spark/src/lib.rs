@@ -10,6 +10,8 @@ pub mod coercion;
 pub mod conf;
 pub mod connect;
 pub mod diagnostic;
+mod dml;
+pub mod edit;
 pub mod error;
 mod error_from_datafusion;
 pub mod functions;

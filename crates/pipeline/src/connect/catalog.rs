@@ -1,21 +1,26 @@
 //! The tables and views in a pipeline's storage, as commands of a session see and change them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::prelude::SessionContext;
-use deltaworks_lake::{Commit, Table, TableDefinition};
+use deltaworks_lake::{Commit, Table, TableDefinition, maintenance};
 use deltaworks_spark::catalog::{Catalog, FileWrite, NewTable, Replaced, TableCommit, TableEntry, TableName};
+use deltaworks_spark::edit::{EditScope, Optimized, TableEdit, VacuumOptions};
 use deltaworks_spark::{Error, Result};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::files;
+use super::edit::StoredEdit;
+use super::{files, upkeep};
 use crate::graph::Environment;
 use crate::name::{DatasetName, Namespace};
-use crate::update::target::{PIPELINE_ID, is_private, writer_options};
+use crate::update::changes;
+use crate::update::target::{PIPELINE_ID, is_private, is_streaming_table, writer_options};
 use crate::update::write::write_plan;
 use crate::views;
 
@@ -36,13 +41,17 @@ impl StoredCatalog {
         Arc::clone(&self.environment.lock())
     }
 
-    /// The entry of a table that a client may change.
-    async fn own_table(&self, name: &TableName) -> Result<Table> {
+    async fn stored_table(&self, name: &TableName) -> Result<Table> {
         let environment = self.environment();
         let location = environment.storage.find_table(&dataset(name))?;
-        let table = environment.lake.open(&location, None).await?.ok_or_else(|| {
+        environment.lake.open(&location, None).await?.ok_or_else(|| {
             Error::user(format!("The table or view {name} cannot be found")).with_condition("TABLE_OR_VIEW_NOT_FOUND")
-        })?;
+        })
+    }
+
+    /// A table that a client may change.
+    async fn own_table(&self, name: &TableName) -> Result<Table> {
+        let table = self.stored_table(name).await?;
         refuse_datasets(name, &table)?;
         Ok(table)
     }
@@ -66,21 +75,61 @@ impl StoredCatalog {
         let location = environment.storage.find_table(&dataset)?;
         let Some(table) = environment.lake.open(&location, None).await? else { return Ok(None) };
         let definition = table.definition()?;
-        if is_private(&definition) {
-            return Ok(None);
+        match is_private(&definition) {
+            true => Ok(None),
+            false => Ok(Some(table_entry(name, &table, definition))),
         }
-        Ok(Some(TableEntry {
-            name: TableName { table: definition.name.unwrap_or_else(|| name.table.clone()), ..name.clone() },
-            is_view: false,
-            query: None,
-            comment: definition.comment,
-            schema: Some(Arc::clone(table.schema())),
-            partition_columns: definition.partition_columns,
-            clustering_columns: definition.clustering_columns,
-            properties: definition.properties,
-            location: location.to_string(),
-        }))
     }
+}
+
+fn table_entry(name: &TableName, table: &Table, definition: TableDefinition) -> TableEntry {
+    TableEntry {
+        name: TableName { table: definition.name.unwrap_or_else(|| name.table.clone()), ..name.clone() },
+        is_view: false,
+        query: None,
+        comment: definition.comment,
+        schema: Some(Arc::clone(table.schema())),
+        partition_columns: definition.partition_columns,
+        clustering_columns: definition.clustering_columns,
+        properties: definition.properties,
+        location: table.location().to_string(),
+    }
+}
+
+/// What a table does not allow: its pipeline counts on rows that it wrote, or its owner wants them to stay.
+fn refuse_edits(name: &TableName, properties: &BTreeMap<String, String>, scope: EditScope) -> Result<()> {
+    let refused = |why: &str, help: &str| {
+        Err(Error::user(format!("table {name} {why}"))
+            .with_condition("OPERATION_NOT_SUPPORTED_ON_PIPELINE_DATASET")
+            .with_help(help))
+    };
+    if properties.contains_key(PIPELINE_ID) {
+        if !is_streaming_table(properties) {
+            return refused(
+                "is a materialized view of the pipeline: its rows are those of its query",
+                "Change the query, or the rows that it reads.",
+            );
+        }
+        if changes::drift::is_kept(properties) {
+            return refused(
+                "is kept by AUTO CDC, which remembers of each key what it has applied",
+                "Send the change as an event to the source of its flow.",
+            );
+        }
+        if scope.inserts_rows || scope.adds_columns {
+            return refused(
+                "is a streaming table of the pipeline: only its flows add rows and columns",
+                "Add the rows to a source of its flows, or use DELETE, UPDATE, or MERGE without INSERT.",
+            );
+        }
+    }
+    if scope.removes_rows && properties.get("delta.appendOnly").is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    {
+        return Err(Error::user(format!("table {name} only takes appends: its rows cannot be changed or removed"))
+            .with_condition("DELTA_CANNOT_MODIFY_APPEND_ONLY")
+            .with_help("The property `delta.appendOnly` of the table says so."));
+    }
+    Ok(())
 }
 
 /// What a pipeline computes is changed by the pipeline only.
@@ -250,6 +299,33 @@ impl Catalog for StoredCatalog {
             Replaced::Rows | Replaced::Table => Commit::overwrite(written.files),
         };
         commit.commit(&mut table).await.map(drop)
+    }
+
+    async fn edit(&self, name: &TableName, scope: EditScope) -> Result<Option<Box<dyn TableEdit>>> {
+        let environment = self.environment();
+        let location = environment.storage.find_table(&dataset(name))?;
+        let Some(table) = environment.lake.open(&location, None).await? else { return Ok(None) };
+        let definition = table.definition()?;
+        if is_private(&definition) {
+            return Ok(None);
+        }
+        refuse_edits(name, &definition.properties, scope)?;
+        table.check_writable()?;
+        let entry = table_entry(name, &table, definition);
+        Ok(Some(Box::new(StoredEdit::new(table, entry)?)))
+    }
+
+    async fn optimize(&self, ctx: &SessionContext, name: &TableName, condition: Option<&Expr>) -> Result<Optimized> {
+        upkeep::optimize(ctx, &mut self.stored_table(name).await?, condition).await
+    }
+
+    async fn vacuum(&self, name: &TableName, options: VacuumOptions) -> Result<Vec<String>> {
+        let retention = options.retain_hours.map(|hours| Duration::try_from_secs_f64(hours * 3600.0)).transpose();
+        let retention = retention
+            .map_err(|error| Error::user("the time that `VACUUM` retains files is too long").with_source(error))?;
+        let options =
+            maintenance::VacuumOptions { retention, may_be_short: !options.check_retention, dry_run: options.dry_run };
+        maintenance::vacuum(&mut self.stored_table(name).await?, options).await
     }
 
     async fn create_view(&self, name: &TableName, query: &str, comment: Option<&str>) -> Result<()> {

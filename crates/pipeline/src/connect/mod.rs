@@ -5,10 +5,12 @@
 //! their queries read, and what becomes of the dataflow graphs they define.
 
 mod catalog;
+mod edit;
 mod files;
 mod graphs;
 mod lines;
 mod session;
+mod upkeep;
 
 use std::sync::Arc;
 

@@ -18,6 +18,8 @@ use crate::graph::{Environment, ResolvedOutput};
 
 /// The table property that says what a table is to its pipeline.
 pub(super) const KIND: &str = "deltaworks.datasetType";
+/// The value of [`KIND`] of a streaming table.
+const STREAMING_TABLE: &str = "STREAMING_TABLE";
 /// The table property that says which pipeline owns a table.
 pub(crate) const PIPELINE_ID: &str = "pipelines.pipelineId";
 /// The table property of tables that only their pipeline reads.
@@ -26,6 +28,11 @@ const PRIVATE: &str = "deltaworks.private";
 /// Whether only the pipeline that defines the table may read it.
 pub(crate) fn is_private(definition: &TableDefinition) -> bool {
     definition.properties.get(PRIVATE).is_some_and(|value| value == "true")
+}
+
+/// Whether a table with these properties is a streaming table of a pipeline.
+pub(crate) fn is_streaming_table(properties: &BTreeMap<String, String>) -> bool {
+    properties.get(KIND).is_some_and(|kind| kind == STREAMING_TABLE)
 }
 
 /// The table of `output`, created or, if it is `stored`, brought up to date with its definition.
@@ -92,7 +99,7 @@ fn properties(output: &ResolvedOutput, pipeline_id: &str) -> BTreeMap<String, St
 fn kind(output: &ResolvedOutput) -> &'static str {
     match output.kind {
         OutputKind::MaterializedView => "MATERIALIZED_VIEW",
-        _ => "STREAMING_TABLE",
+        _ => STREAMING_TABLE,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionContext;
 use deltaworks_lake::{Table, Writer, WriterOptions, WrittenFiles};
@@ -45,6 +46,24 @@ pub async fn write_plan(
         tasks.shutdown().await;
     }
     Ok(Written { files: outcome?, input_rows: leaf_rows(&physical) })
+}
+
+/// Runs `plan` and writes its rows in order, so that as few files as possible come of them.
+///
+/// # Errors
+/// Those of [`write_plan`].
+pub async fn write_one_by_one(
+    ctx: &SessionContext,
+    plan: LogicalPlan,
+    table: &Table,
+    options: &WriterOptions,
+) -> Result<WrittenFiles> {
+    let physical = ctx.state().create_physical_plan(&plan).await?;
+    let physical: Arc<dyn ExecutionPlan> = match physical.output_partitioning().partition_count() {
+        1 => physical,
+        _ => Arc::new(CoalescePartitionsExec::new(physical)),
+    };
+    write_partition(physical, 0, ctx.clone(), Writer::new(table, options.clone())?).await
 }
 
 async fn collect(tasks: &mut JoinSet<Result<WrittenFiles>>) -> Result<WrittenFiles> {

@@ -18,7 +18,9 @@ mod tokens;
 
 pub use dialect::SparkDialect;
 pub use name::parse_name;
-pub use query::{Parameters, SqlQuery, parse_query, plan_expression, plan_expressions, plan_query};
+pub use query::{
+    Parameters, SqlQuery, parse_query, plan_expression, plan_expression_with, plan_expressions, plan_query,
+};
 pub use script::{StatementText, split};
 pub use statement::PipelineStatement;
 pub use substitute::substitute;

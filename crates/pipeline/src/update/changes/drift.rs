@@ -13,6 +13,11 @@ const KEYS: &str = "pipelines.autocdc.keyColumnNames";
 const SEQUENCE_TYPE: &str = "pipelines.autocdc.sequenceType";
 const TRACKED: &str = "pipelines.autocdc.trackHistory";
 
+/// Whether a table with these properties is kept by AUTO CDC.
+pub fn is_kept(properties: &BTreeMap<String, String>) -> bool {
+    properties.contains_key(SCD_TYPE)
+}
+
 /// What a table remembers of how it is kept.
 pub fn properties(changes: &Changes) -> BTreeMap<String, String> {
     let keys: Vec<String> = changes.keys.iter().map(|key| key.to_lowercase()).collect();

@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::RecordBatch;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 
+use super::dml::{Replaced as RowsOf, partition_condition};
 use super::tables::{Matching, not_found, stored_schema};
 use super::{Session, history, relation_of};
 use crate::catalog::{NewTable, Replaced, SaveMode, TableEntry};
@@ -18,7 +19,7 @@ use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
 use crate::relation::ObjectName;
 use crate::sql::StatementText;
-use crate::sql::statement::{Command, CreateTable, CreateView, ExplainDetail, Insert, parse_command};
+use crate::sql::statement::{Command, CreateTable, CreateView, ExplainDetail, Insert, SqlText, parse_command};
 
 /// Rows of text columns, and of booleans where a value is one.
 pub(super) fn text_rows(names: &[&str], rows: &[Vec<Option<String>>]) -> Result<RecordBatch> {
@@ -51,10 +52,17 @@ impl Session {
     /// Runs a statement; gives the relation of its rows.
     pub(super) async fn run_command(&self, text: &str) -> Result<proto::Relation> {
         let statement = StatementText { text: text.to_owned(), location: SourceLocation::new("<sql>", 1, 1) };
-        let rows = match parse_command(&statement)? {
+        let command = parse_command(&statement)?;
+        let changes_rows = matches!(command, Command::Delete(_) | Command::Update(_) | Command::Merge(_));
+        let rows = match command {
             Command::CreateTable(table) => self.create_table_as(*table).await.map(|()| None)?,
             Command::CreateView(view) => self.create_sql_view(*view).await.map(|()| None)?,
             Command::Insert(insert) => self.insert_rows(*insert).await.map(|()| None)?,
+            Command::Delete(delete) => Some(self.delete_rows(&delete).await?),
+            Command::Update(update) => Some(self.update_rows(&update).await?),
+            Command::Merge(merge) => Some(self.merge_rows(&merge).await?),
+            Command::Optimize(optimize) => Some(self.optimize(&optimize).await?),
+            Command::Vacuum(vacuum) => Some(self.vacuum(&vacuum).await?),
             Command::Drop { name, view, if_exists } => {
                 self.drop_relation(&name, view, if_exists).await.map(|()| None)?
             }
@@ -80,15 +88,15 @@ impl Session {
             }
             other => Some(self.shown_by(other).await?),
         };
+        if changes_rows || rows.is_none() {
+            // A statement that gives no rows may have changed those of a table.
+            self.artifacts.persisted().refresh();
+        }
         match rows {
-            None => {
-                // A statement that gives no rows may have changed those of a table.
-                self.artifacts.persisted().refresh();
-                Ok(relation_of(RelType::LocalRelation(proto::LocalRelation {
-                    data: None,
-                    schema: Some(r#"{"type":"struct","fields":[]}"#.to_owned()),
-                })))
-            }
+            None => Ok(relation_of(RelType::LocalRelation(proto::LocalRelation {
+                data: None,
+                schema: Some(r#"{"type":"struct","fields":[]}"#.to_owned()),
+            }))),
             Some(rows) => local_relation(&rows),
         }
     }
@@ -262,10 +270,17 @@ impl Session {
         }
         let by_name = insert.by_name || !insert.columns.is_empty() || !insert.partition.is_empty();
         let matching = if by_name { Matching::ByName } else { Matching::ByPosition };
+        if let Some(condition) = &insert.replace_where {
+            return self.replace_rows(&insert.table, plan, matching, RowsOf::WhereText(condition)).await;
+        }
         let replaced = match (insert.overwrite, insert.partition.is_empty()) {
             (false, _) => Replaced::Nothing,
             (true, true) => Replaced::Rows,
-            (true, false) => return Err(Error::unsupported("`INSERT OVERWRITE` of one partition")),
+            (true, false) => {
+                let location = SourceLocation::new("<partition>", 1, 1);
+                let condition = SqlText { text: partition_condition(&insert.partition), location };
+                return self.replace_rows(&insert.table, plan, matching, RowsOf::WhereText(&condition)).await;
+            }
         };
         self.insert(&entry, plan, matching, replaced).await
     }

@@ -274,7 +274,11 @@ impl Session {
             }
             Some(CommandType::WriteStreamOperationStart(_)) => Err(Error::unsupported("`DataFrame.writeStream`")
                 .with_help("Declare a streaming table or a sink: flows write to them.")),
-            Some(CommandType::MergeIntoTableCommand(_)) => Err(Error::unsupported("`DataFrame.mergeInto`")),
+            Some(CommandType::MergeIntoTableCommand(merge)) => {
+                self.merge_into(&merge, analysis).await?;
+                self.artifacts.persisted().refresh();
+                Ok(())
+            }
             Some(CommandType::RegisterTableFunction(_)) => Err(Error::unsupported("a Python table function")),
             Some(CommandType::RegisterDataSource(_)) => Err(Error::unsupported("a Python data source")),
             Some(CommandType::CheckpointCommand(command)) => {
@@ -325,7 +329,14 @@ impl Session {
             }))
         });
         let text = sql_text(&relation).unwrap_or_default();
-        let relation = if is_query(text) { relation } else { self.run_command(text).await? };
+        let relation = if is_query(text) {
+            relation
+        } else {
+            let references = self.keep_references(&relation);
+            let done = self.run_command(text).await;
+            self.forget_references(&references);
+            done?
+        };
         operation.push(ResponseType::SqlCommandResult(SqlCommandResult { relation: Some(relation) })).await;
         Ok(())
     }

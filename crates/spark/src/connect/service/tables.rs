@@ -177,7 +177,7 @@ impl Session {
     }
 
     /// The columns of a table out of the columns of a plan.
-    fn aligned(
+    pub(super) fn aligned(
         &self,
         plan: LogicalPlan,
         table: &SchemaRef,

@@ -46,6 +46,30 @@ impl Session {
         })))
     }
 
+    /// Keeps the DataFrames that came with a statement (`spark.sql("… {df}", df=df)`) under the names that it has for them;
+    /// gives these, to be forgotten when the statement is done.
+    pub(super) fn keep_references(&self, relation: &Relation) -> Vec<String> {
+        let Some(RelType::WithRelations(with)) = &relation.rel_type else { return Vec::new() };
+        let mut names = Vec::new();
+        for reference in &with.references {
+            if let Some(RelType::SubqueryAlias(alias)) = &reference.rel_type
+                && let Some(input) = &alias.input
+            {
+                let name = alias.alias.to_lowercase();
+                let view = self.with_views(input.as_ref().clone());
+                self.views.lock().insert(name.clone(), view);
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// Forgets what [`Self::keep_references`] has kept.
+    pub(super) fn forget_references(&self, names: &[String]) {
+        let mut views = self.views.lock();
+        names.iter().for_each(|name| drop(views.remove(name)));
+    }
+
     /// Keeps a DataFrame under a name.
     ///
     /// # Errors

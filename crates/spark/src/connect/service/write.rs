@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use datafusion::logical_expr::LogicalPlan;
 
 use super::Session;
+use super::dml::Replaced as RowsOf;
 use super::tables::{Matching, not_found, stored_schema};
 use crate::catalog::{FileWrite, NewTable, Replaced, SaveMode, TableEntry, TableName};
 use crate::connect::host::{AnalysisContext, Purpose};
@@ -121,11 +122,15 @@ impl Session {
             Mode::Overwrite if always(write.overwrite_condition.as_ref()) => {
                 return self.insert(&self.stored(&name).await?, plan, Matching::ByName, Replaced::Rows).await;
             }
-            Mode::Overwrite => return Err(Error::unsupported("`overwrite` of the rows that meet a condition")),
+            Mode::Overwrite => {
+                let condition = write.overwrite_condition.as_ref();
+                let condition = condition.ok_or_else(|| Error::internal("an overwrite without a condition"))?;
+                return self.replace_rows(&name, plan, Matching::ByName, RowsOf::Where(condition)).await;
+            }
             Mode::OverwritePartitions => {
                 let entry = self.stored(&name).await?;
                 if !entry.partition_columns.is_empty() {
-                    return Err(Error::unsupported("`overwritePartitions` of a partitioned table"));
+                    return self.replace_rows(&name, plan, Matching::ByName, RowsOf::Partitions).await;
                 }
                 return self.insert(&entry, plan, Matching::ByName, Replaced::Rows).await;
             }

@@ -35,11 +35,12 @@ use std::collections::HashMap;
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::prelude::SessionContext;
-use sqlparser::ast::Query;
+use sqlparser::ast::{Query, SelectItem};
 use sqlparser::tokenizer::Token;
 
 use self::plan::Planner;
 use self::provider::Provider;
+use super::statement::SqlText;
 use super::tokens::Source;
 use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
@@ -88,18 +89,10 @@ pub async fn plan_query(
     query: &SqlQuery,
     resolver: &dyn RelationResolver,
 ) -> Result<LogicalPlan> {
-    let mut relations: Vec<(RelationRequest, LogicalPlan)> = Vec::new();
     let state = ctx.state();
     let source = Source::new(&query.text, &query.location);
     let tree = time_travel::with_fixed_times(ctx, &query.query, &source).await?;
-    for read in relation::reads(&tree, &source, conf_of(&state).time_zone) {
-        let request = read?.request;
-        let plan = resolver.resolve(&request).await.map_err(|error| match &request.location {
-            Some(location) => error.at(location.clone()),
-            None => error,
-        })?;
-        relations.push((request, plan));
-    }
+    let relations = resolved(relation::reads(&tree, &source, conf_of(&state).time_zone), resolver).await?;
     let planner = Planner::new(Provider::new(&state), source, relations);
     let plan = planner.plan_query(tree, &HashMap::new(), &[]);
     plan.and_then(repeated::restored)
@@ -107,6 +100,46 @@ pub async fn plan_query(
         .and_then(|plan| crate::subquery::resolve(plan, &conf_of(&state)))
         .and_then(crate::orderable::checked)
         .map_err(|error| error.at(query.location.clone()))
+}
+
+async fn resolved(
+    reads: Vec<Result<relation::Read>>,
+    resolver: &dyn RelationResolver,
+) -> Result<Vec<(RelationRequest, LogicalPlan)>> {
+    let mut relations = Vec::with_capacity(reads.len());
+    for read in reads {
+        let request = read?.request;
+        let plan = resolver.resolve(&request).await.map_err(|error| match &request.location {
+            Some(location) => error.at(location.clone()),
+            None => error,
+        })?;
+        relations.push((request, plan));
+    }
+    Ok(relations)
+}
+
+/// Plans an expression over the columns of `schema`, whose subqueries may read what `resolver` knows. These are left to
+/// whoever makes a plan of it ([`crate::subquery::resolve`]).
+///
+/// # Errors
+/// As [`plan_query`].
+pub async fn plan_expression_with(
+    ctx: &SessionContext,
+    expression: &SqlText,
+    schema: &DFSchema,
+    resolver: &dyn RelationResolver,
+) -> Result<Expr> {
+    let state = ctx.state();
+    let source = Source::new(&expression.text, &expression.location);
+    let items = items_of(&source)?;
+    let relations = resolved(relation::reads(&items, &source, conf_of(&state).time_zone), resolver).await?;
+    let planner = Planner::new(Provider::new(&state), source, relations);
+    let mut planned =
+        planner.plan_items(items, schema, false).map_err(|error| error.at(expression.location.clone()))?;
+    match (planned.pop(), planned.is_empty()) {
+        (Some(planned), true) => Ok(planned.unalias()),
+        _ => Err(Error::internal("an expression that is several")),
+    }
 }
 
 /// Plans an expression over the columns of `schema`: a condition, or the argument of `expr()`.
@@ -144,13 +177,7 @@ fn expressions(
     named: bool,
 ) -> Result<Vec<Expr>> {
     let source = Source::new(text, location);
-    let mut parser = source.parser()?;
-    let items = parser.parse_projection().map_err(|error| source.error(&error))?;
-    let next = parser.peek_token_ref();
-    if next.token != Token::EOF {
-        let place = source.place(next.span.start);
-        return Err(source.syntax_error(format!("expected the end of the expression, found `{}`", next.token), place));
-    }
+    let items = items_of(&source)?;
     if let Some(table) = relation::first_read(&items, &source) {
         return Err(Error::user(format!("a subquery that reads a table (`{table}`) cannot stand in this expression"))
             .with_condition("UNSUPPORTED_EXPR_FOR_OPERATOR")
@@ -160,4 +187,16 @@ fn expressions(
     let state = ctx.state();
     let planner = Planner::new(Provider::new(&state), source, Vec::new());
     planner.plan_items(items, schema, named).map_err(|error| error.at(location.clone()))
+}
+
+/// The select list that a text is.
+fn items_of(source: &Source<'_>) -> Result<Vec<SelectItem>> {
+    let mut parser = source.parser()?;
+    let items = parser.parse_projection().map_err(|error| source.error(&error))?;
+    let next = parser.peek_token_ref();
+    if next.token != Token::EOF {
+        let place = source.place(next.span.start);
+        return Err(source.syntax_error(format!("expected the end of the expression, found `{}`", next.token), place));
+    }
+    Ok(items)
 }

@@ -41,9 +41,9 @@ pub(super) struct Watermark {
 /// What `query` reads, in the order of its text; times without a zone are those of `zone`.
 ///
 /// Names of common table expressions are left out; reads that are malformed are errors.
-pub(super) fn reads(query: &Query, source: &Source<'_>, zone: Tz) -> Vec<Result<Read>> {
+pub(super) fn reads(tree: &impl Visit, source: &Source<'_>, zone: Tz) -> Vec<Result<Read>> {
     let mut collector = Collector { source: source.clone(), zone, ctes: Vec::new(), found: Vec::new() };
-    let _ = query.visit(&mut collector);
+    let _ = tree.visit(&mut collector);
     collector.found
 }
 

@@ -24,7 +24,7 @@ struct Clauses {
 pub(super) fn clauses(cursor: &mut Cursor<'_>, legacy: bool) -> Result<AutoCdcClause> {
     let start = cursor.here();
     cursor.expect("FROM")?;
-    let source = cursor.relation()?;
+    let source = cursor.relation_until("KEYS")?;
     cursor.expect("KEYS")?;
     let keys = cursor.identifiers()?;
     let mut clauses = Clauses::default();

@@ -6,6 +6,9 @@ use sqlparser::tokenizer::Token;
 
 use super::cursor::Cursor;
 use super::dataset::{self, Header};
+use super::dml::{self, Delete, Merge, Update};
+use super::insert::{self, Insert};
+use super::maintenance::{self, Optimize, Vacuum};
 use super::show;
 use super::{ClusterBy, CreateDataset, DatasetKind, FlowSource};
 use crate::error::{Error, Result};
@@ -47,6 +50,16 @@ pub enum Command {
     },
     /// `INSERT INTO`, `INSERT OVERWRITE`
     Insert(Box<Insert>),
+    /// `DELETE FROM`
+    Delete(Box<Delete>),
+    /// `UPDATE`
+    Update(Box<Update>),
+    /// `MERGE INTO`
+    Merge(Box<Merge>),
+    /// `OPTIMIZE`
+    Optimize(Box<Optimize>),
+    /// `VACUUM`
+    Vacuum(Box<Vacuum>),
     /// `TRUNCATE TABLE`
     Truncate(ObjectName),
     /// `USE schema`
@@ -173,23 +186,6 @@ pub struct CreateView {
     pub query: SqlQuery,
 }
 
-/// `INSERT`
-#[derive(Debug, Clone, PartialEq)]
-pub struct Insert {
-    /// The table.
-    pub table: ObjectName,
-    /// `OVERWRITE`
-    pub overwrite: bool,
-    /// `PARTITION (column = value)`: the value as an expression's text.
-    pub partition: Vec<(String, String)>,
-    /// The columns that are given, in order; all if empty.
-    pub columns: Vec<String>,
-    /// `BY NAME`
-    pub by_name: bool,
-    /// The rows.
-    pub query: SqlQuery,
-}
-
 /// Reads a command.
 ///
 /// # Errors
@@ -213,7 +209,22 @@ fn command(cursor: &mut Cursor<'_>) -> Result<Command> {
         return drop_of(cursor);
     }
     if cursor.eat("INSERT") {
-        return insert(cursor);
+        return Ok(Command::Insert(Box::new(insert::insert(cursor)?)));
+    }
+    if cursor.eat("DELETE") {
+        return Ok(Command::Delete(Box::new(dml::delete(cursor)?)));
+    }
+    if cursor.eat("UPDATE") {
+        return Ok(Command::Update(Box::new(dml::update(cursor)?)));
+    }
+    if cursor.eat("MERGE") {
+        return Ok(Command::Merge(Box::new(dml::merge(cursor)?)));
+    }
+    if cursor.eat("OPTIMIZE") {
+        return Ok(Command::Optimize(Box::new(maintenance::optimize(cursor)?)));
+    }
+    if cursor.eat("VACUUM") {
+        return Ok(Command::Vacuum(Box::new(maintenance::vacuum(cursor)?)));
     }
     if cursor.eat("SHOW") {
         return show::show(cursor);
@@ -397,33 +408,6 @@ fn drop_of(cursor: &mut Cursor<'_>) -> Result<Command> {
     Ok(Command::Drop { name, view, if_exists })
 }
 
-fn insert(cursor: &mut Cursor<'_>) -> Result<Command> {
-    let overwrite = cursor.eat("OVERWRITE");
-    if !overwrite {
-        cursor.expect("INTO")?;
-    }
-    cursor.eat("TABLE");
-    let table = cursor.object_name()?;
-    let partition = if cursor.eat("PARTITION") {
-        cursor.list(|cursor| {
-            let column = cursor.identifier()?;
-            if !cursor.eat_token(&Token::Eq) {
-                return Err(Error::unsupported("a partition without a value in `INSERT`").at(cursor.here()));
-            }
-            Ok((column, cursor.expression()?.text))
-        })?
-    } else {
-        Vec::new()
-    };
-    let by_name = cursor.eat("BY NAME");
-    let columns = if !by_name && cursor.at_token(&Token::LParen) && !cursor.at_subquery() {
-        cursor.identifiers()?
-    } else {
-        Vec::new()
-    };
-    Ok(Command::Insert(Box::new(Insert { table, overwrite, partition, columns, by_name, query: cursor.query()? })))
-}
-
 /// `SET`, `SET key`, `SET key = value`: the value is the rest of the statement.
 fn set(cursor: &mut Cursor<'_>) -> Result<Command> {
     if cursor.at_end() || cursor.at_words("-v") {
@@ -474,28 +458,13 @@ mod tests {
     }
 
     #[test]
-    fn inserts_name_columns_or_partitions() {
-        let Command::Insert(insert) = parsed("INSERT INTO t PARTITION (p = 1) SELECT 2").unwrap() else {
-            panic!("no insert")
-        };
-        assert_eq!(insert.partition, [("p".to_owned(), "1".to_owned())]);
-        let Command::Insert(insert) = parsed("INSERT OVERWRITE t (a, b) VALUES (1, 2)").unwrap() else {
-            panic!("no insert")
-        };
-        assert!(insert.overwrite);
-        assert_eq!(insert.columns, ["a", "b"]);
-        let Command::Insert(insert) = parsed("INSERT INTO t (SELECT 1)").unwrap() else { panic!("no insert") };
-        assert!(insert.columns.is_empty());
-    }
-
-    #[test]
     fn other_commands_are_told_apart() {
         let drop = Command::Drop { name: name(&["t"]), view: false, if_exists: true };
         assert_eq!(parsed("DROP TABLE IF EXISTS t").unwrap(), drop);
         let set = Command::Set { key: Some("a.b".to_owned()), value: Some("x y".to_owned()) };
         assert_eq!(parsed("SET a.b = 'x y'").unwrap(), set);
         assert_eq!(parsed("USE SCHEMA s").unwrap(), Command::Use(name(&["s"])));
-        assert!(parsed("VACUUM t").unwrap_err().to_string().contains("`VACUUM t ...`"));
+        assert!(parsed("RESTORE t").unwrap_err().to_string().contains("`RESTORE t ...`"));
         assert!(parsed("DROP TABLE t t2").is_err());
     }
 }

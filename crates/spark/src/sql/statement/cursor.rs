@@ -227,11 +227,11 @@ impl<'a> Cursor<'a> {
         parse_query(&text.text, &text.location)
     }
 
-    /// Reads a relation, up to `KEYS`, and makes `SELECT * FROM relation` of it.
-    pub(super) fn relation(&mut self) -> Result<SqlQuery> {
+    /// Reads a relation, up to the word `end`, and makes `SELECT * FROM relation` of it.
+    pub(super) fn relation_until(&mut self, end: &str) -> Result<SqlQuery> {
         let start = self.start();
         let mut depth = 0_usize;
-        while !(self.at_end() || (depth == 0 && self.at_words("KEYS"))) {
+        while !(self.at_end() || (depth == 0 && self.at_words(end))) {
             match self.parser.next_token().token {
                 Token::LParen => depth += 1,
                 Token::RParen => depth = depth.saturating_sub(1),

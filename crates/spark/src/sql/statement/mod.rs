@@ -4,7 +4,10 @@ mod cdc;
 mod command;
 mod cursor;
 mod dataset;
+pub mod dml;
 mod elements;
+mod insert;
+mod maintenance;
 mod parse;
 mod show;
 
@@ -18,7 +21,9 @@ use super::query::SqlQuery;
 use crate::diagnostic::SourceLocation;
 use crate::relation::ObjectName;
 
-pub use command::{Command, CreateTable, CreateView, ExplainDetail, Insert, parse_command};
+pub use command::{Command, CreateTable, CreateView, ExplainDetail, parse_command};
+pub use insert::Insert;
+pub use maintenance::{Optimize, Vacuum};
 pub use parse::parse;
 
 /// One statement of a pipeline.
