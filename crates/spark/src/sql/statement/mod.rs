@@ -18,7 +18,7 @@ use super::query::SqlQuery;
 use crate::diagnostic::SourceLocation;
 use crate::relation::ObjectName;
 
-pub use command::{Command, CreateTable, CreateView, ExplainDetail, Insert, parse_command};
+pub use command::{Command, CreateReadView, CreateTable, CreateView, ExplainDetail, Insert, parse_command};
 pub use parse::parse;
 
 /// One statement of a pipeline.
@@ -243,6 +243,13 @@ pub enum FlowSource {
     },
     /// `FLOW AUTO CDC …`
     AutoCdc(Box<AutoCdcClause>),
+    /// `USING format OPTIONS (…)` of a temporary view
+    Read {
+        /// The format.
+        format: String,
+        /// `OPTIONS`
+        options: IndexMap<String, String>,
+    },
 }
 
 /// `CREATE FLOW`
