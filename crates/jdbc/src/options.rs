@@ -379,7 +379,7 @@ mod tests {
 
     fn read(options: &[(&str, &str)]) -> Result<ReadJob> {
         let paths: PathMapper = Arc::new(|path| Ok(path.to_owned()));
-        ReadJob::parse(&options.iter().copied().collect(), &SparkConf::default(), &paths)
+        ReadJob::parse(&options.iter().copied().collect(), &SparkConf::pipeline_defaults(), &paths)
     }
 
     #[test]
@@ -432,7 +432,7 @@ mod tests {
     fn only_tables_are_written() {
         let paths: PathMapper = Arc::new(|path| Ok(path.to_owned()));
         let given = [URL, ("dbtable", "(SELECT 1) t")].into_iter().collect();
-        let error = WriteJob::parse(&given, &SparkConf::default(), &paths).unwrap_err();
+        let error = WriteJob::parse(&given, &SparkConf::pipeline_defaults(), &paths).unwrap_err();
         assert_eq!(error.message(), "only a table can be written, and option `dbtable` is none");
     }
 }

@@ -261,7 +261,7 @@ mod tests {
         check(&col("id").gt(lit(5_i32)), "none");
         check(&col("x").eq(lit(f64::NAN)), "none");
         check(&(col("id") + lit(1_i64)).gt(lit(5_i64)), "none");
-        check(&col("day").lt(lit(ScalarValue::Date32(Some(i32::MAX / 4000)))), r#""day" < DATE '3439-10-13'"#);
+        check(&col("day").lt(lit(ScalarValue::Date32(Some(i32::MAX / 4000)))), r#""day" < DATE '3439-11-26'"#);
         check(&col("day").lt(lit(ScalarValue::Date32(Some(3_000_000)))), "none");
         check(&col("id").gt(lit(5_i64)).and(col("uuid").eq(lit("a"))), r#"~ "id" > 5"#);
         check(&col("id").gt(lit(5_i64)).or(col("uuid").eq(lit("a"))), "none");

@@ -145,7 +145,7 @@ async fn what_is_wrong_is_said() {
     let error = failure(&[("dbtable", "nobody")], "SELECT 1").await;
     assert_eq!(error.condition(), Some("TABLE_OR_VIEW_NOT_FOUND"));
     assert!(error.message().ends_with("has no such table: no such table: nobody"), "{error}");
-    let error = failure(&[("query", "SELEKT 1")], "SELECT 1").await;
+    let error = failure(&[("query", "SELECT FROM FROM")], "SELECT 1").await;
     assert!(error.message().contains("refuses the statement"), "{error}");
     let error = failure(&[("dbtable", "t")], "SELECT a FROM t").await;
     assert_eq!((error.kind(), error.message()), (Kind::Data, "column `a` has a value `abc` that is no INT"));

@@ -117,6 +117,19 @@ pub(crate) fn certificates(target: &Target) -> Result<Vec<CertificateDer<'static
     read.map_err(|error| no_tls(target, &format!("no certificates in `{file}`: {error}")))
 }
 
+/// Whether TLS is why something failed.
+pub(crate) fn is_cause(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if error.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
 /// Checks less than everything: the chain without the name, or nothing but signatures.
 #[derive(Debug)]
 struct Lenient {

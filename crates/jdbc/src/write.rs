@@ -222,7 +222,7 @@ mod tests {
         let mut options: ReadOptions = [("url", url), ("dbtable", "s.\"T\"")].into_iter().collect();
         more.iter().for_each(|(key, value)| options.set(*key, *value));
         let paths: PathMapper = Arc::new(|path| Ok(path.to_owned()));
-        WriteJob::parse(&options, &SparkConf::default(), &paths).unwrap()
+        WriteJob::parse(&options, &SparkConf::pipeline_defaults(), &paths).unwrap()
     }
 
     fn columns() -> Vec<OutColumn> {

@@ -29,7 +29,7 @@ POSTGRES, MARIADB, PORT = "@POSTGRES@", "@MARIADB@", "@PORT@"
 for url in (POSTGRES, MARIADB):
     fails(url, "refuses the login", "`user` and `password`", password="hunter2")
     fails(url, "no such table", "`dbtable`")
-    fails(url, "refuses the statement", dbtable="(SELEKT 1) AS t")
+    fails(url, "refuses the statement", dbtable="(SELECT FROM FROM) AS t")
     fails(url, "no TLS connection", "sslrootcert", sslmode="verify-full")
     fails(url + "?sslmode=hunter", "`sslmode` has value `hunter`")
     fails(url + "?password=hunter2", "refuses the login", password="")

@@ -113,6 +113,7 @@ fn not_connected(target: &Target, error: &mysql_async::Error) -> Error {
         mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer) => no_tls(target, "the server has no TLS"),
         mysql_async::Error::Io(mysql_async::IoError::Tls(error)) => no_tls(target, &error.to_string()),
         mysql_async::Error::Driver(error) => refused(target, Doing::Reading, Refusal::Login, &error.to_string()),
+        other if tls::is_cause(other) => no_tls(target, &root(other)),
         other => no_answer(target, &root(other)),
     }
 }

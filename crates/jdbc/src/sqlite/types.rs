@@ -27,7 +27,7 @@ pub(super) fn column(name: &str, declared: &str, prefer_ntz: bool) -> Option<Col
         "SMALLINT" | "INT2" => number(DataType::Int16),
         "INT" | "MEDIUMINT" | "INT4" => number(DataType::Int32),
         "DATE" => plain(DataType::Date32),
-        "TIMESTAMP" | "DATETIME" if prefer_ntz => plain(timestamp_ntz()),
+        "DATETIME" if prefer_ntz => plain(timestamp_ntz()),
         "TIMESTAMP" | "DATETIME" => plain(timestamp()),
         "DECIMAL" | "NUMERIC" | "DECIMAL_TEXT" => match decimal_arguments(arguments) {
             Some((precision, scale)) => plain(decimal::bounded(precision, scale)),
@@ -39,7 +39,7 @@ pub(super) fn column(name: &str, declared: &str, prefer_ntz: bool) -> Option<Col
             Some(Column::new(name, DataType::Utf8, Compare::Text))
         }
         base if base.contains("BLOB") || base.contains("BINARY") => plain(DataType::Binary),
-        base if ["REAL", "FLOA", "DOUB"].iter().any(|part| base.contains(part)) => number(DataType::Float64),
+        base if ["REAL", "FLOAT", "DOUBLE"].iter().any(|part| base.contains(part)) => number(DataType::Float64),
         _ => None,
     }
 }
