@@ -63,7 +63,7 @@ pub(crate) async fn write(job: WriteJob, mode: SaveMode, rows: Outgoing) -> Resu
 /// The names of a table's columns; `None` if there is none.
 fn columns_of(connection: &Connection, job: &WriteJob, table: &str) -> Result<Option<Vec<String>>> {
     match connection.prepare(&format!("SELECT * FROM {table} WHERE 1=0")) {
-        Ok(prepared) => Ok(Some(prepared.column_names().into_iter().map(str::to_owned).collect())),
+        Ok(prepared) => Ok(Some(prepared.column_names().map(str::to_owned).collect())),
         Err(error) => match failed(&job.connecting.target, Doing::Writing, &error) {
             error if error.condition() == Some("TABLE_OR_VIEW_NOT_FOUND") => Ok(None),
             error => Err(error),
