@@ -13,7 +13,7 @@ SPARK_VENV ?= $(HOME)/.cache/deltaworks/spark-venv
 GOLDEN_VENV ?= $(HOME)/.cache/deltaworks/spark-4.2-venv
 ORDERS ?= 2000000
 
-.PHONY: build setup kafka demo lint test bench bench-cdc wheel generate
+.PHONY: build setup kafka databases demo lint test bench bench-cdc wheel generate
 
 build: setup
 	cargo build --locked --profile demo --package deltaworks
@@ -24,6 +24,10 @@ setup:
 # The broker that tests read from: Apache Kafka (46 MB, needs Java 17).
 kafka:
 	@tools/setup_kafka.sh
+
+# The servers that tests read from and write to: PostgreSQL and MariaDB, from the distribution.
+databases:
+	@tools/setup_databases.sh
 
 # Runs the example twice: the second run finds nothing new.
 demo: build
@@ -37,7 +41,7 @@ lint: setup
 	mypy
 	typos
 
-test: lint kafka
+test: lint kafka databases
 	cargo test --locked --workspace
 	DELTAWORKS_BIN=$(CARGO_TARGET_DIR)/debug/deltaworks python -m pytest
 	python tests/spark_compat/differential/compare.py --binary $(CARGO_TARGET_DIR)/debug/deltaworks

@@ -6,7 +6,7 @@ use deltaworks_spark::relation::ReadOptions;
 use deltaworks_spark::{Error, Result};
 
 use crate::options::Options;
-use crate::{is_delta, reader_of};
+use crate::{is_delta, is_jdbc, reader_of};
 
 /// Options of Auto Loader, which may have the prefix `cloudFiles.`.
 const AUTO_LOADER: &[&str] = &[
@@ -164,8 +164,13 @@ const OTHERS: &[&str] = &[
 const PREFIX: &str = "cloudFiles.";
 
 /// The names of all options that readers of files and Delta tables know, without prefix.
-pub fn known_options() -> impl Iterator<Item = &'static str> {
+fn file_options() -> impl Iterator<Item = &'static str> {
     AUTO_LOADER.iter().chain(OTHERS).copied()
+}
+
+/// The names of all options that the reader of a format knows, without prefix.
+pub fn known_options(format: Option<&str>) -> Vec<&'static str> {
+    if is_jdbc(format) { deltaworks_jdbc::known_options().collect() } else { file_options().collect() }
 }
 
 /// An option's name without Auto Loader's prefix.
@@ -176,12 +181,16 @@ pub fn bare_option(key: &str) -> &str {
     }
 }
 
-/// The options that no reader of files or Delta tables knows, as they were given; none for other formats.
+/// The options that the reader of a format does not know, as they were given; none for other formats than files, Delta
+/// tables and databases.
 pub fn unknown_options<'a>(format: Option<&str>, given: &'a ReadOptions) -> Vec<&'a str> {
+    if is_jdbc(format) {
+        return deltaworks_jdbc::unknown_options(given);
+    }
     if !is_delta(format) && reader_of(format).is_err() {
         return Vec::new();
     }
-    let is_known = |key: &str| is_tag(key) || known_options().any(|known| known.eq_ignore_ascii_case(key));
+    let is_known = |key: &str| is_tag(key) || file_options().any(|known| known.eq_ignore_ascii_case(key));
     given.iter().map(|(key, _)| key).filter(|key| !is_known(bare_option(key))).collect()
 }
 

@@ -1,4 +1,5 @@
-//! What a flow can read a slice at a time, and what a query can read at once: files, Delta tables and Kafka topics.
+//! What a flow can read a slice at a time, and what a query can read at once: files, Delta tables, Kafka topics and
+//! tables of databases (`deltaworks-jdbc`).
 //!
 //! Start at [`batch_relation`] and [`stream_relation`]. A read of files is resolved once
 //! (`relation`): its options become typed, its schema is inferred, stored or taken from the user. Then
@@ -31,9 +32,10 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::TableReference;
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
-use deltaworks_spark::Result;
+use deltaworks_jdbc::JDBC;
 use deltaworks_spark::relation::ReadOptions;
 use deltaworks_spark::streaming::StreamSource;
+use deltaworks_spark::{Error, Result};
 
 pub use context::{Clock, PathMapper, SourceContext};
 pub use delta::{delta_rows, reads_changes};
@@ -52,7 +54,7 @@ use stream::rate::RateSource;
 /// The format name of `read_files`; the format of the files is its option `format`, or told by their names.
 pub const READ_FILES: &str = "read_files";
 
-/// Reads files, a Delta table or Kafka topics at once: `spark.read`, and `read_files` without STREAM (`format` `None` or [`READ_FILES`]).
+/// Reads files, a Delta table, Kafka topics or a table of a database at once: `spark.read`, and `read_files` without STREAM (`format` `None` or [`READ_FILES`]).
 ///
 /// # Schema
 /// Data columns, partition columns of `key=value` folders, `_rescued_data` where Auto Loader's rules give one,
@@ -74,9 +76,12 @@ pub async fn batch_provider(
     if is_kafka(format) {
         return kafka::batch_provider(schema.as_ref(), options);
     }
+    if is_jdbc(format) {
+        return deltaworks_jdbc::provider(schema.as_ref(), options, &context.conf, &context.path_mapper).await;
+    }
     let (reader, format) = reader_of(format)?;
     if reader == Reader::CloudFiles {
-        return Err(deltaworks_spark::Error::user("format `cloudFiles` can only be read as a stream")
+        return Err(Error::user("format `cloudFiles` can only be read as a stream")
             .with_help("Use spark.readStream, or `read_files`."));
     }
     let read = FileRead { reader, format, paths, schema, options, streaming: false };
@@ -98,7 +103,7 @@ pub async fn latest_of(provider: &dyn TableProvider) -> Result<Option<Arc<dyn Ta
 /// What a read at once sees, as text: two reads of files that give the same text give the same rows.
 ///
 /// For files that is the request and path, size and modification time of every file; `None` for anything
-/// else, whose state only its storage tells: Delta tables and Kafka topics.
+/// else, whose state only its storage tells: Delta tables, Kafka topics and databases.
 pub fn state_of(provider: &dyn TableProvider) -> Option<String> {
     let any: &dyn std::any::Any = provider;
     any.downcast_ref::<scan::FileTable>()?.state()
@@ -116,7 +121,11 @@ pub async fn batch_relation(
     context: &SourceContext,
 ) -> Result<LogicalPlan> {
     let provider = batch_provider(format, paths, schema, options, context).await?;
-    let name = if is_kafka(format) { KAFKA.to_owned() } else { paths.join(", ") };
+    let name = match format {
+        _ if is_kafka(format) => KAFKA.to_owned(),
+        _ if is_jdbc(format) => JDBC.to_owned(),
+        _ => paths.join(", "),
+    };
     let name = TableReference::bare(name);
     Ok(LogicalPlanBuilder::scan(name, provider_as_source(provider), None)?.build()?)
 }
@@ -140,6 +149,10 @@ pub async fn stream_relation(
             let location = delta::table_location(paths, schema.as_ref(), context)?;
             return delta_stream(&location, options, context).await;
         }
+        Some(JDBC) => {
+            return Err(Error::user("format `jdbc` can only be read at once: a table does not tell what is new in it")
+                .with_help("Use spark.read in a materialized view, or AUTO CDC from snapshots of the table."));
+        }
         _ => {}
     }
     let (reader, format) = reader_of(format)?;
@@ -153,6 +166,10 @@ fn is_delta(format: Option<&str>) -> bool {
 
 fn is_kafka(format: Option<&str>) -> bool {
     format.is_some_and(|format| format.eq_ignore_ascii_case(KAFKA))
+}
+
+fn is_jdbc(format: Option<&str>) -> bool {
+    format.is_some_and(|format| format.eq_ignore_ascii_case(JDBC))
 }
 
 fn reader_of(format: Option<&str>) -> Result<(Reader, Option<FileFormat>)> {

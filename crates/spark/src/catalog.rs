@@ -142,6 +142,17 @@ pub struct FileWrite {
     pub options: ReadOptions,
 }
 
+/// Rows to be written to another system.
+#[derive(Clone)]
+pub struct ExternalWrite {
+    /// `jdbc`
+    pub format: String,
+    /// What happens to what is there.
+    pub mode: SaveMode,
+    /// The format's options. They may hold secrets, so they are not shown.
+    pub options: ReadOptions,
+}
+
 /// What a write does if its target exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SaveMode {
@@ -227,4 +238,7 @@ pub trait Catalog: Send + Sync {
 
     /// Runs `plan` and writes its rows as files.
     async fn write_files(&self, ctx: &SessionContext, plan: LogicalPlan, write: &FileWrite) -> Result<()>;
+
+    /// Runs `plan` and hands its rows to another system.
+    async fn write_external(&self, ctx: &SessionContext, plan: LogicalPlan, write: &ExternalWrite) -> Result<()>;
 }

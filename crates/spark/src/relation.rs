@@ -13,6 +13,9 @@ use indexmap::IndexMap;
 use crate::diagnostic::SourceLocation;
 use crate::error::Result;
 
+/// How the keys begin under which conditions of `spark.read.jdbc(predicates=[...])` stand among the options; a number follows.
+pub const PREDICATE_PREFIX: &str = "predicates.";
+
 /// Options of a reader. Keys are compared without regard to case; values are text, as in Spark.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReadOptions(IndexMap<String, (String, String)>);
@@ -37,6 +40,18 @@ impl ReadOptions {
     /// Keys as written, and values, in the order they were set.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.values().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// Adds conditions, each of which is a part of what is read.
+    pub fn set_predicates(&mut self, predicates: &[String]) {
+        for (number, predicate) in predicates.iter().enumerate() {
+            self.set(format!("{PREDICATE_PREFIX}{number}"), predicate);
+        }
+    }
+
+    /// The conditions that were added, in their order.
+    pub fn predicates(&self) -> impl Iterator<Item = &str> {
+        self.iter().filter(|(key, _)| key.starts_with(PREDICATE_PREFIX)).map(|(_, value)| value)
     }
 
     /// Whether there are none.

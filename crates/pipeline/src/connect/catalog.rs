@@ -6,11 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use datafusion::dataframe::DataFrame;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::prelude::SessionContext;
 use deltaworks_lake::{Commit, Table, TableDefinition, maintenance};
-use deltaworks_spark::catalog::{Catalog, FileWrite, NewTable, Replaced, TableCommit, TableEntry, TableName};
+use deltaworks_spark::catalog::{
+    Catalog, ExternalWrite, FileWrite, NewTable, Replaced, TableCommit, TableEntry, TableName,
+};
 use deltaworks_spark::edit::{EditScope, Optimized, TableEdit, VacuumOptions};
+use deltaworks_spark::session::conf_of;
 use deltaworks_spark::{Error, Result};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -352,5 +356,14 @@ impl Catalog for StoredCatalog {
         let environment = self.environment();
         let path = environment.path_mappings.map(&write.path)?;
         files::write(ctx, &environment.lake, plan, &FileWrite { path, ..write.clone() }).await
+    }
+
+    async fn write_external(&self, ctx: &SessionContext, plan: LogicalPlan, write: &ExternalWrite) -> Result<()> {
+        if write.format != deltaworks_jdbc::JDBC {
+            return Err(Error::unsupported(format!("writing to `{}`", write.format)));
+        }
+        let paths = self.environment().source_context(None).path_mapper;
+        let (frame, conf) = (DataFrame::new(ctx.state(), plan), conf_of(&ctx.state()));
+        deltaworks_jdbc::write(frame, &write.options, write.mode, &conf, &paths).await
     }
 }

@@ -156,6 +156,11 @@ impl FileReader<'_> {
                 let query = self.auto_cdc("FLOW AUTO CDC", *cdc, &name, &dataset.location)?;
                 self.push_flow(name.clone(), name, query, dataset.location);
             }
+            Some(FlowSource::Read { format, .. }) => {
+                return Err(Error::unsupported(format!("a view `USING {format}` in a pipeline's SQL"))
+                    .with_help("Define it in Python: `return spark.read.format(...).options(...).load()`.")
+                    .at(dataset.location));
+            }
         }
         Ok(())
     }

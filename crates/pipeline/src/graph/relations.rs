@@ -242,7 +242,7 @@ impl<'a> FlowRelations<'a> {
     fn warn_of_misspelt(&self, format: Option<&str>, options: &ReadOptions, location: Option<&SourceLocation>) {
         for key in deltaworks_sources::unknown_options(format, options) {
             let bare = deltaworks_sources::bare_option(key);
-            let Some(near) = nearest(bare, deltaworks_sources::known_options()) else { continue };
+            let Some(near) = nearest(bare, deltaworks_sources::known_options(format)) else { continue };
             let mut warning = Diagnostic::warning(format!("option `{key}` is not known and has no effect"))
                 .with_condition("UNKNOWN_READER_OPTION")
                 .with_help(format!("Did you mean `{near}`?"));

@@ -32,12 +32,10 @@ impl Planner<'_> {
                 self.resolved(relation, read.is_streaming, &name).await
             }
             Some(read::ReadType::DataSource(source)) => {
-                if !source.predicates.is_empty() {
-                    return Err(Error::unsupported("`spark.read.jdbc` with predicates"));
-                }
                 let schema =
                     source.schema.as_deref().filter(|text| !text.is_empty()).map(types::parse_schema).transpose()?;
                 let mut options = sorted_options(&source.options);
+                options.set_predicates(&source.predicates);
                 let mut paths = source.paths.clone();
                 if paths.is_empty()
                     && let Some(path) = options.get("path")

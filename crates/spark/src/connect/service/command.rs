@@ -19,7 +19,9 @@ use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
 use crate::relation::ObjectName;
 use crate::sql::StatementText;
-use crate::sql::statement::{Command, CreateTable, CreateView, ExplainDetail, Insert, SqlText, parse_command};
+use crate::sql::statement::{
+    Command, CreateReadView, CreateTable, CreateView, ExplainDetail, Insert, SqlText, parse_command,
+};
 
 /// Rows of text columns, and of booleans where a value is one.
 pub(super) fn text_rows(names: &[&str], rows: &[Vec<Option<String>>]) -> Result<RecordBatch> {
@@ -57,6 +59,7 @@ impl Session {
         let rows = match command {
             Command::CreateTable(table) => self.create_table_as(*table).await.map(|()| None)?,
             Command::CreateView(view) => self.create_sql_view(*view).await.map(|()| None)?,
+            Command::CreateReadView(view) => self.create_read_view(*view).await.map(|()| None)?,
             Command::Insert(insert) => self.insert_rows(*insert).await.map(|()| None)?,
             Command::Delete(delete) => Some(self.delete_rows(&delete).await?),
             Command::Update(update) => Some(self.update_rows(&update).await?),
@@ -304,6 +307,25 @@ impl Session {
             exprs.push(value.alias(column));
         }
         Ok(LogicalPlanBuilder::from(plan).project(exprs)?.build()?)
+    }
+
+    async fn create_read_view(&self, view: CreateReadView) -> Result<()> {
+        let source = proto::read::DataSource {
+            format: Some(view.format),
+            schema: view.schema.as_deref().map(crate::types::ddl),
+            options: view.options.into_iter().collect(),
+            ..proto::read::DataSource::default()
+        };
+        let read_type = Some(proto::read::ReadType::DataSource(source));
+        let relation = relation_of(RelType::Read(proto::Read { read_type, is_streaming: false }));
+        // A view that cannot be planned is refused now, not when it is read.
+        self.plan(&relation, Purpose::Analyze, None).await?;
+        self.create_view(&proto::CreateDataFrameViewCommand {
+            input: Some(relation),
+            name: view.name.0.last().cloned().unwrap_or_default(),
+            is_global: view.global,
+            replace: view.replace,
+        })
     }
 
     async fn create_sql_view(&self, view: CreateView) -> Result<()> {

@@ -7,7 +7,7 @@ use datafusion::logical_expr::LogicalPlan;
 use super::Session;
 use super::dml::Replaced as RowsOf;
 use super::tables::{Matching, not_found, stored_schema};
-use crate::catalog::{FileWrite, NewTable, Replaced, SaveMode, TableEntry, TableName};
+use crate::catalog::{ExternalWrite, FileWrite, NewTable, Replaced, SaveMode, TableEntry, TableName};
 use crate::connect::host::{AnalysisContext, Purpose};
 use crate::connect::proto::expression::ExprType;
 use crate::connect::proto::write_operation::save_table::TableSaveMethod;
@@ -35,10 +35,7 @@ impl Session {
             Some(SaveType::Path(path)) => self.save(plan, mode, path, write).await,
             None => match write.options.get("path") {
                 Some(path) => self.save(plan, mode, path, write).await,
-                None => Err(Error::unsupported(format!(
-                    "writing to `{}`",
-                    write.source.as_deref().unwrap_or("a source without a path")
-                ))),
+                None => self.write_external(plan, mode, write).await,
             },
         }
     }
@@ -71,6 +68,19 @@ impl Session {
             options,
         };
         self.catalog()?.write_files(&self.context(), plan, &write).await
+    }
+
+    async fn write_external(&self, plan: LogicalPlan, mode: SaveMode, write: &WriteOperation) -> Result<()> {
+        let format = write.source.clone().unwrap_or_default().to_ascii_lowercase();
+        if format.is_empty() {
+            return Err(Error::unsupported("writing to a source without a path"));
+        }
+        if !write.partitioning_columns.is_empty() || write.bucket_by.is_some() {
+            return Err(Error::user(format!("`partitionBy` and `bucketBy` have no meaning to format `{format}`"))
+                .with_help("Leave them out."));
+        }
+        let options = write.options.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        self.catalog()?.write_external(&self.context(), plan, &ExternalWrite { format, mode, options }).await
     }
 
     async fn insert_into(&self, name: &ObjectName, plan: LogicalPlan, mode: SaveMode) -> Result<()> {

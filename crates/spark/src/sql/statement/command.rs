@@ -23,6 +23,8 @@ pub enum Command {
     CreateTable(Box<CreateTable>),
     /// `CREATE VIEW`
     CreateView(Box<CreateView>),
+    /// `CREATE TEMPORARY VIEW … USING`
+    CreateReadView(Box<CreateReadView>),
     /// `DROP TABLE`, `DROP VIEW`
     Drop {
         /// What is dropped.
@@ -184,6 +186,29 @@ pub struct CreateView {
     pub comment: Option<String>,
     /// The query.
     pub query: SqlQuery,
+}
+
+/// `CREATE TEMPORARY VIEW … USING format OPTIONS (…)`
+#[derive(Clone, PartialEq)]
+pub struct CreateReadView {
+    /// Its name.
+    pub name: ObjectName,
+    /// `OR REPLACE`
+    pub replace: bool,
+    /// Whether it lives as long as the server.
+    pub global: bool,
+    /// The columns, if they are listed.
+    pub schema: Option<SchemaRef>,
+    /// `USING`
+    pub format: String,
+    /// `OPTIONS`, which may hold secrets.
+    pub options: IndexMap<String, String>,
+}
+
+impl std::fmt::Debug for CreateReadView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CreateReadView").field("name", &self.name).field("format", &self.format).finish_non_exhaustive()
+    }
 }
 
 /// Reads a command.
@@ -371,10 +396,18 @@ fn query(source: Option<FlowSource>) -> Result<Option<SqlQuery>> {
         Some(FlowSource::InsertFlow { .. } | FlowSource::AutoCdc(_)) => {
             Err(Error::user("a flow can only be defined in a pipeline"))
         }
+        // Only temporary views have it.
+        Some(FlowSource::Read { .. }) => Err(Error::internal("a table with a source in place of a query")),
     }
 }
 
-fn view(body: CreateDataset, replace: bool, temporary: bool, global: bool) -> Result<Command> {
+fn view(mut body: CreateDataset, replace: bool, temporary: bool, global: bool) -> Result<Command> {
+    if let Some(FlowSource::Read { format, options }) = body.source {
+        body.source = None;
+        let schema = columns(&body)?;
+        let view = CreateReadView { name: body.name, replace, global, schema, format, options };
+        return Ok(Command::CreateReadView(Box::new(view)));
+    }
     let query = query(body.source)?.ok_or_else(|| {
         Error::user("a view needs a query").with_condition("PARSE_SYNTAX_ERROR").at(body.location.clone())
     })?;
@@ -437,6 +470,20 @@ mod tests {
 
     fn name(parts: &[&str]) -> ObjectName {
         ObjectName(parts.iter().map(|part| (*part).to_owned()).collect())
+    }
+
+    #[test]
+    fn temporary_views_may_read_a_source_whose_options_are_not_shown() {
+        let command = parsed(
+            "CREATE OR REPLACE TEMPORARY VIEW v (id INT) USING jdbc OPTIONS (url 'jdbc:sqlite:x', 'password' = 'hunter2')",
+        );
+        let Command::CreateReadView(view) = command.unwrap() else { panic!("not a view that reads") };
+        assert!(!format!("{view:?}").contains("hunter2"));
+        assert_eq!((view.name, view.format.as_str(), view.replace), (name(&["v"]), "jdbc", true));
+        assert_eq!(view.schema.unwrap().field(0).name(), "id");
+        assert_eq!(view.options["password"], "hunter2");
+        let stored = parsed("CREATE VIEW v USING jdbc OPTIONS (url 'jdbc:sqlite:x')").unwrap_err();
+        assert_eq!(stored.message(), "a view has no clause `USING`");
     }
 
     #[test]

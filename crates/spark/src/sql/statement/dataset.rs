@@ -1,5 +1,6 @@
 //! What follows the name of a dataset: its columns, its clauses, what fills it.
 
+use indexmap::IndexMap;
 use sqlparser::tokenizer::Token;
 
 use super::cursor::Cursor;
@@ -42,7 +43,7 @@ pub(super) fn body(cursor: &mut Cursor<'_>, header: Header) -> Result<CreateData
         cluster_by: None,
         path: None,
         comment: None,
-        properties: indexmap::IndexMap::new(),
+        properties: IndexMap::new(),
         refresh_policy: None,
         row_filter: None,
         collation: None,
@@ -113,7 +114,8 @@ fn check(cursor: &Cursor<'_>, kind: DatasetKind, name: &str, seen: &[&str], plac
             .with_condition("SPECIFY_CLUSTER_BY_WITH_PARTITIONED_BY_IS_NOT_ALLOWED"));
     }
     let is_view = matches!(kind, DatasetKind::TemporaryView | DatasetKind::PersistedView);
-    if is_view && !matches!(name, "COMMENT" | "TBLPROPERTIES" | "DEFAULT COLLATION") {
+    let is_read = kind == DatasetKind::TemporaryView && name == "USING";
+    if is_view && !is_read && !matches!(name, "COMMENT" | "TBLPROPERTIES" | "DEFAULT COLLATION") {
         return Err(cursor.illegal(format!("a view has no clause `{name}`"), place.clone()));
     }
     if name == "REFRESH POLICY" && !matches!(kind, DatasetKind::MaterializedView | DatasetKind::LiveTable) {
@@ -178,6 +180,14 @@ fn row_filter(cursor: &mut Cursor<'_>) -> Result<RowFilter> {
 
 fn source(cursor: &mut Cursor<'_>, dataset: &mut CreateDataset) -> Result<()> {
     let place = cursor.here();
+    if dataset.kind == DatasetKind::TemporaryView
+        && let Some(format) = dataset.provider.take()
+    {
+        let options =
+            if cursor.eat("OPTIONS") { cursor.list(property)?.into_iter().collect() } else { IndexMap::new() };
+        dataset.source = Some(FlowSource::Read { format, options });
+        return Ok(());
+    }
     // `AS` may be left out.
     if cursor.eat("AS") || cursor.at_words("SELECT") || cursor.at_words("WITH") {
         dataset.source = Some(FlowSource::Query(cursor.query()?));

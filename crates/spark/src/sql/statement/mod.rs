@@ -21,7 +21,7 @@ use super::query::SqlQuery;
 use crate::diagnostic::SourceLocation;
 use crate::relation::ObjectName;
 
-pub use command::{Command, CreateTable, CreateView, ExplainDetail, parse_command};
+pub use command::{Command, CreateReadView, CreateTable, CreateView, ExplainDetail, parse_command};
 pub use insert::Insert;
 pub use maintenance::{Optimize, Vacuum};
 pub use parse::parse;
@@ -248,6 +248,13 @@ pub enum FlowSource {
     },
     /// `FLOW AUTO CDC …`
     AutoCdc(Box<AutoCdcClause>),
+    /// `USING format OPTIONS (…)` of a temporary view
+    Read {
+        /// The format.
+        format: String,
+        /// `OPTIONS`
+        options: IndexMap<String, String>,
+    },
 }
 
 /// `CREATE FLOW`
