@@ -8,11 +8,13 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use deltaworks_lake::{Commit, Table, TableDefinition};
 use deltaworks_spark::catalog::{Catalog, FileWrite, NewTable, Replaced, TableCommit, TableEntry, TableName};
+use deltaworks_spark::sql_function::SqlFunction;
 use deltaworks_spark::{Error, Result};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::files;
+use crate::functions;
 use crate::graph::Environment;
 use crate::name::{DatasetName, Namespace};
 use crate::update::target::{PIPELINE_ID, is_private, writer_options};
@@ -192,6 +194,7 @@ impl Catalog for StoredCatalog {
             }
         }
         remove_folder(storage.views(catalog, schema)?)?;
+        remove_folder(storage.functions(catalog, schema)?)?;
         remove_folder(storage.schema(catalog, schema)?)
     }
 
@@ -270,6 +273,26 @@ impl Catalog for StoredCatalog {
             Some(path) => remove_folder(path),
             None => Err(Error::unsupported(format!("dropping a table at `{}`", table.location()))),
         }
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.environment().clock.now().timestamp_millis()
+    }
+
+    async fn functions(&self, catalog: &str, schema: &str) -> Result<Vec<SqlFunction>> {
+        functions::all(&self.environment().storage, catalog, schema)
+    }
+
+    async fn function(&self, name: &TableName) -> Result<Option<Arc<SqlFunction>>> {
+        Ok(functions::read(&self.environment().storage, &dataset(name))?.map(Arc::new))
+    }
+
+    async fn create_function(&self, name: &TableName, function: &SqlFunction) -> Result<()> {
+        functions::write(&self.environment().storage, &dataset(name), function)
+    }
+
+    async fn drop_function(&self, name: &TableName) -> Result<bool> {
+        functions::remove(&self.environment().storage, &dataset(name))
     }
 
     async fn write_files(&self, ctx: &SessionContext, plan: LogicalPlan, write: &FileWrite) -> Result<()> {

@@ -12,6 +12,7 @@ mod average;
 mod binary;
 mod bitmap;
 mod build;
+mod builtins;
 mod clock;
 mod conditional;
 mod correlation;
@@ -68,6 +69,7 @@ use datafusion::execution::FunctionRegistry;
 
 pub(crate) use aggregate::{over_window, resolve_aggregate, resolve_window};
 pub use build::{FunctionCall, Kind, call, is_generator, kind};
+pub use builtins::{is_spark_builtin, is_supported, names as builtin_names};
 pub(crate) use form::expand;
 pub(crate) use gather::ordered_collect_list;
 pub(crate) use grouping::is_grouping_id;

@@ -18,7 +18,7 @@ mod tokens;
 
 pub use dialect::SparkDialect;
 pub use name::parse_name;
-pub use query::{Parameters, SqlQuery, parse_query, plan_expression, plan_expressions, plan_query};
+pub use query::{Parameters, SqlQuery, calls, check_body, parse_query, plan_expression, plan_expressions, plan_query};
 pub use script::{StatementText, split};
 pub use statement::PipelineStatement;
 pub use substitute::substitute;

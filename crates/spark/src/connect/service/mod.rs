@@ -6,6 +6,7 @@ mod catalog;
 mod command;
 mod error_store;
 mod execute;
+mod functions;
 mod history;
 mod lifetime;
 mod observe;
@@ -43,8 +44,10 @@ use super::proto::{self, relation::RelType};
 use super::status::status;
 use crate::error::{Error, Kind, Result};
 use crate::python::NamedFunction;
+use crate::relation::ObjectName;
 use error_store::ErrorStore;
 pub use execute::is_query;
+use functions::OwnFunctions;
 pub use lifetime::Lifetimes;
 use operation::Operation;
 use views::{GlobalViews, Views};
@@ -129,6 +132,8 @@ struct Session {
     artifacts: Artifacts,
     /// The functions in Python that the client has given names.
     functions: Mutex<HashMap<String, NamedFunction>>,
+    /// Its functions in SQL that live as long as the session.
+    sql_functions: OwnFunctions,
     views: Views,
     global_views: GlobalViews,
     /// The complete names of the tables that the client has asked to be cached.
@@ -229,6 +234,7 @@ impl Session {
             server_id: Uuid::new_v4().to_string(),
             artifacts,
             functions: Mutex::default(),
+            sql_functions: OwnFunctions::default(),
             views: Views::default(),
             global_views,
             cached: Mutex::default(),
@@ -240,6 +246,12 @@ impl Session {
 
     /// The engine's session, with the settings of now and the client's own functions.
     fn context(&self) -> SessionContext {
+        let functions = self.sql_functions.lock().clone();
+        functions.in_session(&self.python_context())
+    }
+
+    /// The engine's session, with the settings of now and the client's own functions in Python.
+    fn python_context(&self) -> SessionContext {
         let context = self.host.context();
         self.functions.lock().values().for_each(|function| function.register(&context));
         context
@@ -260,6 +272,7 @@ impl Session {
             }
         };
         self.host.function_registered(&function);
+        self.sql_functions.lock().remove(&ObjectName(vec![name.clone()]));
         self.functions.lock().insert(name, function);
         Ok(())
     }
@@ -278,7 +291,21 @@ impl Session {
     ) -> Result<datafusion::logical_expr::LogicalPlan> {
         let resolver = self.host.resolver(purpose, analysis);
         let relation = self.with_views(relation.clone());
-        plan_relation_with(&self.context(), &relation, resolver.as_ref(), &self.artifacts).await
+        let mut functions = self.sql_functions.lock().clone();
+        let context = self.python_context();
+        // Expressions of DataFrames ask nobody for stored functions: those that they call are found by their errors.
+        loop {
+            let context = functions.clone().in_session(&context);
+            let planned = plan_relation_with(&context, &relation, resolver.as_ref(), &self.artifacts).await;
+            let Err(error) = &planned else { return planned };
+            let Some(name) = missing_function(error).filter(|name| functions.get(name).is_none()) else {
+                return planned;
+            };
+            match self.sql_function(&name).await {
+                Ok(Some(function)) => functions.insert(&name, function),
+                _ => return planned,
+            }
+        }
     }
 
     /// All rows of a relation, few as they are.
@@ -292,6 +319,15 @@ impl Session {
         let batches = DataFrame::new(self.context().state(), plan).collect().await?;
         Ok(arrow::compute::concat_batches(&schema, &batches)?)
     }
+}
+
+/// The function that an error says is missing.
+fn missing_function(error: &Error) -> Option<ObjectName> {
+    if error.condition() != Some("UNRESOLVED_ROUTINE") {
+        return None;
+    }
+    let (_, name) = error.parameters().iter().find(|(key, _)| *key == "routineName")?;
+    super::scope::split_identifier(name).ok().map(ObjectName)
 }
 
 /// A relation of a kind, without a plan id.

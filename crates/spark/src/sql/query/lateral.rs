@@ -18,11 +18,14 @@ use super::generator::{Generator, generator_of};
 use super::plan::{Ctes, Planner};
 use super::repeated::shown;
 use super::scope::{Scope, ScopeColumn, Visibility, ident, text};
+use super::user_function::{alias_of_call, cast_to, check_width};
 use crate::error::{Error, Result};
+use crate::types::parse_data_type;
 
 /// Whether a relation may see those before it, or makes rows by a generator.
 pub(super) fn is_lateral(factor: &TableFactor) -> bool {
-    matches!(factor, TableFactor::Derived { lateral: true, .. }) || call_of(factor).is_some()
+    matches!(factor, TableFactor::Derived { lateral: true, .. } | TableFactor::Function { lateral: true, .. })
+        || call_of(factor).is_some()
 }
 
 /// The generator that a relation calls.
@@ -161,9 +164,11 @@ impl Planner<'_> {
         ctes: &Ctes,
         outer: &[&Scope],
     ) -> Result<(TableFactor, Scope)> {
-        let TableFactor::Derived { subquery, alias, .. } = &mut join.relation else {
-            return Err(Error::unsupported(format!("`LATERAL {}`", join.relation)));
+        let function = match &join.relation {
+            TableFactor::Function { name, .. } => self.user_function(name),
+            _ => None,
         };
+        let mut declared = None;
         let (before, after) = (self.alias("__before"), self.alias("__lateral"));
         let column = |alias: &str, name: &str| Expr::CompoundIdentifier(vec![ident(alias), ident(name)]);
         let seen = scope.columns.into_iter().enumerate();
@@ -171,7 +176,19 @@ impl Planner<'_> {
         let mut scope = Scope { columns: seen };
         let mut scopes = vec![&scope];
         scopes.extend(outer);
-        self.rewrite_query(subquery, ctes, &scopes)?;
+        if let Some(function) = &function {
+            let (rows, columns) = self.lateral_rows_of_call(function, &join.relation, &scopes, ctes)?;
+            let name = TableAlias { explicit: false, name: ident(&function.name), columns: Vec::new(), at: None };
+            let alias = alias_of_call(&mut join.relation).or(Some(name));
+            join.relation = TableFactor::Derived { lateral: true, subquery: Box::new(rows), alias, sample: None };
+            declared = columns.map(|columns| (function, columns));
+        }
+        let TableFactor::Derived { subquery, alias, .. } = &mut join.relation else {
+            return Err(Error::unsupported(format!("`LATERAL {}`", join.relation)));
+        };
+        if function.is_none() {
+            self.rewrite_query(subquery, ctes, &scopes)?;
+        }
         let given = alias.replace(TableAlias { explicit: true, name: ident(&after), columns: Vec::new(), at: None });
         let relation = join.relation.clone();
         let with = |operator: JoinOperator, items: Vec<SelectItem>| -> Result<LogicalPlan> {
@@ -194,14 +211,26 @@ impl Planner<'_> {
                 .with_condition("ASSIGNMENT_ARITY_MISMATCH"));
         }
         let qualifier: Vec<String> = given.iter().map(|given| given.name.value.clone()).collect();
+        if let Some((function, columns)) = declared {
+            check_width(function, columns, made.len())?;
+        }
         for (i, field) in made.iter().enumerate() {
-            scope.columns.push(ScopeColumn {
+            let mut seen = ScopeColumn {
                 qualifier: qualifier.clone(),
-                name: names.get(i).map_or_else(|| shown(field.name()).to_owned(), |name| name.value.clone()),
+                name: shown(field.name()).to_owned(),
                 data_type: field.data_type().clone(),
                 expr: column(&after, field.name()),
                 visibility: Visibility::Full,
-            });
+            };
+            if let Some(declared) = declared.and_then(|(_, columns)| columns.get(i)) {
+                seen.name.clone_from(&declared.name);
+                seen.data_type = parse_data_type(&declared.data_type)?;
+                seen.expr = cast_to(seen.expr, &declared.data_type);
+            }
+            if let Some(name) = names.get(i) {
+                seen.name.clone_from(&name.value);
+            }
+            scope.columns.push(seen);
         }
         let operator = self.lateral_operator(join.join_operator, &scope, ctes, outer)?;
         let columns = scope.columns.iter().enumerate();

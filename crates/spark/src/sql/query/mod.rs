@@ -3,6 +3,7 @@
 mod block;
 mod forms;
 mod from;
+mod function_bodies;
 mod generator;
 mod generator_call;
 mod interval;
@@ -26,6 +27,7 @@ mod select;
 mod sets;
 mod subqueries;
 mod time_travel;
+mod user_function;
 
 #[cfg(test)]
 mod tests;
@@ -43,11 +45,20 @@ use self::provider::Provider;
 use super::tokens::Source;
 use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
-use crate::relation::{RelationRequest, RelationResolver};
+use crate::relation::{ObjectName, RelationRequest, RelationResolver};
 use crate::session::conf_of;
+use crate::sql_function::SqlFunctions;
 
+pub(crate) use function_bodies::{body_names, refuse_complex_body};
+pub use function_bodies::{calls, check_body};
 pub(crate) use generator_call::generator_call;
 pub use parameters::Parameters;
+pub(crate) use subqueries::holds_one as holds_subquery;
+
+/// Whether a function of that name, in lower case, is a cast: `bigint(x)`.
+pub(crate) fn is_cast_function(name: &str) -> bool {
+    rewrite::cast_function(name).is_some()
+}
 
 /// A query as parsed, not yet resolved.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,15 +103,23 @@ pub async fn plan_query(
     let state = ctx.state();
     let source = Source::new(&query.text, &query.location);
     let tree = time_travel::with_fixed_times(ctx, &query.query, &source).await?;
-    for read in relation::reads(&tree, &source, conf_of(&state).time_zone) {
-        let request = read?.request;
+    let mut functions = SqlFunctions::of(&state);
+    let zone = conf_of(&state).time_zone;
+    let used = function_bodies::used(function_bodies::calls_of(&tree), &mut functions, resolver).await?;
+    let is_function = |name: &ObjectName| user_function::called(&functions, name, None).is_some();
+    let mut reads = relation::reads(&tree, &source, zone, &is_function).into_iter().collect::<Result<Vec<_>>>()?;
+    for function in &used {
+        reads.extend(function_bodies::reads_of_body(function, &functions, zone)?);
+    }
+    for read in reads {
+        let request = read.request;
         let plan = resolver.resolve(&request).await.map_err(|error| match &request.location {
             Some(location) => error.at(location.clone()),
             None => error,
         })?;
         relations.push((request, plan));
     }
-    let planner = Planner::new(Provider::new(&state), source, relations);
+    let planner = Planner::new(Provider::new(&state), source, relations, functions);
     let plan = planner.plan_query(tree, &HashMap::new(), &[]);
     plan.and_then(repeated::restored)
         .and_then(crate::windowing::resolve)
@@ -158,6 +177,6 @@ fn expressions(
             .at(location.clone()));
     }
     let state = ctx.state();
-    let planner = Planner::new(Provider::new(&state), source, Vec::new());
+    let planner = Planner::new(Provider::new(&state), source, Vec::new(), SqlFunctions::of(&state));
     planner.plan_items(items, schema, named).map_err(|error| error.at(location.clone()))
 }

@@ -6,6 +6,7 @@ use sqlparser::tokenizer::Token;
 
 use super::cursor::Cursor;
 use super::dataset::{self, Header};
+use super::function::{self, CreateFunction, FunctionScope};
 use super::show;
 use super::{ClusterBy, CreateDataset, DatasetKind, FlowSource};
 use crate::error::{Error, Result};
@@ -44,6 +45,33 @@ pub enum Command {
         if_exists: bool,
         /// `CASCADE`
         cascade: bool,
+    },
+    /// `CREATE FUNCTION`
+    CreateFunction(Box<CreateFunction>),
+    /// `DROP FUNCTION`
+    DropFunction {
+        /// Its name.
+        name: ObjectName,
+        /// `TEMPORARY`
+        temporary: bool,
+        /// `IF EXISTS`
+        if_exists: bool,
+    },
+    /// `DESCRIBE FUNCTION`
+    DescribeFunction {
+        /// Its name.
+        name: ObjectName,
+        /// `EXTENDED`
+        extended: bool,
+    },
+    /// `SHOW FUNCTIONS`
+    ShowFunctions {
+        /// Which.
+        scope: FunctionScope,
+        /// `IN schema`
+        schema: Option<ObjectName>,
+        /// `LIKE pattern`
+        pattern: Option<String>,
     },
     /// `INSERT INTO`, `INSERT OVERWRITE`
     Insert(Box<Insert>),
@@ -290,11 +318,11 @@ fn create(cursor: &mut Cursor<'_>) -> Result<Command> {
         let body = dataset::body(cursor, Header { kind, refresh: false, private: false, location })?;
         return view(body, replace, temporary, global);
     }
+    if !global && cursor.eat("FUNCTION") {
+        let created = function::create(cursor, function::Modifiers { replace, temporary, location })?;
+        return Ok(Command::CreateFunction(Box::new(created)));
+    }
     if temporary || global || !cursor.eat("TABLE") {
-        if cursor.eat("FUNCTION") {
-            return Err(Error::unsupported("`CREATE FUNCTION`")
-                .with_help("Register a function in Python: spark.udf.register(\"name\", function)."));
-        }
         return Err(cursor.expected("`TABLE`, `VIEW` or `SCHEMA`"));
     }
     let kind = DatasetKind::StreamingTable;
@@ -387,9 +415,13 @@ fn drop_of(cursor: &mut Cursor<'_>) -> Result<Command> {
         let _ = !cascade && cursor.eat("RESTRICT");
         return Ok(Command::DropSchema { name, if_exists, cascade });
     }
+    let temporary = cursor.at_words("TEMPORARY FUNCTION") && cursor.eat("TEMPORARY");
+    if cursor.eat("FUNCTION") {
+        return function::drop_function(cursor, temporary);
+    }
     let view = cursor.eat("VIEW");
     if !view && !cursor.eat("TABLE") {
-        return Err(cursor.expected("`TABLE`, `VIEW` or `SCHEMA`"));
+        return Err(cursor.expected("`TABLE`, `VIEW`, `FUNCTION` or `SCHEMA`"));
     }
     let if_exists = cursor.eat("IF EXISTS");
     let name = cursor.object_name()?;

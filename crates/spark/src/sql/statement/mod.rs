@@ -5,6 +5,7 @@ mod command;
 mod cursor;
 mod dataset;
 mod elements;
+mod function;
 mod parse;
 mod show;
 
@@ -19,6 +20,7 @@ use crate::diagnostic::SourceLocation;
 use crate::relation::ObjectName;
 
 pub use command::{Command, CreateTable, CreateView, ExplainDetail, Insert, parse_command};
+pub use function::{CreateFunction, FunctionScope};
 pub use parse::parse;
 
 /// One statement of a pipeline.
@@ -37,6 +39,8 @@ pub enum PipelineStatement {
         /// Where the statement stands.
         location: SourceLocation,
     },
+    /// `CREATE [TEMPORARY] FUNCTION`
+    CreateFunction(Box<CreateFunction>),
     /// `SET key = value`
     Set {
         /// The key.
