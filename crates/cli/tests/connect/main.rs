@@ -1,6 +1,7 @@
 //! `deltaworks connect` as a process, with the stock PySpark client.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod functions;
 mod spark_pipelines;
 mod support;
 

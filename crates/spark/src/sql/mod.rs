@@ -14,6 +14,7 @@ pub mod script;
 mod spellings;
 pub mod statement;
 pub mod substitute;
+mod table_arguments;
 mod tokens;
 
 pub use dialect::SparkDialect;

@@ -275,7 +275,7 @@ impl Session {
             Some(CommandType::WriteStreamOperationStart(_)) => Err(Error::unsupported("`DataFrame.writeStream`")
                 .with_help("Declare a streaming table or a sink: flows write to them.")),
             Some(CommandType::MergeIntoTableCommand(_)) => Err(Error::unsupported("`DataFrame.mergeInto`")),
-            Some(CommandType::RegisterTableFunction(_)) => Err(Error::unsupported("a Python table function")),
+            Some(CommandType::RegisterTableFunction(function)) => self.register_table_function(&function),
             Some(CommandType::RegisterDataSource(_)) => Err(Error::unsupported("a Python data source")),
             Some(CommandType::CheckpointCommand(command)) => {
                 self.checkpoint(operation, &command.relation, analysis).await

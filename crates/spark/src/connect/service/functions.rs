@@ -39,7 +39,8 @@ impl Session {
     /// Whether the client has given a function, in SQL or in Python, that name.
     fn is_temporary_function(&self, name: &ObjectName) -> bool {
         let python = matches!(name.0.as_slice(), [one] if self.functions.lock().contains_key(&one.to_lowercase()));
-        python || self.sql_functions.lock().get(name).is_some()
+        let rows = matches!(name.0.as_slice(), [one] if self.table_functions.lock().get(one).is_some());
+        python || rows || self.sql_functions.lock().get(name).is_some()
     }
 
     /// Refuses a stored view that calls what only this session knows.
@@ -105,6 +106,7 @@ impl Session {
             Some(name) => self.catalog()?.create_function(&name, &function).await,
             None => {
                 self.functions.lock().remove(&function.name.to_lowercase());
+                self.table_functions.lock().remove(&function.name);
                 let name = ObjectName(vec![function.name.clone()]);
                 self.sql_functions.lock().insert(&name, Arc::new(function));
                 Ok(())
@@ -242,8 +244,9 @@ impl Session {
     pub(super) async fn drop_function(&self, name: &ObjectName, temporary: bool, if_exists: bool) -> Result<()> {
         if temporary {
             let [one] = name.0.as_slice() else { return Err(not_found(name)) };
-            let dropped =
-                self.sql_functions.lock().remove(name) | self.functions.lock().remove(&one.to_lowercase()).is_some();
+            let dropped = self.sql_functions.lock().remove(name)
+                | self.functions.lock().remove(&one.to_lowercase()).is_some()
+                | self.table_functions.lock().remove(one);
             return match dropped || if_exists {
                 true => Ok(()),
                 false if is_spark_builtin(one) => Err(forbidden(name)),
@@ -288,7 +291,8 @@ impl Session {
         if scope != FunctionScope::System {
             let own =
                 self.sql_functions.lock().all().into_iter().map(|function| function.name.clone()).collect::<Vec<_>>();
-            let python: Vec<String> = self.functions.lock().keys().cloned().collect();
+            let mut python: Vec<String> = self.functions.lock().keys().cloned().collect();
+            python.extend(self.table_functions.lock().names());
             names.extend(own.into_iter().chain(python).filter(|name| fits(name, pattern)));
             if self.host.catalog().is_some() {
                 let (catalog, schema) = match schema {

@@ -43,7 +43,7 @@ use super::plan::plan_relation_with;
 use super::proto::{self, relation::RelType};
 use super::status::status;
 use crate::error::{Error, Kind, Result};
-use crate::python::NamedFunction;
+use crate::python::{NamedFunction, TableFunctions};
 use crate::relation::ObjectName;
 use error_store::ErrorStore;
 pub use execute::is_query;
@@ -132,6 +132,8 @@ struct Session {
     artifacts: Artifacts,
     /// The functions in Python that the client has given names.
     functions: Mutex<HashMap<String, NamedFunction>>,
+    /// The table functions in Python that the client has given names.
+    table_functions: Mutex<TableFunctions>,
     /// Its functions in SQL that live as long as the session.
     sql_functions: OwnFunctions,
     views: Views,
@@ -234,6 +236,7 @@ impl Session {
             server_id: Uuid::new_v4().to_string(),
             artifacts,
             functions: Mutex::default(),
+            table_functions: Mutex::default(),
             sql_functions: OwnFunctions::default(),
             views: Views::default(),
             global_views,
@@ -254,7 +257,7 @@ impl Session {
     fn python_context(&self) -> SessionContext {
         let context = self.host.context();
         self.functions.lock().values().for_each(|function| function.register(&context));
-        context
+        self.table_functions.lock().in_session(&context)
     }
 
     /// Gives a function in Python a name, for SQL and for `call_function`.
@@ -274,6 +277,14 @@ impl Session {
         self.host.function_registered(&function);
         self.sql_functions.lock().remove(&ObjectName(vec![name.clone()]));
         self.functions.lock().insert(name, function);
+        Ok(())
+    }
+
+    /// Gives a table function in Python a name, for SQL.
+    fn register_table_function(&self, message: &proto::CommonInlineUserDefinedTableFunction) -> Result<()> {
+        let function = super::relation_python::table_function(message, &self.artifacts)?;
+        self.sql_functions.lock().remove(&ObjectName(vec![message.function_name.clone()]));
+        self.table_functions.lock().insert(&message.function_name, function);
         Ok(())
     }
 

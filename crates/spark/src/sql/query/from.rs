@@ -85,6 +85,11 @@ impl Planner<'_> {
                 let alias = alias_of_call(factor);
                 self.table(factor, plan, alias, vec![function.name.clone()], false)
             }
+            TableFactor::Table { args: Some(_), .. } if let Some(function) = self.python_function(factor) => {
+                let plan = self.rows_of_python(&function, factor, ctes).map_err(|error| error.at(place))?;
+                let alias = alias_of_call(factor);
+                self.table(factor, plan, alias, vec![function.function.name.clone()], false)
+            }
             TableFactor::Table { .. } => self.named(factor, ctes).map_err(|error| error.at(place)),
             TableFactor::Pivot { table, aggregate_functions, value_column, value_source, alias, .. } => {
                 let pivot = Pivot {

@@ -16,10 +16,12 @@ use super::block::{named, select};
 use super::from::constraint;
 use super::generator::{Generator, generator_of};
 use super::plan::{Ctes, Planner};
+use super::python_rows::{given_column, renamed_scope};
 use super::repeated::shown;
 use super::scope::{Scope, ScopeColumn, Visibility, ident, text};
 use super::user_function::{alias_of_call, cast_to, check_width};
 use crate::error::{Error, Result};
+use crate::python::TableFunction;
 use crate::types::parse_data_type;
 
 /// Whether a relation may see those before it, or makes rows by a generator.
@@ -112,7 +114,50 @@ impl Planner<'_> {
                 sample: None,
             };
         }
+        if let Some(function) = self.python_function(&join.relation) {
+            return self.lateral_python(&left, &scope, &function, join, ctes).map_err(|error| error.at(place));
+        }
         self.lateral_subquery(left, scope, join, ctes, outer).map_err(|error| error.at(place))
+    }
+
+    /// A table function in Python that is called for each row before it.
+    fn lateral_python(
+        &self,
+        left: &LogicalPlan,
+        scope: &Scope,
+        function: &TableFunction,
+        mut join: Join,
+        ctes: &Ctes,
+    ) -> Result<(TableFactor, Scope)> {
+        let keeps = matches!(join.join_operator, JoinOperator::Left(_) | JoinOperator::LeftOuter(_));
+        let always = match constraint(&mut join.join_operator) {
+            Some(JoinConstraint::On(Expr::Value(value))) => value.value == Value::Boolean(true),
+            Some(JoinConstraint::None) | None => true,
+            Some(_) => false,
+        };
+        if !always || !(keeps || is_inner(&join.join_operator)) {
+            return Err(Error::unsupported(format!("a condition of the join with `{}`", function.function.name))
+                .with_help("Write it into WHERE."));
+        }
+        let seen = renamed_scope(scope, |i| Expr::Identifier(ident(&internal(i))));
+        let (plan, names) = self.python_rows_for(function, &join.relation, left, &seen, keeps, ctes)?;
+        let given = alias_of(&join.relation);
+        let columns: Vec<&Ident> = given.iter().flat_map(|given| &given.columns).map(|column| &column.name).collect();
+        if !columns.is_empty() && columns.len() != names.len() {
+            return Err(Error::user(format!("{} column aliases for {} columns", columns.len(), names.len()))
+                .with_condition("ASSIGNMENT_ARITY_MISMATCH"));
+        }
+        let qualifier = vec![given.as_ref().map_or(&function.function.name, |given| &given.name.value).clone()];
+        let alias = self.alias("__joined");
+        let fields = plan.schema().fields().clone();
+        let carried = fields.len() - names.len();
+        let column = |i: usize| Expr::CompoundIdentifier(vec![ident(&alias), ident(fields[i].name())]);
+        let mut scope = renamed_scope(scope, column);
+        for (i, name) in names.iter().enumerate() {
+            let name = columns.get(i).map_or(name.as_str(), |column| column.value.as_str());
+            scope.columns.push(given_column(&qualifier, name, &fields[carried + i], &alias));
+        }
+        Ok((self.factor_of(plan, &alias), scope))
     }
 
     /// The relations before as one plan, with the columns of `scope` under internal names.

@@ -17,6 +17,7 @@ mod parameters;
 mod pivot;
 mod plan;
 mod provider;
+mod python_rows;
 mod recursive;
 mod relation;
 mod repeated;
@@ -45,6 +46,7 @@ use self::provider::Provider;
 use super::tokens::Source;
 use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
+use crate::python::TableFunctions;
 use crate::relation::{ObjectName, RelationRequest, RelationResolver};
 use crate::session::conf_of;
 use crate::sql_function::SqlFunctions;
@@ -106,7 +108,11 @@ pub async fn plan_query(
     let mut functions = SqlFunctions::of(&state);
     let zone = conf_of(&state).time_zone;
     let used = function_bodies::used(function_bodies::calls_of(&tree), &mut functions, resolver).await?;
-    let is_function = |name: &ObjectName| user_function::called(&functions, name, None).is_some();
+    let python = TableFunctions::of(&state);
+    let is_function = |name: &ObjectName| {
+        user_function::called(&functions, name, None).is_some()
+            || matches!(name.0.as_slice(), [one] if python.get(one).is_some())
+    };
     let mut reads = relation::reads(&tree, &source, zone, &is_function).into_iter().collect::<Result<Vec<_>>>()?;
     for function in &used {
         reads.extend(function_bodies::reads_of_body(function, &functions, zone)?);

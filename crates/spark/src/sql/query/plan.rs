@@ -28,6 +28,7 @@ use crate::coercion::types::widest;
 use crate::coercion::{analyzed, analyzed_expr, widen_union};
 use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
+use crate::python::TableFunctions;
 use crate::relation::RelationRequest;
 use crate::session::conf_of;
 use crate::sql::tokens::Source;
@@ -48,6 +49,8 @@ pub(super) struct Planner<'a> {
     plans: RefCell<HashMap<String, LogicalPlan>>,
     /// The functions in SQL that the query may call.
     pub(super) functions: SqlFunctions,
+    /// The table functions in Python that it may call.
+    pub(super) table_functions: Arc<TableFunctions>,
     /// The calls of functions whose bodies are being read, the innermost last.
     pub(super) frames: RefCell<Vec<Frame>>,
     /// How many queries that see nothing of what is around them are being planned, one in the other.
@@ -61,7 +64,9 @@ impl<'a> Planner<'a> {
         relations: Vec<(RelationRequest, LogicalPlan)>,
         functions: SqlFunctions,
     ) -> Self {
+        let table_functions = TableFunctions::of(provider.state());
         Self {
+            table_functions,
             provider,
             source,
             relations,

@@ -304,13 +304,7 @@ impl Planner<'_> {
         ctes: &Ctes,
     ) -> Result<Vec<(Option<String>, Expr)>> {
         let aliases = HashMap::new();
-        let mut arguments = match factor {
-            TableFactor::Table { args: Some(args), .. } => {
-                args.args.iter().map(argument).collect::<Result<Vec<_>>>()?
-            }
-            TableFactor::Function { args, .. } => args.iter().map(argument).collect::<Result<Vec<_>>>()?,
-            _ => Vec::new(),
-        };
+        let mut arguments = arguments_of_factor(factor)?;
         for (_, value) in &mut arguments {
             rewrite::expression(self, value, Names { scopes, aliases: &aliases, ctes })?;
         }
@@ -406,6 +400,15 @@ fn arguments_of(call: &Function) -> Result<Vec<(Option<String>, Expr)>> {
         FunctionArguments::List(list) => list.args.iter().map(argument).collect(),
         FunctionArguments::None => Ok(Vec::new()),
         FunctionArguments::Subquery(query) => Ok(vec![(None, Expr::Subquery(query.clone()))]),
+    }
+}
+
+/// The arguments of a call in `FROM`, and the names they are passed by.
+pub(super) fn arguments_of_factor(factor: &TableFactor) -> Result<Vec<(Option<String>, Expr)>> {
+    match factor {
+        TableFactor::Table { args: Some(args), .. } => args.args.iter().map(argument).collect(),
+        TableFactor::Function { args, .. } => args.iter().map(argument).collect(),
+        _ => Ok(Vec::new()),
     }
 }
 
