@@ -29,6 +29,7 @@ mod frame;
 mod gather;
 mod grouping;
 mod higher_order;
+mod hll;
 mod interval;
 mod json;
 mod like;
@@ -94,6 +95,7 @@ const FUNCTIONS: &[&[udf::Function]] = &[
     csv::FUNCTIONS,
     datetime::FUNCTIONS,
     encoding::FUNCTIONS,
+    hll::FUNCTIONS,
     interval::FUNCTIONS,
     json::FUNCTIONS,
     map::FUNCTIONS,
