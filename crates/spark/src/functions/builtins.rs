@@ -5,14 +5,19 @@ use std::sync::LazyLock;
 
 use datafusion::execution::SessionState;
 
-/// What `SHOW SYSTEM FUNCTIONS` of Apache Spark 4.2 lists, operators included.
+/// What `SHOW SYSTEM FUNCTIONS` of Apache Spark 4.2 lists, operators included, each with the group Spark puts it into.
 const LISTED: &str = include_str!("builtins.txt");
 
-static NAMES: LazyLock<HashSet<&str>> = LazyLock::new(|| LISTED.lines().collect());
+static NAMES: LazyLock<HashSet<&str>> = LazyLock::new(|| names().collect());
 
 /// The names, in order.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    LISTED.lines()
+    groups().map(|(name, _)| name)
+}
+
+/// The names and their groups, in order of the names.
+pub(super) fn groups() -> impl Iterator<Item = (&'static str, &'static str)> {
+    LISTED.lines().filter_map(|line| line.split_once('\t'))
 }
 
 /// Whether Spark has a function of that name, whether this program has it or not.
@@ -68,9 +73,15 @@ const SYNTAX: [&str; 44] = [
     "exists",
 ];
 
+/// Functions of Spark that are known, and refused with advice.
+const REFUSED: [&str; 5] = ["from_xml", "to_xml", "schema_of_xml", "input_file_block_start", "input_file_block_length"];
+
 /// Whether a session has Spark's function of that name, or the construct that goes by it.
 pub fn is_supported(name: &str, session: &SessionState) -> bool {
     let name = name.to_ascii_lowercase();
+    if REFUSED.contains(&name.as_str()) {
+        return false;
+    }
     super::kind(&name, session).is_some()
         || session.higher_order_functions().contains_key(&name)
         || crate::sql::query::is_cast_function(&name)

@@ -42,6 +42,8 @@ mod nested;
 mod number;
 mod number_pattern;
 mod options;
+#[cfg(test)]
+mod page;
 mod pattern;
 mod planner;
 mod poisson;
