@@ -54,6 +54,7 @@ golden: setup
 
 generate: setup
 	UPDATE=1 cargo test --locked --package deltaworks-pipeline settings_page
+	UPDATE=1 cargo test --locked --package deltaworks-spark functions_page
 
 # DuckDB is the peer. `make bench SPARK=yes` installs Apache Spark, too (300 MB, needs Java 17), and takes minutes longer.
 bench: setup

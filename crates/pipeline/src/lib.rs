@@ -8,6 +8,7 @@ pub mod connect;
 pub mod definitions;
 pub mod event;
 pub mod expectation;
+mod functions;
 pub mod graph;
 mod identity;
 mod locations;

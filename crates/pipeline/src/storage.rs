@@ -95,6 +95,16 @@ impl Storage {
         Ok(self.views(&name.catalog, &name.schema)?.join(format!("{}.json", component(&name.name)?)))
     }
 
+    /// The folder of the functions in a schema.
+    pub fn functions(&self, catalog: &str, schema: &str) -> Result<PathBuf> {
+        Ok(self.root.join("functions").join(component(catalog)?).join(component(schema)?))
+    }
+
+    /// The file of a function.
+    pub fn function(&self, name: &DatasetName) -> Result<PathBuf> {
+        Ok(self.functions(&name.catalog, &name.schema)?.join(format!("{}.json", component(&name.name)?)))
+    }
+
     /// Where a flow keeps the progress of its batches, its state and its ledgers.
     pub fn checkpoint(&self, flow: &DatasetName, target: &DatasetName) -> Result<PathBuf> {
         Ok(self.checkpoints(target)?.join(component(&flow.name)?))

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use datafusion::scalar::ScalarValue;
 use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::diagnostic::SourceLocation;
-use deltaworks_spark::sql::{Parameters, SqlQuery, parse_query};
+use deltaworks_spark::sql::{Parameters, SqlQuery, calls, parse_query};
 use deltaworks_spark::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 
@@ -140,6 +140,13 @@ pub(crate) fn publish(definitions: &Definitions, environment: &Environment, reti
     for output in views {
         let Some(flow) = definitions.flows.iter().find(|flow| flow.target == output.name) else { continue };
         let FlowQuery::Sql(query) = &flow.query else { continue };
+        if let Some(name) = calls(query).iter().find(|name| definitions.sql_functions.get(name).is_some()) {
+            // Who reads the view does not know the pipeline's functions.
+            return Err(Error::user(format!("view `{}` calls `{name}`, a function of the pipeline", output.name.name))
+                .with_condition("INVALID_TEMP_OBJ_REFERENCE")
+                .with_help("Make it a temporary or materialized view, or create the function in the catalog.")
+                .at(output.location.clone()));
+        }
         let view = StoredView::published(output, flow, query, environment)?;
         match read(storage, &output.name)? {
             Some(stored) if stored == view => continue,

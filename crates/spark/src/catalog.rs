@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -14,6 +15,7 @@ use datafusion::prelude::SessionContext;
 use crate::edit::{EditScope, Optimized, TableEdit, VacuumOptions};
 use crate::error::Result;
 use crate::relation::{ObjectName, ReadOptions};
+use crate::sql_function::SqlFunction;
 
 /// A complete name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -235,6 +237,21 @@ pub trait Catalog: Send + Sync {
 
     /// Removes a table or view.
     async fn drop_table(&self, name: &TableName) -> Result<()>;
+
+    /// The time, in milliseconds since 1970.
+    fn now_ms(&self) -> i64;
+
+    /// The functions in SQL that are stored in a schema, in order of their names.
+    async fn functions(&self, catalog: &str, schema: &str) -> Result<Vec<SqlFunction>>;
+
+    /// The function in SQL that is stored under a name.
+    async fn function(&self, name: &TableName) -> Result<Option<Arc<SqlFunction>>>;
+
+    /// Stores a function under a name, in place of the one that is there.
+    async fn create_function(&self, name: &TableName, function: &SqlFunction) -> Result<()>;
+
+    /// Removes a function; whether there was one.
+    async fn drop_function(&self, name: &TableName) -> Result<bool>;
 
     /// Runs `plan` and writes its rows as files.
     async fn write_files(&self, ctx: &SessionContext, plan: LogicalPlan, write: &FileWrite) -> Result<()>;

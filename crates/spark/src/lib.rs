@@ -31,6 +31,7 @@ mod recursion;
 pub mod relation;
 pub mod session;
 pub mod sql;
+pub mod sql_function;
 pub mod streaming;
 pub mod subquery;
 mod table_functions;

@@ -4,6 +4,7 @@
 //! logical plans it gets. What a table is and where it lies is the resolver's business.
 
 use std::fmt;
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -12,6 +13,7 @@ use indexmap::IndexMap;
 
 use crate::diagnostic::SourceLocation;
 use crate::error::Result;
+use crate::sql_function::SqlFunction;
 
 /// How the keys begin under which conditions of `spark.read.jdbc(predicates=[...])` stand among the options; a number follows.
 pub const PREDICATE_PREFIX: &str = "predicates.";
@@ -150,4 +152,13 @@ pub trait RelationResolver: Send + Sync {
     /// # Errors
     /// `TABLE_OR_VIEW_NOT_FOUND` (`User`) if nothing has that name, with the nearest name as help.
     async fn resolve(&self, request: &RelationRequest) -> Result<LogicalPlan>;
+
+    /// The function in SQL that is stored under a name; `None` if there is none.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    async fn function(&self, name: &ObjectName) -> Result<Option<Arc<SqlFunction>>> {
+        let _ = name;
+        Ok(None)
+    }
 }

@@ -15,7 +15,10 @@ def answer(spark: Any, sql: str, *, unordered: bool = False) -> dict[str, Any]:
     """
     try:
         frame = spark.sql(sql)
-        field = frame.schema.fields[0]
+        fields = frame.schema.fields
+        if not fields:
+            return {"name": "", "type": "", "rows": []}
+        field = fields[0]
         rows = [shown(row[0]) for row in frame.collect()]
     except Exception as error:
         return {"error": condition(error)}

@@ -23,6 +23,8 @@ HERE = Path(__file__).resolve().parent
 UNORDERED = "combinations"
 MAX_ROWS = 40
 MAX_LITERALS = 6
+# What begins a statement; all else is an expression.
+STATEMENTS = ("SELECT ", "WITH ", "FROM ", "VALUES ", "CREATE ", "DROP ", "SHOW ", "DESCRIBE ", "USE ")
 PLACEHOLDER = re.compile(r"\{([A-Za-z])(\d?)\}")
 
 
@@ -54,8 +56,8 @@ def cases() -> Iterator[Case]:
 
 
 def of_template(family: str, template: str) -> Iterator[Case]:
-    """The queries of one expression; a whole query stands for itself, in both modes."""
-    if template.startswith(("SELECT ", "WITH ", "FROM ", "VALUES ")):
+    """The queries of one expression; a whole statement stands for itself, in both modes, and acts on those after it."""
+    if template.startswith(STATEMENTS):
         for ansi in (False, True):
             yield Case(family, ansi, template)
         return

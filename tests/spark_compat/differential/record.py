@@ -45,10 +45,12 @@ def main() -> None:
     GOLDEN.mkdir(exist_ok=True)
     lines: dict[str, list[str]] = {}
     for ansi in (False, True):
-        configure(spark, ansi)
+        # What statements of the other mode have made temporarily is not there.
+        session = spark.newSession()
+        configure(session, ansi)
         for case in cases():
             if case.ansi == ansi:
-                item = {"sql": case.sql, "ansi": ansi, **answer(spark, case.sql, unordered=case.unordered)}
+                item = {"sql": case.sql, "ansi": ansi, **answer(session, case.sql, unordered=case.unordered)}
                 lines.setdefault(case.family, []).append(json.dumps(item, ensure_ascii=False))
     for old in GOLDEN.glob("*.jsonl"):
         old.unlink()

@@ -15,12 +15,14 @@ use deltaworks_spark::catalog::{
 };
 use deltaworks_spark::edit::{EditScope, Optimized, TableEdit, VacuumOptions};
 use deltaworks_spark::session::conf_of;
+use deltaworks_spark::sql_function::SqlFunction;
 use deltaworks_spark::{Error, Result};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::edit::StoredEdit;
 use super::{files, upkeep};
+use crate::functions;
 use crate::graph::Environment;
 use crate::name::{DatasetName, Namespace};
 use crate::update::changes;
@@ -245,6 +247,7 @@ impl Catalog for StoredCatalog {
             }
         }
         remove_folder(storage.views(catalog, schema)?)?;
+        remove_folder(storage.functions(catalog, schema)?)?;
         remove_folder(storage.schema(catalog, schema)?)
     }
 
@@ -350,6 +353,26 @@ impl Catalog for StoredCatalog {
             Some(path) => remove_folder(path),
             None => Err(Error::unsupported(format!("dropping a table at `{}`", table.location()))),
         }
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.environment().clock.now().timestamp_millis()
+    }
+
+    async fn functions(&self, catalog: &str, schema: &str) -> Result<Vec<SqlFunction>> {
+        functions::all(&self.environment().storage, catalog, schema)
+    }
+
+    async fn function(&self, name: &TableName) -> Result<Option<Arc<SqlFunction>>> {
+        Ok(functions::read(&self.environment().storage, &dataset(name))?.map(Arc::new))
+    }
+
+    async fn create_function(&self, name: &TableName, function: &SqlFunction) -> Result<()> {
+        functions::write(&self.environment().storage, &dataset(name), function)
+    }
+
+    async fn drop_function(&self, name: &TableName) -> Result<bool> {
+        functions::remove(&self.environment().storage, &dataset(name))
     }
 
     async fn write_files(&self, ctx: &SessionContext, plan: LogicalPlan, write: &FileWrite) -> Result<()> {

@@ -11,7 +11,8 @@ use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::connect::host::{AnalysisContext, ConnectSession, PipelineReply, Purpose};
 use deltaworks_spark::connect::proto;
 use deltaworks_spark::python::{NamedFunction, PythonWorkers};
-use deltaworks_spark::relation::{RelationRequest, RelationResolver};
+use deltaworks_spark::relation::{ObjectName, RelationRequest, RelationResolver};
+use deltaworks_spark::sql_function::SqlFunction;
 use parking_lot::Mutex;
 
 use super::catalog::StoredCatalog;
@@ -119,5 +120,9 @@ impl StoredRelations {
 impl RelationResolver for StoredRelations {
     async fn resolve(&self, request: &RelationRequest) -> Result<LogicalPlan> {
         plan_partial(request, &Definitions::default(), &self.environment).await
+    }
+
+    async fn function(&self, name: &ObjectName) -> Result<Option<Arc<SqlFunction>>> {
+        self.environment.function(name, &self.environment.namespace)
     }
 }

@@ -7,6 +7,7 @@ use deltaworks_spark::connect::proto;
 use deltaworks_spark::diagnostic::{Diagnostic, SourceLocation};
 use deltaworks_spark::python::NamedFunction;
 use deltaworks_spark::sql::SqlQuery;
+use deltaworks_spark::sql_function::SqlFunctions;
 use deltaworks_spark::{Error, Result};
 
 use crate::name::{DatasetName, Namespace};
@@ -32,6 +33,8 @@ pub struct Definitions {
     pub flows: Vec<Flow>,
     /// Functions in Python that have a name in SQL, the latest of a name last.
     pub functions: Vec<NamedFunction>,
+    /// Functions in SQL, which the pipeline's own queries can call.
+    pub sql_functions: SqlFunctions,
     /// Problems of single statements or files; the rest is still usable for finding more.
     pub diagnostics: Vec<Diagnostic>,
     /// Datasets whose function raised, or whose flow could not be read: why they have no query is among the

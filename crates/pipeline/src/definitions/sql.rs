@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use deltaworks_spark::diagnostic::SourceLocation;
+use deltaworks_spark::relation::ObjectName;
 use deltaworks_spark::sql::statement::{
-    AutoCdcClause, ClusterBy, ColumnDefinition, CreateDataset, CreateFlow, DatasetKind, ExpectationDefinition,
-    FlowDetails, FlowSource, OnViolation, PipelineStatement,
+    AutoCdcClause, ClusterBy, ColumnDefinition, CreateDataset, CreateFlow, CreateFunction, DatasetKind,
+    ExpectationDefinition, FlowDetails, FlowSource, OnViolation, PipelineStatement,
 };
-use deltaworks_spark::sql::{Parameters, SqlQuery, script, statement, substitute};
+use deltaworks_spark::sql::{Parameters, SqlQuery, check_body, script, statement, substitute};
+use deltaworks_spark::sql_function::SqlFunction;
 use deltaworks_spark::types::{
     CHAR_TYPE_KEY, DEFAULT_KEY, IDENTITY_EXPLICIT_KEY, IDENTITY_START_KEY, IDENTITY_STEP_KEY,
 };
@@ -78,6 +80,7 @@ impl FileReader<'_> {
                 self.push_flow(target.clone(), target, query, location);
                 Ok(())
             }
+            PipelineStatement::CreateFunction(function) => self.function(*function),
             PipelineStatement::Set { key, value, .. } => {
                 self.configuration.insert(key.clone(), value.clone());
                 self.conf.insert(key, value);
@@ -90,6 +93,44 @@ impl FileReader<'_> {
             }
             PipelineStatement::UseSchema { schema, .. } => self.use_schema(&schema.0),
         }
+    }
+
+    /// A function that the pipeline's queries can call, wherever they stand.
+    fn function(&mut self, create: CreateFunction) -> Result<()> {
+        let name = match create.name.0.as_slice() {
+            [name] => name.clone(),
+            _ => {
+                return Err(Error::unsupported(format!("function `{}` in another schema", create.name))
+                    .with_help("Leave the schema out: a function is known in the whole pipeline."));
+            }
+        };
+        let known = ObjectName(vec![name.clone()]);
+        if !create.replace && self.definitions.sql_functions.get(&known).is_some() {
+            return match create.if_not_exists {
+                true => Ok(()),
+                false => Err(Error::user(format!("function `{name}` is defined twice"))
+                    .with_condition("ROUTINE_ALREADY_EXISTS")
+                    .with_help("Use CREATE OR REPLACE FUNCTION, or give one of them another name.")),
+            };
+        }
+        let function = SqlFunction {
+            name,
+            stored_in: None,
+            parameters: create.parameters,
+            returns: create.returns,
+            body: create.body,
+            comment: create.comment,
+            deterministic: create.deterministic.unwrap_or(true),
+            reads_data: create.reads_data.unwrap_or(true),
+            namespace: Some((self.namespace.catalog.clone(), self.namespace.schema.clone())),
+            temporary_views: Vec::new(),
+            // Its body means what the query that calls it means.
+            settings: BTreeMap::new(),
+            created_ms: 0,
+        };
+        check_body(&function)?;
+        self.definitions.sql_functions.insert(&known, Arc::new(function));
+        Ok(())
     }
 
     fn use_schema(&mut self, name: &[String]) -> Result<()> {

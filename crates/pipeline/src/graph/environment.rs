@@ -6,13 +6,16 @@ use deltaworks_lake::Lake;
 use deltaworks_sources::SourceContext;
 use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::python::PythonWorkers;
+use deltaworks_spark::relation::ObjectName;
 use deltaworks_spark::sql::Parameters;
+use deltaworks_spark::sql_function::SqlFunction;
 use deltaworks_spark::{Error, Result};
 use url::Url;
 
 use super::schema_store::Resets;
 use crate::definitions::{Definitions, Output};
 use crate::event::{Clock, IdGenerator, Redactor};
+use crate::functions;
 use crate::locations::own_location;
 use crate::name::{DatasetName, Namespace};
 use crate::session::Sessions;
@@ -63,6 +66,18 @@ impl Environment {
         match own_location(output, &self.path_mappings)? {
             Some(location) => Ok(location),
             None => self.storage.table(&output.name),
+        }
+    }
+
+    /// The function in SQL that is stored under a name, as it is written in `namespace`.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn function(&self, name: &ObjectName, namespace: &Namespace) -> Result<Option<Arc<SqlFunction>>> {
+        match DatasetName::resolve(name, namespace) {
+            Ok(name) => Ok(functions::read(&self.storage, &name)?.map(Arc::new)),
+            // No function has such a name.
+            Err(_) => Ok(None),
         }
     }
 

@@ -12,6 +12,7 @@ use deltaworks_spark::diagnostic::{Diagnostic, SourceLocation};
 use deltaworks_spark::relation::{
     ObjectName, ReadOptions, RelationRequest, RelationResolver, TimeTravel, UnresolvedRelation,
 };
+use deltaworks_spark::sql_function::SqlFunction;
 use deltaworks_spark::streaming::{StreamSource, StreamingTable};
 use deltaworks_spark::{Error, Result};
 use parking_lot::Mutex;
@@ -294,6 +295,10 @@ impl RelationResolver for FlowRelations<'_> {
             Some(location) => error.at(location.clone()),
             None => error,
         })
+    }
+
+    async fn function(&self, name: &ObjectName) -> Result<Option<Arc<SqlFunction>>> {
+        self.resolver.environment.function(name, self.namespace)
     }
 }
 

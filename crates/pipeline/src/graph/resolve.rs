@@ -11,6 +11,7 @@ use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::connect::artifacts::Artifacts;
 use deltaworks_spark::diagnostic::{Diagnostic, Severity, SourceLocation};
 use deltaworks_spark::python::NamedFunction;
+use deltaworks_spark::sql_function::SqlFunctions;
 use deltaworks_spark::streaming::is_streaming;
 use deltaworks_spark::{Error, Result, connect, sql};
 use futures::FutureExt;
@@ -138,6 +139,8 @@ pub(super) struct Resolver<'a> {
     flows: HashMap<DatasetName, Vec<&'a Flow>>,
     /// The user's functions in Python that SQL knows by name.
     functions: &'a [NamedFunction],
+    /// The pipeline's functions in SQL.
+    sql_functions: SqlFunctions,
     /// Outputs without a flow because of a problem that has been reported.
     failed: &'a [DatasetName],
     /// Datasets whose definition could not be read, which has been reported.
@@ -186,6 +189,7 @@ impl<'a> Resolver<'a> {
             outputs,
             flows,
             functions: &definitions.functions,
+            sql_functions: definitions.sql_functions.clone(),
             failed: &definitions.failed,
             broken: &definitions.broken,
             resolved: Mutex::default(),
@@ -402,7 +406,7 @@ impl<'a> Resolver<'a> {
     fn session(&self, conf: &SparkConf) -> Result<SessionContext> {
         let ctx = self.environment.sessions.context(conf)?;
         self.functions.iter().for_each(|function| function.register(&ctx));
-        Ok(ctx)
+        Ok(self.sql_functions.clone().in_session(&ctx))
     }
 
     fn location(&self, output: &Output, kind: OutputKind) -> Result<Option<Url>> {

@@ -21,7 +21,8 @@ use crate::conf::SparkConf;
 use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
 use crate::kept::Kept;
-use crate::relation::{RelationRequest, RelationResolver, UnresolvedRelation};
+use crate::relation::{ObjectName, RelationRequest, RelationResolver, UnresolvedRelation};
+use crate::sql_function::SqlFunction;
 use crate::streaming::is_streaming;
 
 /// Plans the relations of one request.
@@ -224,6 +225,10 @@ impl RelationResolver for Views<'_> {
             return Ok(plan.clone());
         }
         self.outer.resolve(request).await
+    }
+
+    async fn function(&self, name: &ObjectName) -> Result<Option<Arc<SqlFunction>>> {
+        self.outer.function(name).await
     }
 }
 

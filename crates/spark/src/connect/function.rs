@@ -31,6 +31,9 @@ impl Expressions<'_> {
         if let Some(expr) = self.operator(name, arguments)? {
             return Ok(expr);
         }
+        if let Some(expr) = self.sql_function(name, arguments)? {
+            return Ok(expr);
+        }
         let lower = name.to_ascii_lowercase();
         match lower.as_str() {
             "count" => return self.count(arguments, distinct),

@@ -36,6 +36,7 @@ mod relation_transpose;
 mod scope;
 pub mod service;
 mod sql_arguments;
+mod sql_function;
 pub mod status;
 pub mod types;
 mod user_function;

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use datafusion::common::DFSchema;
-use datafusion::logical_expr::{Expr, LogicalPlanBuilder, lit};
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
 
+use super::artifacts::Artifacts;
 use super::context::Planner;
 use super::expression::{Expressions, required};
 use super::proto::common_inline_user_defined_function::Function;
@@ -18,7 +18,10 @@ use super::proto::{self, CommonInlineUserDefinedFunction, Expression};
 use super::scope::{Output, Scope};
 use super::types;
 use crate::error::{Error, Result};
-use crate::python::{PythonInput, PythonRelation, RelationFunction, Shape, TablePartitions};
+use crate::python::{
+    Argument, Carried, PythonInput, PythonRelation, PythonWorkers, RelationFunction, Shape, TableArgument, TableCall,
+    TableFunction,
+};
 use crate::streaming::is_streaming;
 use crate::types::canonical;
 
@@ -65,26 +68,11 @@ impl Planner<'_> {
         &self,
         call: &proto::CommonInlineUserDefinedTableFunction,
     ) -> Result<Scope> {
-        let name = &call.function_name;
-        let Some(table_function::Function::PythonUdtf(udtf)) = &call.function else {
-            return Err(Error::unsupported(format!("the table function `{name}`, which is not in Python,")));
-        };
-        let Some(returns) = &udtf.return_type else {
-            return Err(Error::unsupported(format!("the table function `{name}` without a return type"))
-                .with_help("Give `returnType` to udtf(…) instead of an `analyze` method."));
-        };
-        let function = RelationFunction {
-            name: name.clone(),
-            eval_type: udtf.eval_type,
-            command: bytes::Bytes::copy_from_slice(&udtf.command),
-            python_version: udtf.python_ver.clone(),
-            workers: self.workers(name)?,
-        };
+        let function = self.table_function_of(call)?;
         let (scope, options) = self.table_of(call)?;
         let expressions = Expressions::new(self, &scope);
-        let keys: Vec<Expr> = expressions.plan_all(&options.partition_spec)?.into_iter().map(Expr::unalias).collect();
-        let mut names = Vec::new();
-        let mut outputs = Vec::new();
+        let mut arguments = Vec::new();
+        let mut has_table = false;
         for argument in &call.arguments {
             let (key, value) = match &argument.expr_type {
                 Some(ExprType::NamedArgumentExpression(named)) => {
@@ -92,30 +80,41 @@ impl Planner<'_> {
                 }
                 _ => (None, argument),
             };
-            let expr = match table_argument(argument) {
-                Some(_) => self.whole_row(&scope, &keys)?,
-                None => expressions.plan(value)?.unalias(),
-            };
-            outputs.push((Output::computed(expr, self.names.unique("argument")), false));
-            names.push(key);
+            let is_table = table_argument(argument).is_some();
+            has_table |= is_table;
+            arguments.push((
+                key,
+                match is_table {
+                    true => Argument::Table,
+                    false => Argument::Value(expressions.plan(value)?.unalias()),
+                },
+            ));
         }
-        let partitioned = !keys.is_empty() || !options.order_spec.is_empty() || options.with_single_partition();
-        let mut partitions = TablePartitions { keys: keys.len(), order: Vec::new(), positions: Vec::new() };
-        let ascending = keys.into_iter().map(|key| key.sort(true, true));
+        let keys = expressions.plan_all(&options.partition_spec)?.into_iter().map(Expr::unalias).collect();
         let order = options.order_spec.iter().map(|order| expressions.sort(order)).collect::<Result<Vec<_>>>()?;
-        for (i, sort) in ascending.chain(order).enumerate() {
-            if i < partitions.keys {
-                partitions.positions.push((scope.visible().count() + i) as i32);
-            }
-            partitions.order.push(SortOptions { descending: !sort.asc, nulls_first: sort.nulls_first });
-            outputs.push((Output::computed(sort.expr, self.names.unique("key")), false));
-        }
-        let input = scope.project_exactly(outputs, &self.names)?;
-        let columns = (0..names.len()).map(|i| format!("_{i}")).collect();
-        let input = PythonInput { plan: input.plan, names: columns };
-        let (node, declared) = self.python_node(function, vec![input], row_type(returns)?)?;
-        let node = PythonRelation { arguments: names, partitions: partitioned.then_some(partitions), ..node };
-        Ok(Self::python_scope((node, declared)))
+        let expression = |text: &str| {
+            let string = proto::expression::ExpressionString { expression: text.to_owned() };
+            let message = Expression { common: None, expr_type: Some(ExprType::ExpressionString(string)) };
+            Ok(expressions.plan(&message)?.unalias())
+        };
+        let table = has_table.then(|| TableArgument {
+            columns: scope.visible().map(|column| (column.name.clone(), column.expr())).collect(),
+            keys,
+            order,
+            single_partition: options.with_single_partition(),
+            expression: &expression,
+        });
+        let (input, carried) = (scope.plan.clone(), Carried::default());
+        let made = TableCall { function: &function, input, arguments, table, carried }.plan(&self.state)?;
+        Ok(Self::python_scope(made))
+    }
+
+    /// The function that a call brings along.
+    pub(super) fn table_function_of(
+        &self,
+        call: &proto::CommonInlineUserDefinedTableFunction,
+    ) -> Result<TableFunction> {
+        table_function(call, self.artifacts)
     }
 
     /// The table that a table function is called with, and what is said of its rows; one row without columns if it has
@@ -139,23 +138,8 @@ impl Planner<'_> {
         }
     }
 
-    /// All visible columns as a struct, and behind them what the rows are partitioned by.
-    fn whole_row(&self, scope: &Scope, keys: &[Expr]) -> Result<Expr> {
-        let mut parts = Vec::new();
-        for column in scope.visible() {
-            parts.extend([lit(column.name.as_str()), column.expr()]);
-        }
-        for (i, key) in keys.iter().enumerate() {
-            parts.extend([lit(format!("partition_by_{i}")), key.clone()]);
-        }
-        super::faces::scalar_function(self, "named_struct", parts)
-    }
-
-    fn workers(&self, name: &str) -> Result<Arc<crate::python::PythonWorkers>> {
-        let workers = self.artifacts.python();
-        workers
-            .cloned()
-            .ok_or_else(|| Error::unsupported(format!("the Python function `{name}`: running user-defined functions")))
+    fn workers(&self, name: &str) -> Result<Arc<PythonWorkers>> {
+        workers(name, self.artifacts)
     }
 
     fn function_of(&self, message: Option<&CommonInlineUserDefinedFunction>) -> Result<(RelationFunction, DataType)> {
@@ -213,7 +197,8 @@ impl Planner<'_> {
         }
         let (schema, names) = self.output_schema(&fields)?;
         let schema = Arc::new(schema);
-        let node = PythonRelation { function, shape, inputs, arguments: Vec::new(), partitions: None, schema };
+        let (arguments, partitions, analysis, carried) = (Vec::new(), None, None, None);
+        let node = PythonRelation { function, shape, inputs, arguments, partitions, analysis, carried, schema };
         Ok((node, names))
     }
 
@@ -238,6 +223,34 @@ impl Planner<'_> {
         let names = fields.iter().map(|field| field.name().clone()).collect();
         Ok((DFSchema::try_from(Schema::new(unique))?, names))
     }
+}
+
+fn workers(name: &str, artifacts: &Artifacts) -> Result<Arc<PythonWorkers>> {
+    let unsupported = || Error::unsupported(format!("the Python function `{name}`: running user-defined functions"));
+    artifacts.python().cloned().ok_or_else(unsupported)
+}
+
+/// The table function in Python that a message defines.
+///
+/// # Errors
+/// `Unsupported` for functions of the JVM, and in sessions that run no Python.
+pub(super) fn table_function(
+    message: &proto::CommonInlineUserDefinedTableFunction,
+    artifacts: &Artifacts,
+) -> Result<TableFunction> {
+    let name = &message.function_name;
+    let Some(table_function::Function::PythonUdtf(udtf)) = &message.function else {
+        return Err(Error::unsupported(format!("the table function `{name}`, which is not in Python,")));
+    };
+    let function = RelationFunction {
+        name: name.clone(),
+        eval_type: udtf.eval_type,
+        command: bytes::Bytes::copy_from_slice(&udtf.command),
+        python_version: udtf.python_ver.clone(),
+        workers: workers(name, artifacts)?,
+    };
+    function.shape()?;
+    Ok(TableFunction { function, returns: udtf.return_type.as_ref().map(row_type).transpose()? })
 }
 
 /// The type of the rows of a table function, which may be written as columns: `a INT, b STRING`.

@@ -19,7 +19,7 @@ use datafusion::logical_expr::{
 use super::correlation::{self, Statistic};
 use super::form::Env;
 use super::udf::check_arity;
-use super::{average, bitmap, distinct, float_extreme, frame, gather, grouping, shift, sliding, sum, variant};
+use super::{average, bitmap, distinct, float_extreme, frame, gather, grouping, hll, shift, sliding, sum, variant};
 use crate::conf::SparkConf;
 use crate::error::{Error, Result};
 
@@ -39,6 +39,7 @@ pub(super) fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
     for udaf in gather::aggregates()
         .into_iter()
         .chain(bitmap::aggregates())
+        .chain(hll::aggregates())
         .chain(variant::aggregates())
         .chain([grouping::aggregate()])
     {

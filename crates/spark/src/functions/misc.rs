@@ -15,9 +15,6 @@ use super::udf::{Call, Function, LONG, Returns, volatile};
 use crate::error::{Error, Result};
 use crate::types::field_type_name;
 
-/// Sketches in the format of Apache DataSketches.
-const HLL: &[&str] = &["hll_sketch_agg", "hll_sketch_estimate", "hll_union", "hll_union_agg"];
-
 /// Years, months, weeks, days, hours, minutes, seconds.
 const PARTS: &[Want] = &[Want::Int, Want::Int, Want::Int, Want::Int, Want::Int, Want::Int, Want::Double];
 
@@ -66,7 +63,6 @@ pub(super) const FORMS: &[Form] = &[
         &["from_xml", "to_xml", "schema_of_xml"],
         "Read single values with `xpath_string` and its kin, or the whole in a Python UDF.",
     ),
-    unsupported(HLL, "Use `approx_count_distinct`, or `count(DISTINCT …)`."),
 ];
 
 pub(super) const FUNCTIONS: &[Function] = &[

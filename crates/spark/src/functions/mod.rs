@@ -12,6 +12,7 @@ mod average;
 mod binary;
 mod bitmap;
 mod build;
+mod builtins;
 mod clock;
 mod conditional;
 mod correlation;
@@ -28,6 +29,7 @@ mod frame;
 mod gather;
 mod grouping;
 mod higher_order;
+mod hll;
 mod interval;
 mod json;
 mod like;
@@ -40,6 +42,8 @@ mod nested;
 mod number;
 mod number_pattern;
 mod options;
+#[cfg(test)]
+mod page;
 mod pattern;
 mod planner;
 mod poisson;
@@ -68,6 +72,7 @@ use datafusion::execution::FunctionRegistry;
 
 pub(crate) use aggregate::{over_window, resolve_aggregate, resolve_window};
 pub use build::{FunctionCall, Kind, call, is_generator, kind};
+pub use builtins::{is_spark_builtin, is_supported, names as builtin_names};
 pub(crate) use form::expand;
 pub(crate) use gather::ordered_collect_list;
 pub(crate) use grouping::is_grouping_id;
@@ -92,6 +97,7 @@ const FUNCTIONS: &[&[udf::Function]] = &[
     csv::FUNCTIONS,
     datetime::FUNCTIONS,
     encoding::FUNCTIONS,
+    hll::FUNCTIONS,
     interval::FUNCTIONS,
     json::FUNCTIONS,
     map::FUNCTIONS,

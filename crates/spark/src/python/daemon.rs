@@ -22,9 +22,15 @@ pub struct PythonWorkers {
     state: Mutex<State>,
 }
 
+/// What PySpark's workers run: functions, and `analyze` of table functions.
+const FUNCTIONS: &str = "pyspark.worker";
+const ANALYZE: &str = "pyspark.sql.worker.analyze_udtf";
+
 #[derive(Debug, Default)]
 struct State {
     daemon: Option<Daemon>,
+    /// For `analyze` of table functions, which PySpark has a worker of its own for.
+    analyzers: Option<Daemon>,
     idle: Vec<Worker>,
 }
 
@@ -60,24 +66,38 @@ impl PythonWorkers {
         if let Some(worker) = state.idle.pop() {
             return Ok(worker);
         }
-        if let Some(daemon) = &mut state.daemon
-            && daemon.process.try_wait()?.is_some()
-        {
-            state.daemon = None;
-        }
-        let daemon = match &state.daemon {
-            Some(daemon) => daemon,
-            None => state.daemon.insert(Daemon::start(&self.interpreter, &self.folders)?),
-        };
-        let (port, secret) = (daemon.port, daemon.secret.clone());
+        let daemon = self.running(&mut state.daemon, FUNCTIONS)?;
         drop(state);
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-        greet(stream, &secret)
+        self.forked(&daemon)
+    }
+
+    /// Runs `task` on a worker that analyses calls of table functions, and ends it.
+    pub(super) fn with_analyzer<T>(&self, task: impl FnOnce(&mut Worker) -> Result<T>) -> Result<T> {
+        let daemon = self.running(&mut self.state.lock().analyzers, ANALYZE)?;
+        task(&mut self.forked(&daemon)?)
+    }
+
+    /// The port and the secret of a daemon, which is started if there is none.
+    fn running(&self, daemon: &mut Option<Daemon>, module: &str) -> Result<(u16, String)> {
+        if let Some(running) = daemon
+            && running.process.try_wait()?.is_some()
+        {
+            *daemon = None;
+        }
+        let daemon = match daemon {
+            Some(daemon) => daemon,
+            None => daemon.insert(Daemon::start(&self.interpreter, &self.folders, module)?),
+        };
+        Ok((daemon.port, daemon.secret.clone()))
+    }
+
+    fn forked(&self, (port, secret): &(u16, String)) -> Result<Worker> {
+        greet(TcpStream::connect((Ipv4Addr::LOCALHOST, *port))?, secret)
     }
 }
 
 impl Daemon {
-    fn start(interpreter: &Path, folders: &[PathBuf]) -> Result<Self> {
+    fn start(interpreter: &Path, folders: &[PathBuf], module: &str) -> Result<Self> {
         let failed = |why: String| {
             Error::new(Kind::User, format!("Python functions cannot be run by `{}`: {why}", interpreter.display()))
                 .with_condition("PYTHON_WORKER_FAILED")
@@ -88,7 +108,7 @@ impl Daemon {
         let search = folders.iter().cloned().chain(std::env::split_paths(&inherited));
         let search = std::env::join_paths(search).map_err(|error| failed(error.to_string()))?;
         let mut process = Command::new(interpreter)
-            .args(["-m", "pyspark.daemon", "pyspark.worker"])
+            .args(["-m", "pyspark.daemon", module])
             .env("PYTHON_WORKER_FACTORY_SECRET", &secret)
             .env("SPARK_REUSE_WORKER", "1")
             .env("PYTHONPATH", search)

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, StructArray, UInt32Array};
-use arrow::compute::{SortOptions, cast, concat_batches, take_record_batch};
+use arrow::array::{ArrayRef, AsArray, StructArray, UInt32Array, new_null_array};
+use arrow::compute::{SortOptions, cast, concat, concat_batches, take, take_record_batch};
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use arrow::row::{OwnedRow, RowConverter, SortField};
@@ -171,6 +171,9 @@ impl Run {
         if let Some(partitions) = &self.node.partitions {
             return self.run_partitions(schema, batches, partitions);
         }
+        if let Some((carried, outer)) = self.node.carried {
+            return self.run_joined(schema, batches, carried, outer);
+        }
         let task = self.task(schema);
         let results = match self.node.shape {
             Shape::Groups => {
@@ -215,6 +218,61 @@ impl Run {
         };
         let task = self.task(&rows.schema());
         self.work(&task, &Input::Batches(&[rows]))?.iter().map(|batch| self.output(batch)).collect()
+    }
+
+    /// The rows that a table function gives for each row, joined with it. A worker answers a row with a batch; what it gives at
+    /// the end belongs to the last row.
+    fn run_joined(
+        &self,
+        schema: &SchemaRef,
+        batches: &[RecordBatch],
+        carried: usize,
+        outer: bool,
+    ) -> Result<Vec<RecordBatch>> {
+        let whole = concat_batches(schema, batches)?;
+        let (rows, width) = (whole.num_rows(), whole.num_columns() - carried);
+        if rows == 0 {
+            return Ok(Vec::new());
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let arguments = Schema::new(whole.schema().fields()[..width].to_vec());
+        let columns = whole.columns()[..width].to_vec();
+        let arguments = RecordBatch::try_new_with_options(Arc::new(arguments), columns, &options)?;
+        let given = Arc::new(self.node.given());
+        let results = self.work(&self.task(&arguments.schema()), &Input::Batches(&[arguments]))?;
+        if results.len() < rows {
+            return Err(Error::internal(format!("Python answered {} of {rows} rows", results.len())));
+        }
+        let mut counts = vec![0_usize; rows];
+        let mut parts = Vec::with_capacity(results.len());
+        for (i, result) in results.iter().enumerate() {
+            let (row, part) = (i.min(rows - 1), self.output_as(result, &given)?);
+            // The last row's own batch is followed by those of the end: it is empty only if they are.
+            counts[row] += part.num_rows();
+            parts.push(part);
+            let is_last = i + 1 == results.len() || row + 1 < rows;
+            if outer && is_last && counts[row] == 0 {
+                let nulls = given.fields().iter().map(|field| new_null_array(field.data_type(), 1)).collect();
+                let nullable = given.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+                parts.push(RecordBatch::try_new(Arc::new(Schema::new(nullable.collect::<Vec<_>>())), nulls)?);
+                counts[row] = 1;
+            }
+        }
+        let rows = counts.iter().enumerate().flat_map(|(row, count)| std::iter::repeat_n(row as u32, *count));
+        let rows = UInt32Array::from_iter_values(rows);
+        let mut columns = Vec::with_capacity(self.schema.fields().len());
+        for column in &whole.columns()[width..] {
+            columns.push(take(column, &rows, None)?);
+        }
+        for at in 0..given.fields().len() {
+            let all: Vec<&dyn arrow::array::Array> = parts.iter().map(|part| part.column(at).as_ref()).collect();
+            columns.push(concat(&all)?);
+        }
+        let columns = columns.iter().zip(self.schema.fields());
+        let columns =
+            columns.map(|(column, field)| Ok(cast(column, field.data_type())?)).collect::<Result<Vec<_>>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        Ok(vec![RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?])
     }
 
     fn work(&self, task: &Task, input: &Input<'_>) -> Result<Vec<RecordBatch>> {
@@ -269,24 +327,28 @@ impl Run {
 
     /// Rows as the function gave them, in the columns of the declared schema.
     fn output(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        self.output_as(batch, &self.schema)
+    }
+
+    fn output_as(&self, batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
         let columns: Vec<ArrayRef> = match batch.columns() {
             [only] => only.as_struct_opt().map_or_else(|| vec![Arc::clone(only)], |whole| whole.columns().to_vec()),
             columns => columns.to_vec(),
         };
-        if columns.len() != self.schema.fields().len() {
+        if columns.len() != schema.fields().len() {
             return Err(Error::user(format!(
                 "the Python function `{}` gave {} columns, but {} are declared",
                 self.node.function.name,
                 columns.len(),
-                self.schema.fields().len()
+                schema.fields().len()
             ))
             .with_condition("SCHEMA_MISMATCH_FOR_PANDAS_UDF"));
         }
-        let columns = columns.iter().zip(self.schema.fields());
+        let columns = columns.iter().zip(schema.fields());
         let columns =
             columns.map(|(column, field)| Ok(cast(column, field.data_type())?)).collect::<Result<Vec<_>>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
+        Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! [`PythonWorkers`] starts `pyspark.daemon` of the user's interpreter, which forks workers; a worker is given a
 //! task ([`worker`]), Arrow batches in and out over a socket, and is used again for the next. [`function`] is
-//! such a function among the engine's own, [`aggregate`] one of groups, [`relation`] one of whole relations.
+//! such a function among the engine's own, [`aggregate`] one of groups, [`relation`] one of whole relations,
+//! [`table_call`] a call of a table function, whose columns its static method may tell ([`analyze`]).
 
 use std::any::Any;
 use std::sync::Arc;
@@ -11,11 +12,13 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::prelude::SessionContext;
 
 mod aggregate;
+mod analyze;
 mod daemon;
 mod execution;
 mod function;
 mod ordered_groups;
 mod relation;
+mod table_call;
 mod worker;
 
 pub(crate) use aggregate::{PythonAggregate, is_aggregate};
@@ -23,7 +26,8 @@ pub use daemon::PythonWorkers;
 pub(crate) use execution::PythonPlanner;
 pub(crate) use function::PythonFunction;
 pub(crate) use ordered_groups::OrderedGroups;
-pub(crate) use relation::{PythonInput, PythonRelation, RelationFunction, Shape, TablePartitions};
+pub(crate) use relation::{PythonInput, PythonRelation, RelationFunction, Shape};
+pub(crate) use table_call::{Argument, Carried, TableArgument, TableCall, TableFunction, TableFunctions};
 
 /// A function of the user's that SQL knows by a name.
 #[derive(Debug, Clone)]

@@ -8,6 +8,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::compute::SortOptions;
+use arrow::datatypes::Schema;
 use bytes::Bytes;
 use datafusion::common::{DFSchemaRef, Result as DataFusionResult};
 use datafusion::error::DataFusionError;
@@ -127,6 +128,11 @@ pub(crate) struct PythonRelation {
     pub(crate) arguments: Vec<Option<String>>,
     /// What the user says of the rows that a table function is given.
     pub(crate) partitions: Option<TablePartitions>,
+    /// What `analyze` has answered, pickled.
+    pub(crate) analysis: Option<Bytes>,
+    /// So many last columns of the input are those of a row that what the function gives for it is joined with, and whether
+    /// a row stays that it gives nothing for.
+    pub(crate) carried: Option<(usize, bool)>,
     pub(crate) schema: DFSchemaRef,
 }
 
@@ -134,6 +140,12 @@ impl PythonRelation {
     /// The node as a plan.
     pub(crate) fn into_plan(self) -> LogicalPlan {
         LogicalPlan::Extension(Extension { node: Arc::new(self) })
+    }
+
+    /// The columns that the function gives.
+    pub(super) fn given(&self) -> Schema {
+        let carried = self.carried.map_or(0, |(carried, _)| carried);
+        Schema::new(self.schema.fields().iter().skip(carried).cloned().collect::<Vec<_>>())
     }
 
     /// The call that a worker is sent.
@@ -156,7 +168,8 @@ impl PythonRelation {
                 command,
                 arguments: self.arguments.iter().enumerate().map(|(i, name)| (i as i32, name.clone())).collect(),
                 partition_columns: self.partitions.as_ref().map_or_else(Vec::new, |by| by.positions.clone()),
-                row_type: crate::types::schema_to_json(self.schema.as_arrow()),
+                analysis: self.analysis.clone(),
+                row_type: crate::types::schema_to_json(&self.given()),
                 name: self.function.name.clone(),
             },
         }
@@ -171,6 +184,8 @@ impl PartialEq for PythonRelation {
             && self.inputs == other.inputs
             && self.arguments == other.arguments
             && self.partitions == other.partitions
+            && self.analysis == other.analysis
+            && self.carried == other.carried
             && self.schema == other.schema
     }
 }

@@ -58,6 +58,8 @@ pub(super) enum PythonCall {
         arguments: Vec<(i32, Option<String>)>,
         /// The columns of its table that tell one partition from the next.
         partition_columns: Vec<i32>,
+        /// What `analyze` has answered, pickled.
+        analysis: Option<Bytes>,
         /// The rows' type in Spark's JSON form.
         row_type: String,
         /// The name in messages.
@@ -94,16 +96,16 @@ fn broken(why: impl std::fmt::Display) -> Error {
     Error::new(Kind::Unavailable, format!("the Python worker died: {why}")).with_condition("PYTHON_WORKER_FAILED")
 }
 
-fn int(out: &mut Vec<u8>, value: i32) {
+pub(super) fn int(out: &mut Vec<u8>, value: i32) {
     out.extend(value.to_be_bytes());
 }
 
-fn bytes(out: &mut Vec<u8>, value: &[u8]) {
+pub(super) fn bytes(out: &mut Vec<u8>, value: &[u8]) {
     int(out, value.len() as i32);
     out.extend(value);
 }
 
-fn pairs(out: &mut Vec<u8>, all: &[(String, String)]) {
+pub(super) fn pairs(out: &mut Vec<u8>, all: &[(String, String)]) {
     int(out, all.len() as i32);
     for (key, value) in all {
         bytes(out, key.as_bytes());
@@ -151,12 +153,14 @@ impl Task {
                 // The id under which a profile would be kept.
                 out.extend(0_i64.to_be_bytes());
             }
-            PythonCall::TableFunction { command, arguments, partition_columns, row_type, name } => {
+            PythonCall::TableFunction { command, arguments, partition_columns, analysis, row_type, name } => {
                 columns(&mut out, arguments);
                 int(&mut out, partition_columns.len() as i32);
                 partition_columns.iter().for_each(|column| int(&mut out, *column));
-                // No result of `analyze`.
-                out.push(0);
+                out.push(u8::from(analysis.is_some()));
+                if let Some(analysis) = analysis {
+                    bytes(&mut out, analysis);
+                }
                 bytes(&mut out, command);
                 bytes(&mut out, row_type.as_bytes());
                 bytes(&mut out, name.as_bytes());
@@ -222,17 +226,25 @@ impl Worker {
         }
     }
 
-    fn read_int(&mut self) -> Result<i32> {
+    pub(super) fn read_int(&mut self) -> Result<i32> {
         let mut buffer = [0; 4];
         self.stream.read_exact(&mut buffer).map_err(broken)?;
         Ok(i32::from_be_bytes(buffer))
     }
 
-    fn read_text(&mut self) -> Result<String> {
-        let length = usize::try_from(self.read_int()?).map_err(broken)?;
-        let mut buffer = vec![0; length];
+    pub(super) fn read_text(&mut self) -> Result<String> {
+        let length = self.read_int()?;
+        Ok(String::from_utf8_lossy(&self.read_bytes(length)?).into_owned())
+    }
+
+    pub(super) fn read_bytes(&mut self, length: i32) -> Result<Vec<u8>> {
+        let mut buffer = vec![0; usize::try_from(length).map_err(broken)?];
         self.stream.read_exact(&mut buffer).map_err(broken)?;
-        Ok(String::from_utf8_lossy(&buffer).into_owned())
+        Ok(buffer)
+    }
+
+    pub(super) fn send_all(&mut self, message: &[u8]) -> Result<()> {
+        self.stream.write_all(message).map_err(broken)
     }
 
     fn skip(&mut self, count: u64) -> Result<()> {

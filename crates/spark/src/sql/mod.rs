@@ -14,12 +14,14 @@ pub mod script;
 mod spellings;
 pub mod statement;
 pub mod substitute;
+mod table_arguments;
 mod tokens;
 
 pub use dialect::SparkDialect;
 pub use name::parse_name;
 pub use query::{
-    Parameters, SqlQuery, parse_query, plan_expression, plan_expression_with, plan_expressions, plan_query,
+    Parameters, SqlQuery, calls, check_body, parse_query, plan_expression, plan_expression_with, plan_expressions,
+    plan_query,
 };
 pub use script::{StatementText, split};
 pub use statement::PipelineStatement;

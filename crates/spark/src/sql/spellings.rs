@@ -3,6 +3,7 @@
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
+use super::table_arguments::table_arguments;
 use super::tokens::is_word;
 
 /// `struct` where its fields are those of a `*`: sqlparser's own syntax takes no star.
@@ -10,7 +11,7 @@ pub(crate) const STRUCT_OF_STAR: &str = "__struct_of_star";
 
 /// All of them.
 pub(super) fn spelled(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    samples(recursion_levels(tables(intervals(literals(except_lists(words(exponents(tokens))))))))
+    samples(recursion_levels(tables(table_arguments(intervals(literals(except_lists(words(exponents(tokens)))))))))
 }
 
 /// Begins the name of an item that takes the place of the column named behind it.

@@ -10,7 +10,8 @@ use datafusion::catalog::TableProvider;
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use deltaworks_spark::conf::SparkConf;
-use deltaworks_spark::relation::{RelationRequest, RelationResolver, UnresolvedRelation};
+use deltaworks_spark::relation::{ObjectName, RelationRequest, RelationResolver, UnresolvedRelation};
+use deltaworks_spark::sql_function::SqlFunction;
 use deltaworks_spark::{Error, Result};
 use parking_lot::Mutex;
 use serde_json::json;
@@ -78,6 +79,10 @@ impl RelationResolver for BatchRelations {
             Some(plan) => plan,
             None => self.stored.resolve(request).await,
         }
+    }
+
+    async fn function(&self, name: &ObjectName) -> Result<Option<Arc<SqlFunction>>> {
+        self.stored.function(name).await
     }
 }
 

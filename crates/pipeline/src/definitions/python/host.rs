@@ -14,7 +14,8 @@ use deltaworks_spark::connect::host::{
 };
 use deltaworks_spark::connect::proto;
 use deltaworks_spark::python::{NamedFunction, PythonWorkers};
-use deltaworks_spark::relation::{RelationRequest, RelationResolver, UnresolvedRelation};
+use deltaworks_spark::relation::{ObjectName, RelationRequest, RelationResolver, UnresolvedRelation};
+use deltaworks_spark::sql_function::SqlFunction;
 use deltaworks_spark::{Error, Result};
 use parking_lot::Mutex;
 use proto::pipeline_command::CommandType;
@@ -292,6 +293,10 @@ impl PartialRelations {
 
 #[async_trait]
 impl RelationResolver for PartialRelations {
+    async fn function(&self, name: &ObjectName) -> Result<Option<Arc<SqlFunction>>> {
+        self.environment.function(name, &self.environment.namespace)
+    }
+
     async fn resolve(&self, request: &RelationRequest) -> Result<LogicalPlan> {
         if let Some(plan) = self.batches.resolve(request) {
             return plan;

@@ -19,9 +19,13 @@ use crate::connect::scope::split_identifier;
 use crate::connect::{faces, types};
 use crate::error::{Error, Result};
 use crate::relation::ObjectName;
+use crate::sql_function::SqlFunction;
 
 /// The columns that describe tables, views and functions; the third is a list.
 const DESCRIPTION: [&str; 6] = ["name", "catalog", "namespace", "description", "tableType", "isTemporary"];
+
+/// The columns that describe functions, alike.
+const FUNCTION: [&str; 6] = ["name", "catalog", "namespace", "description", "className", "isTemporary"];
 
 /// A row of [`DESCRIPTION`].
 struct Described {
@@ -77,9 +81,11 @@ impl Session {
                 self.drop_schema(&name(&m.db_name)?, m.if_exists, m.cascade).await?;
                 nothing()
             }
-            CatType::ListFunctions(m) => self.functions(m.pattern.as_deref()),
-            CatType::GetFunction(m) => self.function(&m.function_name),
-            CatType::FunctionExists(m) => boolean(self.knows_function(&name(&m.function_name)?)),
+            CatType::ListFunctions(m) => self.list_functions(m.db_name.as_deref(), m.pattern.as_deref()).await,
+            CatType::GetFunction(m) => self.function(&in_schema(m.db_name.as_deref(), &m.function_name)?).await,
+            CatType::FunctionExists(m) => {
+                boolean(self.knows_function(&in_schema(m.db_name.as_deref(), &m.function_name)?).await?)
+            }
             CatType::DropTempView(m) => boolean(self.drop_temporary_view(&name(&m.view_name)?)),
             CatType::DropGlobalTempView(m) => {
                 boolean(self.drop_temporary_view(&ObjectName(vec![GLOBAL_TEMP.to_owned(), m.view_name.clone()])))
@@ -299,43 +305,67 @@ impl Session {
         self.rows(&read(&name)).await
     }
 
-    fn knows_function(&self, name: &ObjectName) -> bool {
-        let [function] = name.0.as_slice() else { return false };
-        crate::functions::kind(function, &self.context().state()).is_some()
+    async fn knows_function(&self, name: &ObjectName) -> Result<bool> {
+        if let [function] = name.0.as_slice()
+            && crate::functions::kind(function, &self.context().state()).is_some()
+        {
+            return Ok(true);
+        }
+        Ok(self.sql_function(name).await?.is_some())
     }
 
-    fn functions(&self, pattern: Option<&str>) -> Result<RecordBatch> {
+    async fn list_functions(&self, schema: Option<&str>, pattern: Option<&str>) -> Result<RecordBatch> {
         let state = self.context().state();
         let mut names: Vec<_> = state.udfs().into_iter().chain(state.udafs()).chain(state.udwfs()).collect();
         names.sort();
         names.dedup();
-        functions_described(names.into_iter().filter(|name| fits(name, pattern)).collect())
+        let mut rows: Vec<Described> = names.into_iter().map(of_builtin).collect();
+        rows.extend(self.sql_functions.lock().all().into_iter().map(|function| of_function(function)));
+        if let Some(catalog) = self.host.catalog() {
+            let (in_catalog, schema) = match schema {
+                Some(schema) => self.complete_schema(&name(schema)?)?,
+                None => catalog.current(),
+            };
+            rows.extend(catalog.functions(&in_catalog, &schema).await?.iter().map(of_function));
+        }
+        rows.retain(|row| fits(&row.name, pattern));
+        rows.sort_by(|a, b| a.name.cmp(&b.name));
+        described(FUNCTION, rows)
     }
 
-    fn function(&self, text: &str) -> Result<RecordBatch> {
-        let name = name(text)?;
-        if !self.knows_function(&name) {
-            return Err(
-                Error::user(format!("cannot resolve the function `{text}`")).with_condition("UNRESOLVED_ROUTINE")
-            );
+    async fn function(&self, name: &ObjectName) -> Result<RecordBatch> {
+        if let Some(function) = self.sql_function(name).await? {
+            return described(FUNCTION, vec![of_function(&function)]);
         }
-        functions_described(name.0)
+        match name.0.as_slice() {
+            [one] if self.knows_function(name).await? => described(FUNCTION, vec![of_builtin(one.clone())]),
+            _ => Err(Error::user(format!("cannot resolve the function `{name}`"))
+                .with_condition("UNRESOLVED_ROUTINE")
+                .with_parameter("routineName", name.to_string())),
+        }
     }
 }
 
-fn functions_described(names: Vec<String>) -> Result<RecordBatch> {
-    let rows = names
-        .into_iter()
-        .map(|name| Described {
-            name,
-            catalog: None,
-            namespace: None,
-            description: None,
-            kind: Some("org.apache.spark.sql.catalyst.expressions.Expression"),
-            temporary: true,
-        })
-        .collect();
-    described(["name", "catalog", "namespace", "description", "className", "isTemporary"], rows)
+fn of_builtin(name: String) -> Described {
+    Described {
+        name,
+        catalog: None,
+        namespace: None,
+        description: None,
+        kind: Some("org.apache.spark.sql.catalyst.expressions.Expression"),
+        temporary: true,
+    }
+}
+
+fn of_function(function: &SqlFunction) -> Described {
+    Described {
+        name: function.name.clone(),
+        catalog: function.stored_in.as_ref().map(|(catalog, _)| catalog.clone()),
+        namespace: function.stored_in.as_ref().map(|(_, schema)| vec![schema.clone()]),
+        description: function.comment.clone(),
+        kind: Some("org.apache.spark.sql.catalyst.catalog.SQLFunction"),
+        temporary: function.stored_in.is_none(),
+    }
 }
 
 fn of_entry(entry: &TableEntry) -> Described {

@@ -69,6 +69,10 @@ impl Session {
             Command::Drop { name, view, if_exists } => {
                 self.drop_relation(&name, view, if_exists).await.map(|()| None)?
             }
+            Command::CreateFunction(function) => self.create_function(*function).await.map(|()| None)?,
+            Command::DropFunction { name, temporary, if_exists } => {
+                self.drop_function(&name, temporary, if_exists).await.map(|()| None)?
+            }
             Command::CreateSchema { name, if_not_exists } => {
                 self.create_schema(&name, if_not_exists).await.map(|()| None)?
             }
@@ -121,6 +125,10 @@ impl Session {
             Command::ShowCatalogs { pattern } => {
                 names("catalog", self.catalog()?.catalogs().await?, pattern.as_deref())
             }
+            Command::ShowFunctions { scope, schema, pattern } => {
+                self.show_functions(scope, schema.as_ref(), pattern.as_deref()).await
+            }
+            Command::DescribeFunction { name, extended } => self.describe_function(&name, extended).await,
             Command::ShowColumns(name) => {
                 let plan = self.table_plan(&name).await?;
                 names("col_name", plan.schema().fields().iter().map(|field| field.name().clone()).collect(), None)
@@ -362,6 +370,7 @@ impl Session {
         if !view.columns.is_empty() {
             return Err(Error::unsupported("column names of a stored view").with_help("Name them in the query: AS x."));
         }
+        self.refuse_temporary_functions(&view.name, &view.query)?;
         let name = self.complete(&view.name)?;
         match self.catalog()?.table(&name).await? {
             Some(entry) if !(view.replace && entry.is_view) => match view.if_not_exists {

@@ -279,7 +279,7 @@ impl Session {
                 self.artifacts.persisted().refresh();
                 Ok(())
             }
-            Some(CommandType::RegisterTableFunction(_)) => Err(Error::unsupported("a Python table function")),
+            Some(CommandType::RegisterTableFunction(function)) => self.register_table_function(&function),
             Some(CommandType::RegisterDataSource(_)) => Err(Error::unsupported("a Python data source")),
             Some(CommandType::CheckpointCommand(command)) => {
                 self.checkpoint(operation, &command.relation, analysis).await

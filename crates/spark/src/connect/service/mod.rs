@@ -7,6 +7,7 @@ mod command;
 mod dml;
 mod error_store;
 mod execute;
+mod functions;
 mod history;
 mod lifetime;
 mod maintenance;
@@ -44,9 +45,11 @@ use super::plan::plan_relation_with;
 use super::proto::{self, relation::RelType};
 use super::status::status;
 use crate::error::{Error, Kind, Result};
-use crate::python::NamedFunction;
+use crate::python::{NamedFunction, TableFunctions};
+use crate::relation::ObjectName;
 use error_store::ErrorStore;
 pub use execute::is_query;
+use functions::OwnFunctions;
 pub use lifetime::Lifetimes;
 use operation::Operation;
 use views::{GlobalViews, Views};
@@ -131,6 +134,10 @@ struct Session {
     artifacts: Artifacts,
     /// The functions in Python that the client has given names.
     functions: Mutex<HashMap<String, NamedFunction>>,
+    /// The table functions in Python that the client has given names.
+    table_functions: Mutex<TableFunctions>,
+    /// Its functions in SQL that live as long as the session.
+    sql_functions: OwnFunctions,
     views: Views,
     global_views: GlobalViews,
     /// The complete names of the tables that the client has asked to be cached.
@@ -231,6 +238,8 @@ impl Session {
             server_id: Uuid::new_v4().to_string(),
             artifacts,
             functions: Mutex::default(),
+            table_functions: Mutex::default(),
+            sql_functions: OwnFunctions::default(),
             views: Views::default(),
             global_views,
             cached: Mutex::default(),
@@ -242,9 +251,15 @@ impl Session {
 
     /// The engine's session, with the settings of now and the client's own functions.
     fn context(&self) -> SessionContext {
+        let functions = self.sql_functions.lock().clone();
+        functions.in_session(&self.python_context())
+    }
+
+    /// The engine's session, with the settings of now and the client's own functions in Python.
+    fn python_context(&self) -> SessionContext {
         let context = self.host.context();
         self.functions.lock().values().for_each(|function| function.register(&context));
-        context
+        self.table_functions.lock().in_session(&context)
     }
 
     /// Gives a function in Python a name, for SQL and for `call_function`.
@@ -262,7 +277,16 @@ impl Session {
             }
         };
         self.host.function_registered(&function);
+        self.sql_functions.lock().remove(&ObjectName(vec![name.clone()]));
         self.functions.lock().insert(name, function);
+        Ok(())
+    }
+
+    /// Gives a table function in Python a name, for SQL.
+    fn register_table_function(&self, message: &proto::CommonInlineUserDefinedTableFunction) -> Result<()> {
+        let function = super::relation_python::table_function(message, &self.artifacts)?;
+        self.sql_functions.lock().remove(&ObjectName(vec![message.function_name.clone()]));
+        self.table_functions.lock().insert(&message.function_name, function);
         Ok(())
     }
 
@@ -280,7 +304,21 @@ impl Session {
     ) -> Result<datafusion::logical_expr::LogicalPlan> {
         let resolver = self.host.resolver(purpose, analysis);
         let relation = self.with_views(relation.clone());
-        plan_relation_with(&self.context(), &relation, resolver.as_ref(), &self.artifacts).await
+        let mut functions = self.sql_functions.lock().clone();
+        let context = self.python_context();
+        // Expressions of DataFrames ask nobody for stored functions: those that they call are found by their errors.
+        loop {
+            let context = functions.clone().in_session(&context);
+            let planned = plan_relation_with(&context, &relation, resolver.as_ref(), &self.artifacts).await;
+            let Err(error) = &planned else { return planned };
+            let Some(name) = missing_function(error).filter(|name| functions.get(name).is_none()) else {
+                return planned;
+            };
+            match self.sql_function(&name).await {
+                Ok(Some(function)) => functions.insert(&name, function),
+                _ => return planned,
+            }
+        }
     }
 
     /// All rows of a relation, few as they are.
@@ -294,6 +332,15 @@ impl Session {
         let batches = DataFrame::new(self.context().state(), plan).collect().await?;
         Ok(arrow::compute::concat_batches(&schema, &batches)?)
     }
+}
+
+/// The function that an error says is missing.
+fn missing_function(error: &Error) -> Option<ObjectName> {
+    if error.condition() != Some("UNRESOLVED_ROUTINE") {
+        return None;
+    }
+    let (_, name) = error.parameters().iter().find(|(key, _)| *key == "routineName")?;
+    super::scope::split_identifier(name).ok().map(ObjectName)
 }
 
 /// A relation of a kind, without a plan id.

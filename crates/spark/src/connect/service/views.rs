@@ -22,6 +22,11 @@ impl Session {
     /// The views become part of the relation, so that it keeps its meaning wherever it is planned:
     /// a flow defined over a view outlives the session.
     pub(super) fn with_views(&self, relation: Relation) -> Relation {
+        self.with_views_of(relation, "")
+    }
+
+    /// As [`Self::with_views`], of a relation that stands for `text`, too: the body of a function that is not known yet.
+    pub(super) fn with_views_of(&self, relation: Relation, text: &str) -> Relation {
         let mut known: Vec<(String, Relation)> = Vec::new();
         known.extend(self.views.lock().iter().map(|(name, view)| (name.clone(), view.clone())));
         known.extend(
@@ -30,7 +35,7 @@ impl Session {
         if known.is_empty() {
             return relation;
         }
-        let text = String::from_utf8_lossy(&relation.encode_to_vec()).to_lowercase();
+        let text = self.with_bodies(format!("{} {text}", String::from_utf8_lossy(&relation.encode_to_vec())));
         let last = |name: &str| name.rsplit('.').next().unwrap_or(name).to_owned();
         let references: Vec<_> = known
             .into_iter()
@@ -68,6 +73,18 @@ impl Session {
     pub(super) fn forget_references(&self, names: &[String]) {
         let mut views = self.views.lock();
         names.iter().for_each(|name| drop(views.remove(name)));
+    }
+
+    /// The text, in lower case, with the bodies of the temporary functions that it may call.
+    fn with_bodies(&self, text: String) -> String {
+        let mut text = text.to_lowercase();
+        let functions = self.sql_functions.lock().clone();
+        let mut rest = functions.all();
+        while let Some(at) = rest.iter().position(|function| text.contains(&function.name.to_lowercase())) {
+            text.push(' ');
+            text.push_str(&rest.swap_remove(at).body.to_lowercase());
+        }
+        text
     }
 
     /// Keeps a DataFrame under a name.

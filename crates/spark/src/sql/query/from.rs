@@ -13,11 +13,12 @@ use sqlparser::ast::{
 use super::lateral::is_lateral;
 use super::pivot::{Pivot, Unpivot};
 use super::plan::{Ctes, Planner, range, renamed};
-use super::relation::{Watermark, read_of};
+use super::relation::Watermark;
 use super::repeated::unique;
 use super::rewrite::{self, Names, call};
 use super::sample::sample_of;
 use super::scope::{Scope, Visibility, ident};
+use super::user_function::alias_of_call;
 use crate::error::{Error, Result};
 use crate::table_functions::known_rows;
 
@@ -79,6 +80,16 @@ impl Planner<'_> {
                 let alias = alias.take();
                 self.table(factor, plan, alias, Vec::new(), false)
             }
+            TableFactor::Table { name, args: Some(_), .. } if let Some(function) = self.user_function(name) => {
+                let plan = self.rows_of_call(&function, factor, ctes, outer).map_err(|error| error.at(place))?;
+                let alias = alias_of_call(factor);
+                self.table(factor, plan, alias, vec![function.name.clone()], false)
+            }
+            TableFactor::Table { args: Some(_), .. } if let Some(function) = self.python_function(factor) => {
+                let plan = self.rows_of_python(&function, factor, ctes).map_err(|error| error.at(place))?;
+                let alias = alias_of_call(factor);
+                self.table(factor, plan, alias, vec![function.function.name.clone()], false)
+            }
             TableFactor::Table { .. } => self.named(factor, ctes).map_err(|error| error.at(place)),
             TableFactor::Pivot { table, aggregate_functions, value_column, value_source, alias, .. } => {
                 let pivot = Pivot {
@@ -124,12 +135,12 @@ impl Planner<'_> {
             let qualifier = vec![cte.value.clone()];
             return self.table(factor, plan, alias, qualifier, false);
         }
-        let Some(read) = read_of(factor, &self.source, self.time_zone())? else {
+        let Some(read) = self.read_of(factor)? else {
             let plan = self.computed(factor)?;
             return self.table(factor, plan, alias, Vec::new(), false);
         };
         let found = self.relations.iter().find(|(request, _)| *request == read.request);
-        let (_, plan) = found.ok_or_else(|| Error::internal(format!("relation `{factor}` was not resolved")))?;
+        let (_, plan) = found.ok_or_else(|| self.not_resolved(factor))?;
         let plan = match &read.watermark {
             Some(watermark) => self.watermark(plan.clone(), watermark)?,
             None => plan.clone(),
@@ -139,6 +150,18 @@ impl Planner<'_> {
             qualifier.remove(0);
         }
         self.table(factor, plan, alias, qualifier, true)
+    }
+
+    /// The error for a relation that nobody was asked for.
+    fn not_resolved(&self, factor: &TableFactor) -> Error {
+        match self.frames.borrow().last() {
+            Some(frame) => Error::unsupported(format!(
+                "function `{}`, which reads `{factor}`, in an expression of a DataFrame",
+                frame.function.title()
+            ))
+            .with_help("Call it in SQL: spark.sql(\"SELECT …\")."),
+            None => Error::internal(format!("relation `{factor}` was not resolved")),
+        }
     }
 
     /// A table function that reads nothing.

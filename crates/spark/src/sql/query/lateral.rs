@@ -16,13 +16,18 @@ use super::block::{named, select};
 use super::from::constraint;
 use super::generator::{Generator, generator_of};
 use super::plan::{Ctes, Planner};
+use super::python_rows::{given_column, renamed_scope};
 use super::repeated::shown;
 use super::scope::{Scope, ScopeColumn, Visibility, ident, text};
+use super::user_function::{alias_of_call, cast_to, check_width};
 use crate::error::{Error, Result};
+use crate::python::TableFunction;
+use crate::types::parse_data_type;
 
 /// Whether a relation may see those before it, or makes rows by a generator.
 pub(super) fn is_lateral(factor: &TableFactor) -> bool {
-    matches!(factor, TableFactor::Derived { lateral: true, .. }) || call_of(factor).is_some()
+    matches!(factor, TableFactor::Derived { lateral: true, .. } | TableFactor::Function { lateral: true, .. })
+        || call_of(factor).is_some()
 }
 
 /// The generator that a relation calls.
@@ -109,7 +114,50 @@ impl Planner<'_> {
                 sample: None,
             };
         }
+        if let Some(function) = self.python_function(&join.relation) {
+            return self.lateral_python(&left, &scope, &function, join, ctes).map_err(|error| error.at(place));
+        }
         self.lateral_subquery(left, scope, join, ctes, outer).map_err(|error| error.at(place))
+    }
+
+    /// A table function in Python that is called for each row before it.
+    fn lateral_python(
+        &self,
+        left: &LogicalPlan,
+        scope: &Scope,
+        function: &TableFunction,
+        mut join: Join,
+        ctes: &Ctes,
+    ) -> Result<(TableFactor, Scope)> {
+        let keeps = matches!(join.join_operator, JoinOperator::Left(_) | JoinOperator::LeftOuter(_));
+        let always = match constraint(&mut join.join_operator) {
+            Some(JoinConstraint::On(Expr::Value(value))) => value.value == Value::Boolean(true),
+            Some(JoinConstraint::None) | None => true,
+            Some(_) => false,
+        };
+        if !always || !(keeps || is_inner(&join.join_operator)) {
+            return Err(Error::unsupported(format!("a condition of the join with `{}`", function.function.name))
+                .with_help("Write it into WHERE."));
+        }
+        let seen = renamed_scope(scope, |i| Expr::Identifier(ident(&internal(i))));
+        let (plan, names) = self.python_rows_for(function, &join.relation, left, &seen, keeps, ctes)?;
+        let given = alias_of(&join.relation);
+        let columns: Vec<&Ident> = given.iter().flat_map(|given| &given.columns).map(|column| &column.name).collect();
+        if !columns.is_empty() && columns.len() != names.len() {
+            return Err(Error::user(format!("{} column aliases for {} columns", columns.len(), names.len()))
+                .with_condition("ASSIGNMENT_ARITY_MISMATCH"));
+        }
+        let qualifier = vec![given.as_ref().map_or(&function.function.name, |given| &given.name.value).clone()];
+        let alias = self.alias("__joined");
+        let fields = plan.schema().fields().clone();
+        let carried = fields.len() - names.len();
+        let column = |i: usize| Expr::CompoundIdentifier(vec![ident(&alias), ident(fields[i].name())]);
+        let mut scope = renamed_scope(scope, column);
+        for (i, name) in names.iter().enumerate() {
+            let name = columns.get(i).map_or(name.as_str(), |column| column.value.as_str());
+            scope.columns.push(given_column(&qualifier, name, &fields[carried + i], &alias));
+        }
+        Ok((self.factor_of(plan, &alias), scope))
     }
 
     /// The relations before as one plan, with the columns of `scope` under internal names.
@@ -161,9 +209,11 @@ impl Planner<'_> {
         ctes: &Ctes,
         outer: &[&Scope],
     ) -> Result<(TableFactor, Scope)> {
-        let TableFactor::Derived { subquery, alias, .. } = &mut join.relation else {
-            return Err(Error::unsupported(format!("`LATERAL {}`", join.relation)));
+        let function = match &join.relation {
+            TableFactor::Function { name, .. } => self.user_function(name),
+            _ => None,
         };
+        let mut declared = None;
         let (before, after) = (self.alias("__before"), self.alias("__lateral"));
         let column = |alias: &str, name: &str| Expr::CompoundIdentifier(vec![ident(alias), ident(name)]);
         let seen = scope.columns.into_iter().enumerate();
@@ -171,7 +221,19 @@ impl Planner<'_> {
         let mut scope = Scope { columns: seen };
         let mut scopes = vec![&scope];
         scopes.extend(outer);
-        self.rewrite_query(subquery, ctes, &scopes)?;
+        if let Some(function) = &function {
+            let (rows, columns) = self.lateral_rows_of_call(function, &join.relation, &scopes, ctes)?;
+            let name = TableAlias { explicit: false, name: ident(&function.name), columns: Vec::new(), at: None };
+            let alias = alias_of_call(&mut join.relation).or(Some(name));
+            join.relation = TableFactor::Derived { lateral: true, subquery: Box::new(rows), alias, sample: None };
+            declared = columns.map(|columns| (function, columns));
+        }
+        let TableFactor::Derived { subquery, alias, .. } = &mut join.relation else {
+            return Err(Error::unsupported(format!("`LATERAL {}`", join.relation)));
+        };
+        if function.is_none() {
+            self.rewrite_query(subquery, ctes, &scopes)?;
+        }
         let given = alias.replace(TableAlias { explicit: true, name: ident(&after), columns: Vec::new(), at: None });
         let relation = join.relation.clone();
         let with = |operator: JoinOperator, items: Vec<SelectItem>| -> Result<LogicalPlan> {
@@ -194,14 +256,26 @@ impl Planner<'_> {
                 .with_condition("ASSIGNMENT_ARITY_MISMATCH"));
         }
         let qualifier: Vec<String> = given.iter().map(|given| given.name.value.clone()).collect();
+        if let Some((function, columns)) = declared {
+            check_width(function, columns, made.len())?;
+        }
         for (i, field) in made.iter().enumerate() {
-            scope.columns.push(ScopeColumn {
+            let mut seen = ScopeColumn {
                 qualifier: qualifier.clone(),
-                name: names.get(i).map_or_else(|| shown(field.name()).to_owned(), |name| name.value.clone()),
+                name: shown(field.name()).to_owned(),
                 data_type: field.data_type().clone(),
                 expr: column(&after, field.name()),
                 visibility: Visibility::Full,
-            });
+            };
+            if let Some(declared) = declared.and_then(|(_, columns)| columns.get(i)) {
+                seen.name.clone_from(&declared.name);
+                seen.data_type = parse_data_type(&declared.data_type)?;
+                seen.expr = cast_to(seen.expr, &declared.data_type);
+            }
+            if let Some(name) = names.get(i) {
+                seen.name.clone_from(&name.value);
+            }
+            scope.columns.push(seen);
         }
         let operator = self.lateral_operator(join.join_operator, &scope, ctes, outer)?;
         let columns = scope.columns.iter().enumerate();

@@ -3,6 +3,7 @@
 mod block;
 mod forms;
 mod from;
+mod function_bodies;
 mod generator;
 mod generator_call;
 mod interval;
@@ -16,6 +17,7 @@ mod parameters;
 mod pivot;
 mod plan;
 mod provider;
+mod python_rows;
 mod recursive;
 mod relation;
 mod repeated;
@@ -26,6 +28,7 @@ mod select;
 mod sets;
 mod subqueries;
 mod time_travel;
+mod user_function;
 
 #[cfg(test)]
 mod tests;
@@ -33,9 +36,10 @@ mod tests;
 use std::collections::HashMap;
 
 use datafusion::common::DFSchema;
+use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::prelude::SessionContext;
-use sqlparser::ast::{Query, SelectItem};
+use sqlparser::ast::{Query, SelectItem, Visit};
 use sqlparser::tokenizer::Token;
 
 use self::plan::Planner;
@@ -44,11 +48,21 @@ use super::statement::SqlText;
 use super::tokens::Source;
 use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
-use crate::relation::{RelationRequest, RelationResolver};
+use crate::python::TableFunctions;
+use crate::relation::{ObjectName, RelationRequest, RelationResolver};
 use crate::session::conf_of;
+use crate::sql_function::SqlFunctions;
 
+pub(crate) use function_bodies::{body_names, refuse_complex_body};
+pub use function_bodies::{calls, check_body};
 pub(crate) use generator_call::generator_call;
 pub use parameters::Parameters;
+pub(crate) use subqueries::holds_one as holds_subquery;
+
+/// Whether a function of that name, in lower case, is a cast: `bigint(x)`.
+pub(crate) fn is_cast_function(name: &str) -> bool {
+    rewrite::cast_function(name).is_some()
+}
 
 /// A query as parsed, not yet resolved.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,8 +106,8 @@ pub async fn plan_query(
     let state = ctx.state();
     let source = Source::new(&query.text, &query.location);
     let tree = time_travel::with_fixed_times(ctx, &query.query, &source).await?;
-    let relations = resolved(relation::reads(&tree, &source, conf_of(&state).time_zone), resolver).await?;
-    let planner = Planner::new(Provider::new(&state), source, relations);
+    let (relations, functions) = needed(&state, &tree, &source, resolver).await?;
+    let planner = Planner::new(Provider::new(&state), source, relations, functions);
     let plan = planner.plan_query(tree, &HashMap::new(), &[]);
     plan.and_then(repeated::restored)
         .and_then(crate::windowing::resolve)
@@ -102,20 +116,35 @@ pub async fn plan_query(
         .map_err(|error| error.at(query.location.clone()))
 }
 
-async fn resolved(
-    reads: Vec<Result<relation::Read>>,
+/// What `tree` reads, bodies of functions included, and the functions that it may call.
+async fn needed(
+    state: &SessionState,
+    tree: &impl Visit,
+    source: &Source<'_>,
     resolver: &dyn RelationResolver,
-) -> Result<Vec<(RelationRequest, LogicalPlan)>> {
+) -> Result<(Vec<(RelationRequest, LogicalPlan)>, SqlFunctions)> {
+    let mut functions = SqlFunctions::of(state);
+    let zone = conf_of(state).time_zone;
+    let used = function_bodies::used(function_bodies::calls_of(tree), &mut functions, resolver).await?;
+    let python = TableFunctions::of(state);
+    let is_function = |name: &ObjectName| {
+        user_function::called(&functions, name, None).is_some()
+            || matches!(name.0.as_slice(), [one] if python.get(one).is_some())
+    };
+    let mut reads = relation::reads(tree, source, zone, &is_function).into_iter().collect::<Result<Vec<_>>>()?;
+    for function in &used {
+        reads.extend(function_bodies::reads_of_body(function, &functions, zone)?);
+    }
     let mut relations = Vec::with_capacity(reads.len());
     for read in reads {
-        let request = read?.request;
+        let request = read.request;
         let plan = resolver.resolve(&request).await.map_err(|error| match &request.location {
             Some(location) => error.at(location.clone()),
             None => error,
         })?;
         relations.push((request, plan));
     }
-    Ok(relations)
+    Ok((relations, functions))
 }
 
 /// Plans an expression over the columns of `schema`, whose subqueries may read what `resolver` knows. These are left to
@@ -132,8 +161,8 @@ pub async fn plan_expression_with(
     let state = ctx.state();
     let source = Source::new(&expression.text, &expression.location);
     let items = items_of(&source)?;
-    let relations = resolved(relation::reads(&items, &source, conf_of(&state).time_zone), resolver).await?;
-    let planner = Planner::new(Provider::new(&state), source, relations);
+    let (relations, functions) = needed(&state, &items, &source, resolver).await?;
+    let planner = Planner::new(Provider::new(&state), source, relations, functions);
     let mut planned =
         planner.plan_items(items, schema, false).map_err(|error| error.at(expression.location.clone()))?;
     match (planned.pop(), planned.is_empty()) {
@@ -185,7 +214,7 @@ fn expressions(
             .at(location.clone()));
     }
     let state = ctx.state();
-    let planner = Planner::new(Provider::new(&state), source, Vec::new());
+    let planner = Planner::new(Provider::new(&state), source, Vec::new(), SqlFunctions::of(&state));
     planner.plan_items(items, schema, named).map_err(|error| error.at(location.clone()))
 }
 

@@ -12,7 +12,7 @@ use datafusion::logical_expr::{Expr as PlanExpr, ExprSchemable, LogicalPlan, Log
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use sqlparser::ast::{
     Cte, Expr, OrderBy, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, SetOperator, SetQuantifier,
-    Spanned, Statement, Value, Values,
+    Spanned, Statement, TableFactor, Value, Values,
 };
 use sqlparser::tokenizer::Location;
 
@@ -20,15 +20,19 @@ use super::block;
 use super::lateral::schema_of;
 use super::provider::Provider;
 use super::recursive::levels_of;
+use super::relation::{Read, read_of};
 use super::rewrite::{self, Names};
 use super::scope::{Scope, ident};
+use super::user_function::Frame;
 use crate::coercion::types::widest;
 use crate::coercion::{analyzed, analyzed_expr, widen_union};
 use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
+use crate::python::TableFunctions;
 use crate::relation::RelationRequest;
 use crate::session::conf_of;
 use crate::sql::tokens::Source;
+use crate::sql_function::SqlFunctions;
 
 /// The common table expressions in scope: internal table name by lower-case name.
 pub(super) type Ctes = HashMap<String, String>;
@@ -43,6 +47,14 @@ pub(super) struct Planner<'a> {
     aliases: RefCell<HashSet<String>>,
     /// Plans of internal tables.
     plans: RefCell<HashMap<String, LogicalPlan>>,
+    /// The functions in SQL that the query may call.
+    pub(super) functions: SqlFunctions,
+    /// The table functions in Python that it may call.
+    pub(super) table_functions: Arc<TableFunctions>,
+    /// The calls of functions whose bodies are being read, the innermost last.
+    pub(super) frames: RefCell<Vec<Frame>>,
+    /// How many queries that see nothing of what is around them are being planned, one in the other.
+    pub(super) queries: Cell<usize>,
 }
 
 impl<'a> Planner<'a> {
@@ -50,19 +62,38 @@ impl<'a> Planner<'a> {
         provider: Provider<'a>,
         source: Source<'a>,
         relations: Vec<(RelationRequest, LogicalPlan)>,
+        functions: SqlFunctions,
     ) -> Self {
+        let table_functions = TableFunctions::of(provider.state());
         Self {
+            table_functions,
             provider,
             source,
             relations,
             tables: Cell::new(0),
             aliases: RefCell::default(),
             plans: RefCell::default(),
+            functions,
+            frames: RefCell::default(),
+            queries: Cell::new(0),
         }
     }
 
     pub(super) fn place(&self, at: Location) -> SourceLocation {
-        self.source.place(at)
+        match self.frames.borrow().last() {
+            Some(frame) => Source::new(&frame.function.body, &frame.function.location()).place(at),
+            None => self.source.place(at),
+        }
+    }
+
+    /// The base relation that `factor` is, with its name as it is looked up.
+    pub(super) fn read_of(&self, factor: &TableFactor) -> Result<Option<Read>> {
+        let frames = self.frames.borrow();
+        let Some(Frame { function, .. }) = frames.last() else {
+            return read_of(factor, &self.source, self.time_zone());
+        };
+        let read = read_of(factor, &Source::new(&function.body, &function.location()), self.time_zone())?;
+        Ok(read.map(|read| Read { request: function.complete_read(read.request), ..read }))
     }
 
     /// The zone of times that name none.
@@ -101,7 +132,9 @@ impl<'a> Planner<'a> {
         names.dedup();
         let near = |known: &&String| strsim::damerau_levenshtein(name, known) <= (name.len() / 3).max(1);
         let nearest: Vec<String> = names.iter().filter(near).take(3).map(|known| format!("`{known}`")).collect();
-        let error = Error::user(format!("function `{name}` is unknown")).with_condition("UNRESOLVED_ROUTINE");
+        let error = Error::user(format!("function `{name}` is unknown"))
+            .with_condition("UNRESOLVED_ROUTINE")
+            .with_parameter("routineName", name);
         match nearest.as_slice() {
             [] => error.with_help("Check the name; the functions of Spark SQL can be called."),
             nearest => error.with_help(format!("Did you mean {}?", nearest.join(" or "))),
@@ -118,7 +151,14 @@ impl<'a> Planner<'a> {
     }
 
     /// Plans a whole query.
-    pub(super) fn plan_query(&self, mut query: Query, ctes: &Ctes, outer: &[&Scope]) -> Result<LogicalPlan> {
+    pub(super) fn plan_query(&self, query: Query, ctes: &Ctes, outer: &[&Scope]) -> Result<LogicalPlan> {
+        self.queries.set(self.queries.get() + 1);
+        let plan = self.plan_whole(query, ctes, outer);
+        self.queries.set(self.queries.get() - 1);
+        plan
+    }
+
+    fn plan_whole(&self, mut query: Query, ctes: &Ctes, outer: &[&Scope]) -> Result<LogicalPlan> {
         let place = self.place(query.span().start);
         let is_values = matches!(query.body.as_ref(), SetExpr::Values(_));
         self.rewrite_query(&mut query, ctes, outer)?;

@@ -10,6 +10,7 @@ use sqlparser::ast::{
 };
 use sqlparser::tokenizer::Location;
 
+use super::user_function::parts_of;
 use crate::cast::parse::timestamp;
 use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
@@ -40,18 +41,22 @@ pub(super) struct Watermark {
 
 /// What `query` reads, in the order of its text; times without a zone are those of `zone`.
 ///
-/// Names of common table expressions are left out; reads that are malformed are errors.
-pub(super) fn reads(tree: &impl Visit, source: &Source<'_>, zone: Tz) -> Vec<Result<Read>> {
-    let mut collector = Collector { source: source.clone(), zone, ctes: Vec::new(), found: Vec::new() };
+/// Names of common table expressions are left out, and calls of what `is_function` knows; reads that are malformed are
+/// errors.
+pub(super) fn reads(
+    tree: &impl Visit,
+    source: &Source<'_>,
+    zone: Tz,
+    is_function: &dyn Fn(&ObjectName) -> bool,
+) -> Vec<Result<Read>> {
+    let mut collector = Collector { source: source.clone(), zone, is_function, ctes: Vec::new(), found: Vec::new() };
     let _ = tree.visit(&mut collector);
     collector.found
 }
 
 /// The first thing that a subquery in `items` reads, as people name it.
 pub(super) fn first_read(items: &[SelectItem], source: &Source<'_>) -> Option<String> {
-    let mut collector = Collector { source: source.clone(), zone: Tz::UTC, ctes: Vec::new(), found: Vec::new() };
-    let _ = items.to_vec().visit(&mut collector);
-    let read = collector.found.into_iter().next()?;
+    let read = reads(&items.to_vec(), source, Tz::UTC, &|_| false).into_iter().next()?;
     Some(match read.map(|read| read.request.relation) {
         Ok(UnresolvedRelation::Table { name, .. }) => name.to_string(),
         Ok(UnresolvedRelation::Source { paths, .. }) => paths.join(", "),
@@ -63,6 +68,7 @@ pub(super) fn first_read(items: &[SelectItem], source: &Source<'_>) -> Option<St
 struct Collector<'a> {
     source: Source<'a>,
     zone: Tz,
+    is_function: &'a dyn Fn(&ObjectName) -> bool,
     /// Per open query: the names of its common table expressions and where they end.
     ctes: Vec<Vec<(String, Location)>>,
     found: Vec<Result<Read>>,
@@ -96,6 +102,11 @@ impl Visitor for Collector<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { name, args: Some(_), .. } = factor
+            && (self.is_function)(&parts_of(name))
+        {
+            return ControlFlow::Continue(());
+        }
         match read_of(factor, &self.source, self.zone).transpose() {
             Some(Ok(read)) => {
                 let cte = match factor {
@@ -247,7 +258,9 @@ fn function(name: &[&Ident], args: &[FunctionArg]) -> Result<Option<UnresolvedRe
         "range" => Ok(None),
         name if has_known_rows(name) => Ok(None),
         generator if is_generator(generator) => Ok(None),
-        other => Err(Error::unsupported(format!("table function `{other}`"))),
+        other => Err(Error::unsupported(format!("table function `{other}`"))
+            .with_condition("UNRESOLVABLE_TABLE_VALUED_FUNCTION")
+            .with_parameter("name", format!("`{other}`"))),
     }
 }
 

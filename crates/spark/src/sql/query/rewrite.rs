@@ -19,7 +19,7 @@ use super::json_path;
 use super::names::column_name;
 use super::plan::{Ctes, Planner};
 use super::provider::{CASE, CAST, IMPLIED_CAST, INTERVAL, LITERAL, RLIKE, TRY_CAST};
-use super::scope::{Scope, ident, text, unresolved};
+use super::scope::{Scope, ident, text};
 use super::subqueries::of_structures;
 use crate::error::{Error, Result};
 use crate::functions::schema_of;
@@ -256,7 +256,7 @@ impl Rewriter<'_, '_> {
                 Some(not(*negated, Expr::BinaryOp { left, op, right }))
             }
             // What differs each time it is evaluated is left for coercion, which evaluates it once.
-            Expr::Between { expr: value, negated, low, high } if !self.is_volatile(value) => {
+            Expr::Between { expr: value, negated, low, high } if !self.planner.is_volatile(value) => {
                 let value = std::mem::replace(value, null());
                 let (low, high) = (std::mem::replace(low, null()), std::mem::replace(high, null()));
                 let above = Expr::BinaryOp { left: value.clone(), op: BinaryOperator::GtEq, right: low };
@@ -357,6 +357,9 @@ impl Rewriter<'_, '_> {
             let access_chain = fields.iter().map(|field| AccessExpr::Dot(text(&field.value))).collect();
             return Ok(Expr::CompoundFieldAccess { root: Box::new(aliased.clone()), access_chain });
         }
+        if let Some(value) = self.planner.parameter(parts).map_err(|error| error.at(place()))? {
+            return Ok(value);
+        }
         if let [name] = parts {
             if let Some((digits, suffix)) = suffixed(name) {
                 return Ok(number(digits, suffix));
@@ -371,22 +374,17 @@ impl Rewriter<'_, '_> {
                 return Ok(call(&lower, Vec::new()));
             }
         }
-        Err(unresolved(parts, self.names.scopes).at(place()))
-    }
-
-    fn is_volatile(&self, expr: &Expr) -> bool {
-        let volatile = |function: &Function| {
-            let meta = self.planner.provider.get_function_meta(&function.name.to_string());
-            meta.is_some_and(|udf| udf.signature().volatility == Volatility::Volatile)
-        };
-        let found = ast::visit_expressions(expr, |expr| match expr {
-            Expr::Function(function) if volatile(function) => ControlFlow::Break(()),
-            _ => ControlFlow::Continue(()),
-        });
-        found.is_break()
+        Err(self.planner.unresolved(parts, self.names.scopes).at(place()))
     }
 
     fn function_after(&self, function: &mut Function) -> Result<Option<Expr>> {
+        if let Some(user) = self.planner.user_function(&function.name) {
+            if !self.lambdas.is_empty() {
+                return Err(Error::unsupported(format!("function `{}` within a lambda", user.title()))
+                    .with_condition("UNSUPPORTED_FEATURE.LAMBDA_FUNCTION_WITH_SQL_UDF"));
+            }
+            return self.planner.value_of_call(&user, function).map(Some);
+        }
         let name = match function.name.0.as_slice() {
             [part] => part.as_ident().map(|ident| ident.value.to_ascii_lowercase()).unwrap_or_default(),
             _ => return Err(self.planner.unknown_function(&function.name.to_string())),
@@ -430,6 +428,21 @@ impl Rewriter<'_, '_> {
             return cast(CAST, std::mem::replace(arg, *null()), &data_type).map(Some);
         }
         Err(self.planner.unknown_function(&name))
+    }
+}
+
+impl Planner<'_> {
+    /// Whether an expression differs each time it is evaluated.
+    pub(super) fn is_volatile(&self, expr: &Expr) -> bool {
+        let volatile = |function: &Function| {
+            let meta = self.provider.get_function_meta(&function.name.to_string());
+            meta.is_some_and(|udf| udf.signature().volatility == Volatility::Volatile)
+        };
+        let found = ast::visit_expressions(expr, |expr| match expr {
+            Expr::Function(function) if volatile(function) => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        });
+        found.is_break()
     }
 }
 

@@ -189,7 +189,8 @@ impl Planner<'_> {
                 SelectItem::UnnamedExpr(mut expr) => {
                     let place = self.place(expr.span().start);
                     named::expand_stars(&mut expr, scope).map_err(|error| error.at(place))?;
-                    let printed = subqueries::printed(self, &expr, scope, names)?;
+                    let mut printed = subqueries::printed(self, &expr, scope, names)?;
+                    self.shown_calls(&mut printed)?;
                     let name = self.column_name(&named::shown(&printed, scope, windows, self.time_zone()));
                     self.item(&mut list, expr, &name, names)?;
                 }
@@ -253,9 +254,11 @@ impl Planner<'_> {
     /// An item may refer to the aliases of earlier ones.
     fn item(&self, list: &mut List, mut expr: Expr, name: &str, names: Names<'_>) -> Result<()> {
         let aliases = list.aliases_over(names.aliases);
-        let written = subqueries::holds_one(&expr).then(|| expr.clone());
+        let written = expr.clone();
         rewrite::expression(self, &mut expr, Names { aliases: &aliases, ..names })?;
-        list.subqueries.extend(written.map(|written| (written, expr.clone())));
+        if subqueries::holds_one(&expr) {
+            list.subqueries.push((written, expr.clone()));
+        }
         list.push(expr, name);
         Ok(())
     }

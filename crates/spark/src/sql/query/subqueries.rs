@@ -16,7 +16,7 @@ use super::scope::{Scope, ident, text};
 use crate::error::Result;
 
 /// Whether a part of `expr` is a subquery.
-pub(super) fn holds_one(expr: &Expr) -> bool {
+pub(crate) fn holds_one(expr: &Expr) -> bool {
     let found = visit_expressions(expr, |part| match part {
         Expr::Exists { .. } | Expr::InSubquery { .. } | Expr::Subquery(_) => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),

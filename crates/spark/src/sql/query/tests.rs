@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::relation::UnresolvedRelation;
 use crate::session::{SessionOptions, session_context};
 
+mod functions;
 mod lateral;
 mod pipes;
 mod recursive;
@@ -463,23 +464,24 @@ fn what_a_query_reads() {
                JOIN STREAM read_files('/d', format => 'csv', header => true, schemaHints => 'x INT') JOIN cloud_files('/e', 'json', map('cloudFiles.inferColumnTypes', 'true')) \
                JOIN delta.`/f` JOIN g VERSION AS OF 3 JOIN h@v4 JOIN event_log(TABLE(x.y)) JOIN read_files('/i')";
     let query = parse_query(sql, &location()).unwrap();
-    let all: Vec<String> = relation::reads(&query.query, &Source::new(sql, &location()), chrono_tz::Tz::UTC)
-        .into_iter()
-        .map(|read| {
-            let read = read.unwrap().request;
-            let stream = if read.streaming { "stream " } else { "" };
-            let text = match read.relation {
-                UnresolvedRelation::Table { name, options, time_travel } => {
-                    format!("{name} {:?} {time_travel:?}", options.iter().collect::<Vec<_>>())
-                }
-                UnresolvedRelation::Source { format, paths, options, .. } => {
-                    format!("{format:?} {paths:?} {:?}", options.iter().collect::<Vec<_>>())
-                }
-                UnresolvedRelation::EventLog { table, .. } => format!("event log of {}", table.unwrap()),
-            };
-            format!("{stream}{text}")
-        })
-        .collect();
+    let all: Vec<String> =
+        relation::reads(&query.query, &Source::new(sql, &location()), chrono_tz::Tz::UTC, &|_| false)
+            .into_iter()
+            .map(|read| {
+                let read = read.unwrap().request;
+                let stream = if read.streaming { "stream " } else { "" };
+                let text = match read.relation {
+                    UnresolvedRelation::Table { name, options, time_travel } => {
+                        format!("{name} {:?} {time_travel:?}", options.iter().collect::<Vec<_>>())
+                    }
+                    UnresolvedRelation::Source { format, paths, options, .. } => {
+                        format!("{format:?} {paths:?} {:?}", options.iter().collect::<Vec<_>>())
+                    }
+                    UnresolvedRelation::EventLog { table, .. } => format!("event log of {}", table.unwrap()),
+                };
+                format!("{stream}{text}")
+            })
+            .collect();
     insta::assert_debug_snapshot!(all);
 }
 

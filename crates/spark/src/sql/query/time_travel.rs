@@ -19,6 +19,7 @@ use super::relation::{first_read, is_constant};
 use super::repeated;
 use crate::error::{Error, Result};
 use crate::sql::tokens::Source;
+use crate::sql_function::SqlFunctions;
 
 /// `query` with a constant in the place of every time of `TIMESTAMP AS OF` that is an expression.
 ///
@@ -57,7 +58,7 @@ async fn text(ctx: &SessionContext, expr: Expr, source: &Source<'_>) -> Result<S
     }
     let state = ctx.state();
     let exprs = {
-        let planner = Planner::new(Provider::new(&state), source.clone(), Vec::new());
+        let planner = Planner::new(Provider::new(&state), source.clone(), Vec::new(), SqlFunctions::of(&state));
         planner.plan_items(vec![item], &DFSchema::empty(), false)?
     };
     let plan = repeated::restored(LogicalPlanBuilder::empty(true).project(exprs)?.build()?)?;

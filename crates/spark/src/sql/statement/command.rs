@@ -7,6 +7,7 @@ use sqlparser::tokenizer::Token;
 use super::cursor::Cursor;
 use super::dataset::{self, Header};
 use super::dml::{self, Delete, Merge, Update};
+use super::function::{self, CreateFunction, FunctionScope};
 use super::insert::{self, Insert};
 use super::maintenance::{self, Optimize, Vacuum};
 use super::show;
@@ -49,6 +50,33 @@ pub enum Command {
         if_exists: bool,
         /// `CASCADE`
         cascade: bool,
+    },
+    /// `CREATE FUNCTION`
+    CreateFunction(Box<CreateFunction>),
+    /// `DROP FUNCTION`
+    DropFunction {
+        /// Its name.
+        name: ObjectName,
+        /// `TEMPORARY`
+        temporary: bool,
+        /// `IF EXISTS`
+        if_exists: bool,
+    },
+    /// `DESCRIBE FUNCTION`
+    DescribeFunction {
+        /// Its name.
+        name: ObjectName,
+        /// `EXTENDED`
+        extended: bool,
+    },
+    /// `SHOW FUNCTIONS`
+    ShowFunctions {
+        /// Which.
+        scope: FunctionScope,
+        /// `IN schema`
+        schema: Option<ObjectName>,
+        /// `LIKE pattern`
+        pattern: Option<String>,
     },
     /// `INSERT INTO`, `INSERT OVERWRITE`
     Insert(Box<Insert>),
@@ -326,11 +354,11 @@ fn create(cursor: &mut Cursor<'_>) -> Result<Command> {
         let body = dataset::body(cursor, Header { kind, refresh: false, private: false, location })?;
         return view(body, replace, temporary, global);
     }
+    if !global && cursor.eat("FUNCTION") {
+        let created = function::create(cursor, function::Modifiers { replace, temporary, location })?;
+        return Ok(Command::CreateFunction(Box::new(created)));
+    }
     if temporary || global || !cursor.eat("TABLE") {
-        if cursor.eat("FUNCTION") {
-            return Err(Error::unsupported("`CREATE FUNCTION`")
-                .with_help("Register a function in Python: spark.udf.register(\"name\", function)."));
-        }
         return Err(cursor.expected("`TABLE`, `VIEW` or `SCHEMA`"));
     }
     let kind = DatasetKind::StreamingTable;
@@ -431,9 +459,13 @@ fn drop_of(cursor: &mut Cursor<'_>) -> Result<Command> {
         let _ = !cascade && cursor.eat("RESTRICT");
         return Ok(Command::DropSchema { name, if_exists, cascade });
     }
+    let temporary = cursor.at_words("TEMPORARY FUNCTION") && cursor.eat("TEMPORARY");
+    if cursor.eat("FUNCTION") {
+        return function::drop_function(cursor, temporary);
+    }
     let view = cursor.eat("VIEW");
     if !view && !cursor.eat("TABLE") {
-        return Err(cursor.expected("`TABLE`, `VIEW` or `SCHEMA`"));
+        return Err(cursor.expected("`TABLE`, `VIEW`, `FUNCTION` or `SCHEMA`"));
     }
     let if_exists = cursor.eat("IF EXISTS");
     let name = cursor.object_name()?;

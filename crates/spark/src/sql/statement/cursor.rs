@@ -142,6 +142,31 @@ impl<'a> Cursor<'a> {
         Ok(ObjectName(parts))
     }
 
+    /// Consumes one of Spark's operators that `DESCRIBE FUNCTION` can name.
+    pub(super) fn operator(&mut self) -> Option<String> {
+        let token = &self.parser.peek_token_ref().token;
+        if matches!(token, Token::Word(_) | Token::SingleQuotedString(_) | Token::EOF | Token::SemiColon) {
+            return None;
+        }
+        let text = token.to_string();
+        crate::functions::is_spark_builtin(&text).then(|| {
+            self.parser.next_token();
+            text
+        })
+    }
+
+    /// Whether a string comes next.
+    pub(super) fn at_string(&self) -> bool {
+        matches!(self.parser.peek_token_ref().token, Token::SingleQuotedString(_))
+    }
+
+    /// Whether the text of an expression holds a query.
+    pub(super) fn holds_subquery(&self, text: &str) -> Result<bool> {
+        let source = Source::new(text, self.source.location);
+        let expr = source.parser()?.parse_expr().map_err(|error| source.error(&error))?;
+        Ok(crate::sql::query::holds_subquery(&expr))
+    }
+
     pub(super) fn string(&mut self) -> Result<String> {
         match self.parser.peek_token_ref().token.clone() {
             Token::SingleQuotedString(text) => {

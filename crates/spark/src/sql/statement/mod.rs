@@ -6,6 +6,7 @@ mod cursor;
 mod dataset;
 pub mod dml;
 mod elements;
+mod function;
 mod insert;
 mod maintenance;
 mod parse;
@@ -22,6 +23,7 @@ use crate::diagnostic::SourceLocation;
 use crate::relation::ObjectName;
 
 pub use command::{Command, CreateReadView, CreateTable, CreateView, ExplainDetail, parse_command};
+pub use function::{CreateFunction, FunctionScope};
 pub use insert::Insert;
 pub use maintenance::{Optimize, Vacuum};
 pub use parse::parse;
@@ -42,6 +44,8 @@ pub enum PipelineStatement {
         /// Where the statement stands.
         location: SourceLocation,
     },
+    /// `CREATE [TEMPORARY] FUNCTION`
+    CreateFunction(Box<CreateFunction>),
     /// `SET key = value`
     Set {
         /// The key.

@@ -3,7 +3,7 @@
 use sqlparser::tokenizer::Token;
 
 use super::cursor::Cursor;
-use super::{CreateFlow, DatasetKind, FlowDetails, PipelineStatement, cdc, dataset};
+use super::{CreateFlow, DatasetKind, FlowDetails, PipelineStatement, cdc, dataset, function};
 use crate::diagnostic::SourceLocation;
 use crate::error::{Error, Result};
 use crate::relation::ObjectName;
@@ -73,6 +73,10 @@ fn create(cursor: &mut Cursor<'_>, location: SourceLocation) -> Result<PipelineS
     let temporary = cursor.eat("TEMPORARY") || cursor.eat("TEMP");
     let streaming = cursor.eat("STREAMING") || cursor.eat("INCREMENTAL");
     let live = cursor.eat("LIVE");
+    if !private && !streaming && !live && cursor.eat("FUNCTION") {
+        let modifiers = function::Modifiers { replace: refresh, temporary, location };
+        return Ok(PipelineStatement::CreateFunction(Box::new(function::create(cursor, modifiers)?)));
+    }
     let kind = if cursor.eat("TABLE") {
         table_kind(cursor, streaming, live)?
     } else if !streaming && !live && cursor.eat("MATERIALIZED VIEW") {
@@ -141,6 +145,6 @@ fn flow_details(cursor: &mut Cursor<'_>) -> Result<(ObjectName, FlowDetails)> {
 fn unsupported(cursor: &Cursor<'_>) -> Error {
     Error::user("this statement defines no dataset or flow of a pipeline")
         .with_condition("PIPELINE_SQL_GRAPH_ELEMENT_REGISTRATION_ERROR")
-        .with_help("A pipeline's SQL holds CREATE STREAMING TABLE, CREATE MATERIALIZED VIEW, CREATE [TEMPORARY] VIEW, CREATE FLOW, APPLY CHANGES INTO, SET and USE statements.")
+        .with_help("A pipeline's SQL holds CREATE STREAMING TABLE, CREATE MATERIALIZED VIEW, CREATE [TEMPORARY] VIEW, CREATE FUNCTION, CREATE FLOW, APPLY CHANGES INTO, SET and USE statements.")
         .at(cursor.statement_location())
 }

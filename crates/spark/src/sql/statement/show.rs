@@ -4,6 +4,7 @@ use sqlparser::tokenizer::Token;
 
 use super::command::{Command, ExplainDetail};
 use super::cursor::Cursor;
+use super::function::{self, FunctionScope};
 use crate::error::{Error, Result};
 
 pub(super) fn show(cursor: &mut Cursor<'_>) -> Result<Command> {
@@ -15,6 +16,16 @@ pub(super) fn show(cursor: &mut Cursor<'_>) -> Result<Command> {
         let views = !cursor.eat("TABLES") && cursor.eat("VIEWS");
         let schema = schema(cursor)?;
         return Ok(Command::ShowTables { schema, pattern: pattern(cursor)?, views });
+    }
+    for (words, scope) in [
+        ("USER FUNCTIONS", FunctionScope::User),
+        ("SYSTEM FUNCTIONS", FunctionScope::System),
+        ("ALL FUNCTIONS", FunctionScope::All),
+        ("FUNCTIONS", FunctionScope::All),
+    ] {
+        if cursor.eat(words) {
+            return function::show(cursor, scope);
+        }
     }
     if cursor.eat("SCHEMAS") || cursor.eat("DATABASES") || cursor.eat("NAMESPACES") {
         return Ok(Command::ShowSchemas { pattern: pattern(cursor)? });
@@ -53,8 +64,11 @@ pub(super) fn describe(cursor: &mut Cursor<'_>) -> Result<Command> {
         let limit = if cursor.eat("LIMIT") { Some(limit(cursor)?) } else { None };
         return Ok(Command::DescribeHistory { name, limit });
     }
+    if cursor.eat("FUNCTION") {
+        return function::describe(cursor);
+    }
     cursor.eat("TABLE");
-    if cursor.at_words("EXTENDED") || cursor.at_words("FORMATTED") || cursor.at_words("FUNCTION") {
+    if cursor.at_words("EXTENDED") || cursor.at_words("FORMATTED") {
         return Err(Error::unsupported(format!("`DESCRIBE {}`", cursor.rest())).at(cursor.statement_location()));
     }
     Ok(Command::Describe(cursor.object_name()?))
