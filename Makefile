@@ -13,7 +13,7 @@ SPARK_VENV ?= $(HOME)/.cache/deltaworks/spark-venv
 GOLDEN_VENV ?= $(HOME)/.cache/deltaworks/spark-4.2-venv
 ORDERS ?= 2000000
 
-.PHONY: build setup kafka databases demo lint test bench bench-cdc wheel generate
+.PHONY: build setup kafka databases demo lint test bench bench-cdc bench-queries wheel generate
 
 build: setup
 	cargo build --locked --profile demo --package deltaworks
@@ -66,6 +66,12 @@ bench: setup
 bench-cdc: setup
 	cargo build --locked --release --package deltaworks
 	python -m bench.cdc.run --binary $(CARGO_TARGET_DIR)/release/deltaworks
+
+# The queries of TPC-H; the peers are DataFusion and DuckDB.
+bench-queries: setup
+	cargo build --locked --release --package deltaworks
+	pip install --quiet --disable-pip-version-check --requirement bench/queries/requirements.txt
+	python -m bench.queries.run --binary $(CARGO_TARGET_DIR)/release/deltaworks
 
 # OpenSSL, zlib and zstd are inside: nothing has to be installed beside the wheel.
 wheel: setup

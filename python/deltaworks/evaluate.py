@@ -26,6 +26,7 @@ What the user's code prints goes to standard error.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -137,5 +138,10 @@ if __name__ == "__main__":
         print(missing, file=sys.stderr)
         code = 1
     sys.stderr.flush()
+    # The engine need not wait for what comes now.
+    for printed in (1, 2):
+        # The user's code may have closed it.
+        with contextlib.suppress(OSError):
+            os.close(printed)
     # Threads of gRPC and of the user's code must not keep the process alive.
     os._exit(code)

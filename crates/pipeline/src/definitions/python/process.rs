@@ -286,7 +286,13 @@ impl DefinitionProcess {
         let Some(process) = Arc::into_inner(process) else { return };
         // A process that is gone need not be asked.
         let _sent = process.send(b"{\"exit\": true}\n").await;
-        let _exited = tokio::time::timeout(EXIT_TIME, process.child.lock().await.wait()).await;
+        // What the user's code printed is to be seen. It says when that is all: its memory takes longer to give back.
+        if let Some(lines) = process.stderr.lock().await.take() {
+            let _printed = tokio::time::timeout(EXIT_TIME, lines).await;
+        }
+        tokio::spawn(async move {
+            let _exited = tokio::time::timeout(EXIT_TIME, process.child.lock().await.wait()).await;
+        });
     }
 
     /// Why the process ended before its time.
