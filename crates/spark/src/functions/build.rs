@@ -95,7 +95,9 @@ fn unresolved(name: &str, registry: &dyn FunctionRegistry) -> Error {
         .map(|known| (strsim::jaro_winkler(&known, &name.to_ascii_lowercase()), known))
         .filter(|(likeness, _)| *likeness > 0.85)
         .max_by(|a, b| a.0.total_cmp(&b.0));
-    let error = Error::user(format!("cannot resolve the function `{name}`")).with_condition("UNRESOLVED_ROUTINE");
+    let error = Error::user(format!("cannot resolve the function `{name}`"))
+        .with_condition("UNRESOLVED_ROUTINE")
+        .with_parameter("routineName", name);
     match nearest {
         Some((_, nearest)) => error.with_help(format!("Did you mean `{nearest}`?")),
         None => error,
