@@ -26,6 +26,7 @@ pub mod location;
 mod log_checkpoint;
 pub mod maintenance;
 mod metadata;
+mod nan_guard;
 mod null_fields;
 pub mod properties;
 mod provider;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
@@ -26,6 +26,7 @@ use crate::blank::nulled;
 use crate::changes::DataFile;
 use crate::error::from_delta;
 use crate::limit_guard::guarded;
+use crate::nan_guard;
 use crate::null_fields;
 use crate::schema::index_of;
 use crate::table::Table;
@@ -239,7 +240,7 @@ impl TableProvider for TableScan {
         self.table
             .update_datafusion_session(session)
             .map_err(|error| datafusion::error::DataFusionError::from(from_delta(error)))?;
-        let plan = guarded(self.scan.scan(session, projection, filters, limit).await?);
+        let plan = nan_guard::guarded(guarded(self.scan.scan(session, projection, filters, limit).await?));
         null_fields::in_order(nulled(in_types(plan, &self.schema)?, &self.blank)?)
     }
 
@@ -260,8 +261,10 @@ impl TableProvider for TableScan {
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {
         let mut supported = self.scan.supports_filters_pushdown(filters)?;
         let unreliable = |name: &String| {
-            let is_variant = self.schema.field_with_name(name).is_ok_and(|field| holds_variant(field.data_type()));
-            is_variant || null_fields::unreliable(&self.schema).any(|field| field.name() == name)
+            let is_skipped_wrongly =
+                |field: &Field| holds_variant(field.data_type()) || nan_guard::holds_floats(field.data_type());
+            self.schema.field_with_name(name).is_ok_and(is_skipped_wrongly)
+                || null_fields::unreliable(&self.schema).any(|field| field.name() == name)
         };
         for (filter, supported) in filters.iter().zip(&mut supported) {
             if filter.column_refs().iter().any(|column| self.blank.contains(&column.name) || unreliable(&column.name)) {

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, Int16Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StringViewArray};
+use arrow::array::{
+    AsArray, Float64Array, Int16Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StringViewArray,
+};
 use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use datafusion::common::stats::Precision;
 use datafusion::prelude::SessionContext;
 use deltaworks_spark::error::Kind;
@@ -301,4 +303,33 @@ async fn statistics_tell_which_columns_have_no_null() {
     // No file knows of the new column, so no count says that it is NULL.
     assert_eq!(full(&table), [true, false, false]);
     assert!(table.provider_for_files(&table.files().unwrap()).await.unwrap().statistics().is_none());
+}
+
+#[tokio::test]
+async fn nan_is_found_though_no_statistics_tell_of_it() {
+    let folder = Folder::new();
+    let schema =
+        Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true), Field::new("x", DataType::Float64, true)]));
+    let mut table =
+        Lake::default().create(&folder.url("numbers"), &TableDefinition::new(Arc::clone(&schema))).await.unwrap();
+    for (ids, numbers) in [(vec![1], vec![10.0]), (vec![2, 3], vec![1.0, f64::NAN])] {
+        let columns = vec![Arc::new(Int64Array::from(ids)) as _, Arc::new(Float64Array::from(numbers)) as _];
+        let batch = RecordBatch::try_new(Arc::clone(&schema), columns).unwrap();
+        Commit::append(write(&table, batch).await).commit(&mut table).await.unwrap();
+    }
+    let ctx = SessionContext::new();
+    ctx.register_table("t", table.provider().unwrap()).unwrap();
+    for (query, expected) in [
+        ("SELECT id FROM t WHERE x > 5", vec![1, 3]),
+        ("SELECT id FROM t WHERE x > 5 AND id < 3", vec![1]),
+        ("SELECT id FROM (SELECT * FROM t ORDER BY x DESC LIMIT 1)", vec![3]),
+        ("SELECT id FROM t JOIN (SELECT 'NaN'::double AS y) ON x = y", vec![3]),
+        ("SELECT count(x) FROM t", vec![3]),
+    ] {
+        let batches = ctx.sql(query).await.unwrap().collect().await.unwrap();
+        let ids = batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec());
+        let mut ids: Vec<i64> = ids.collect();
+        ids.sort_unstable();
+        assert_eq!(ids, expected, "{query}");
+    }
 }
