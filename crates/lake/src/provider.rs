@@ -25,9 +25,8 @@ use deltaworks_spark::types::holds_variant;
 use crate::blank::nulled;
 use crate::changes::DataFile;
 use crate::error::from_delta;
-use crate::limit_guard::guarded;
-use crate::nan_guard;
 use crate::null_fields;
+use crate::scan_guard::{guarded, holds_floats};
 use crate::schema::index_of;
 use crate::table::Table;
 use crate::variant::{in_types, typed_as};
@@ -240,7 +239,7 @@ impl TableProvider for TableScan {
         self.table
             .update_datafusion_session(session)
             .map_err(|error| datafusion::error::DataFusionError::from(from_delta(error)))?;
-        let plan = nan_guard::guarded(guarded(self.scan.scan(session, projection, filters, limit).await?));
+        let plan = guarded(self.scan.scan(session, projection, filters, limit).await?);
         null_fields::in_order(nulled(in_types(plan, &self.schema)?, &self.blank)?)
     }
 
@@ -262,7 +261,7 @@ impl TableProvider for TableScan {
         let mut supported = self.scan.supports_filters_pushdown(filters)?;
         let unreliable = |name: &String| {
             let is_skipped_wrongly =
-                |field: &Field| holds_variant(field.data_type()) || nan_guard::holds_floats(field.data_type());
+                |field: &Field| holds_variant(field.data_type()) || holds_floats(field.data_type());
             self.schema.field_with_name(name).is_ok_and(is_skipped_wrongly)
                 || null_fields::unreliable(&self.schema).any(|field| field.name() == name)
         };

@@ -1,7 +1,10 @@
-//! Keeps filters on floating-point columns above scans.
+//! Keeps above a scan what it would apply wrongly.
 //!
-//! NaN is greater than all other numbers, but the statistics of files and row groups leave it out: a scan that skips what
-//! lies below 5 would skip a NaN that is greater than 5.
+//! - Filters on floating-point columns: NaN is greater than all other numbers, but the statistics of files and row groups
+//!   leave it out. A scan that skips what lies below 5 would skip a NaN that is greater than 5.
+//! - Limits, where no column but partition columns is needed: such a scan is answered from the log, by a plan that says
+//!   that limits may be pushed below it and then has no one to give them to. `SELECT 1 FROM t LIMIT 1` would have a row
+//!   per row.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,27 +30,30 @@ pub(crate) fn holds_floats(data_type: &DataType) -> bool {
     }
 }
 
-/// `plan` where filters on floating-point columns must stay above it.
+/// `plan`, with what keeps filters and limits above it if it would apply them wrongly.
 pub(crate) fn guarded(plan: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+    let loses_limits =
+        plan.children().is_empty() && plan.supports_limit_pushdown() && plan.with_fetch(Some(1)).is_none();
     let has_floats = plan.schema().fields().iter().any(|field| holds_floats(field.data_type()));
-    if has_floats { Arc::new(NanGuardExec { input: plan }) } else { plan }
+    if loses_limits || has_floats { Arc::new(ScanGuardExec { input: plan, loses_limits }) } else { plan }
 }
 
-/// Passes everything through but such filters.
+/// Passes all rows through, and what the scan can be told.
 #[derive(Debug)]
-struct NanGuardExec {
+struct ScanGuardExec {
     input: Arc<dyn ExecutionPlan>,
+    loses_limits: bool,
 }
 
-impl DisplayAs for NanGuardExec {
+impl DisplayAs for ScanGuardExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "NanGuardExec")
+        write!(f, "ScanGuardExec")
     }
 }
 
-impl ExecutionPlan for NanGuardExec {
+impl ExecutionPlan for ScanGuardExec {
     fn name(&self) -> &'static str {
-        "NanGuardExec"
+        "ScanGuardExec"
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {
@@ -75,8 +81,8 @@ impl ExecutionPlan for NanGuardExec {
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         match <[_; 1]>::try_from(children) {
-            Ok([input]) => Ok(Arc::new(Self { input })),
-            Err(inputs) => Err(DataFusionError::Internal(format!("NanGuardExec has {} inputs", inputs.len()))),
+            Ok([input]) => Ok(Arc::new(Self { input, loses_limits: self.loses_limits })),
+            Err(inputs) => Err(DataFusionError::Internal(format!("ScanGuardExec has {} inputs", inputs.len()))),
         }
     }
 
@@ -98,7 +104,7 @@ impl ExecutionPlan for NanGuardExec {
     }
 
     fn supports_limit_pushdown(&self) -> bool {
-        true
+        !self.loses_limits
     }
 
     fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
@@ -107,7 +113,7 @@ impl ExecutionPlan for NanGuardExec {
 
     fn statistics_from_inputs(&self, inputs: &[Arc<Statistics>], _: &StatisticsArgs) -> Result<Arc<Statistics>> {
         let [input] = inputs else {
-            return Err(DataFusionError::Internal(format!("NanGuardExec has {} inputs", inputs.len())));
+            return Err(DataFusionError::Internal(format!("ScanGuardExec has {} inputs", inputs.len())));
         };
         // MIN and MAX must not be answered by bounds that leave NaN out.
         let mut statistics = input.as_ref().clone();
