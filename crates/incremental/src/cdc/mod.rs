@@ -27,7 +27,7 @@ mod truncate;
 
 pub use compare::supports;
 pub use difference::{Difference, RowChanges, difference};
-pub use partition::{distinct_keys, partition_by_key};
+pub use partition::{distinct_keys, part, parts_of};
 pub use scd1::{Applied, Scd1};
 pub use scd2::{History, Scd2, keeps_values};
 pub use truncate::{latest_truncation, not_before};

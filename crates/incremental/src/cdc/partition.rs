@@ -1,10 +1,11 @@
-//! Rows of one key together: what lets keys be worked on in parallel, and in pieces that fit into arrays.
+//! Rows of one key together: what lets keys be worked on in parallel, and in pieces that fit into arrays. First it is found
+//! out where each row belongs ([`parts_of`]), then each part is put together ([`part`]): both can be done for several at once.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, interleave_record_batch, take};
+use arrow::compute::{interleave_record_batch, take};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::hash_utils::create_hashes;
 use deltaworks_spark::error::Result;
@@ -14,45 +15,33 @@ use foldhash::quality::FixedState;
 use super::compare::rows_of;
 use super::project;
 
-/// Puts the rows of `batches` into as many parts as asked for, all rows of a key into the same one, whatever else
-/// the batches hold.
+/// For each row the number of its part, of as many as asked for: the same for all rows of a key, whatever else the batch
+/// holds.
+///
+/// # Errors
+/// `Internal` if there are no columns at `keys`.
+pub fn parts_of(batch: &RecordBatch, keys: &[usize], parts: usize) -> Result<Vec<u32>> {
+    let state = FixedState::default();
+    let mut hashes = vec![0; batch.num_rows()];
+    let hashes = create_hashes(&project(batch.columns(), keys)?, &state, &mut hashes)?;
+    Ok(hashes.iter().map(|hash| (hash % parts.max(1) as u64) as u32).collect())
+}
+
+/// The rows of one part, in their order.
 ///
 /// # Errors
 /// `Internal` if the batches do not have the columns of `schema`.
-pub fn partition_by_key(
-    batches: &[RecordBatch],
-    schema: &SchemaRef,
-    keys: &[usize],
-    parts: usize,
-) -> Result<Vec<RecordBatch>> {
-    if parts == 1 {
-        return Ok(vec![concat_batches(schema, batches)?]);
+pub fn part(batches: &[RecordBatch], schema: &SchemaRef, parts: &[Vec<u32>], number: u32) -> Result<RecordBatch> {
+    let mut rows: Vec<(usize, usize)> = Vec::new();
+    for (batch, parts) in parts.iter().enumerate() {
+        rows.extend(parts.iter().enumerate().filter(|(_, part)| **part == number).map(|(row, _)| (batch, row)));
     }
-    let state = FixedState::default();
-    // For each part its rows: batch, and row within that.
-    let mut chosen: Vec<Vec<(usize, usize)>> = vec![Vec::new(); parts];
-    let mut hashes = Vec::new();
-    for (index, batch) in batches.iter().enumerate() {
-        hashes.clear();
-        hashes.resize(batch.num_rows(), 0);
-        let hashes = create_hashes(&project(batch.columns(), keys)?, &state, &mut hashes)?;
-        for (row, hash) in hashes.iter().enumerate() {
-            chosen[(hash % parts as u64) as usize].push((index, row));
-        }
+    if rows.is_empty() {
+        return Ok(RecordBatch::new_empty(Arc::clone(schema)));
     }
     let batches: Vec<&RecordBatch> = batches.iter().collect();
-    chosen.iter().map(|rows| part_of(&batches, schema, rows)).collect()
-}
-
-/// The chosen rows as one batch.
-fn part_of(batches: &[&RecordBatch], schema: &SchemaRef, rows: &[(usize, usize)]) -> Result<RecordBatch> {
-    match rows {
-        [] => Ok(RecordBatch::new_empty(Arc::clone(schema))),
-        rows => {
-            let part = interleave_record_batch(batches, rows)?;
-            Ok(RecordBatch::try_new(Arc::clone(schema), part.columns().to_vec())?)
-        }
-    }
+    let part = interleave_record_batch(&batches, &rows)?;
+    Ok(RecordBatch::try_new(Arc::clone(schema), part.columns().to_vec())?)
 }
 
 /// The distinct keys of `batch`: its columns at `keys`.

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use arrow::array::{Array, Int32Array, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute::{interleave, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::row::Row;
 use deltaworks_spark::error::Result;
 use foldhash::fast::RandomState;
 
@@ -92,27 +93,31 @@ impl Scd1 {
                 false => in_force.get(&keys.row(group[0].row as usize)).copied(),
             };
             let was_live = before.is_some_and(|row| known.is(row, Operation::Upsert));
-            let mut latest = before.map(|row| known_sequences.row(row));
+            let mut latest = before.map(|row| InForce::Known(known_sequences.row(row)));
             let mut last = None;
             let (start, mut fresh) = (applied.upserts.len(), !was_live && (before.is_some() || self.ledger_has_all));
-            for Place { row, is_upsert, .. } in group {
-                let sequence = sequences.row(*row as usize);
-                if *is_upsert {
-                    if latest.is_some_and(|latest| sequence < latest) {
+            for place in group {
+                let compared = match latest {
+                    Some(InForce::Known(latest)) => sequences.row(place.row as usize).cmp(&latest),
+                    Some(InForce::New(latest)) => place.in_sequence(latest, &by_sequence),
+                    None => Ordering::Greater,
+                };
+                if place.is_upsert {
+                    if compared == Ordering::Less {
                         continue;
                     }
                     // Possibly what is stored already: a row that does not change is not written again.
-                    applied.needs_stored |= was_live && last.is_none() && latest == Some(sequence);
-                    applied.upserts.push(*row);
+                    applied.needs_stored |= was_live && last.is_none() && compared == Ordering::Equal;
+                    applied.upserts.push(place.row);
                 } else {
-                    if latest.is_some_and(|latest| sequence <= latest) {
+                    if compared != Ordering::Greater {
                         continue;
                     }
                     applied.upserts.truncate(start);
                     fresh = true;
                 }
-                latest = Some(sequence);
-                last = Some(*row);
+                latest = Some(InForce::New(place));
+                last = Some(place.row);
             }
             let Some(last) = last else { continue };
             let upserts = start..applied.upserts.len();
@@ -254,6 +259,21 @@ struct Place {
     is_upsert: bool,
 }
 
+impl Place {
+    /// Compares the sequences of two events.
+    fn in_sequence(&self, other: &Self, sequences: &Prefixes<'_>) -> Ordering {
+        self.sequence.cmp(&other.sequence).then_with(|| sequences.rest(self.row, other.row))
+    }
+}
+
+/// The event of a key that counts so far.
+#[derive(Clone, Copy)]
+enum InForce<'a> {
+    /// One that the ledger has; its sequence.
+    Known(Row<'a>),
+    New(&'a Place),
+}
+
 /// The events by key, then sequence, deletes before upserts, then values.
 fn ordered(events: &Events<'_>, keys: &Prefixes<'_>, sequences: &Prefixes<'_>) -> Result<Vec<Place>> {
     let count = u32::try_from(events.operations.len()).unwrap_or(u32::MAX);
@@ -264,8 +284,7 @@ fn ordered(events: &Events<'_>, keys: &Prefixes<'_>, sequences: &Prefixes<'_>) -
     let compared = |a: &Place, b: &Place| -> Ordering {
         (a.key.cmp(&b.key))
             .then_with(|| keys.rest(a.row, b.row))
-            .then_with(|| a.sequence.cmp(&b.sequence))
-            .then_with(|| sequences.rest(a.row, b.row))
+            .then_with(|| a.in_sequence(b, sequences))
             .then_with(|| a.is_upsert.cmp(&b.is_upsert))
     };
     let mut order: Vec<Place> = (0..count).map(place).collect();

@@ -45,7 +45,7 @@ pub struct Scd2 {
 /// The versions and the ledger of some keys.
 #[derive(Debug)]
 pub struct History {
-    /// The columns of the table, then start and end.
+    /// The columns of the table, then start and end. Versions that ended come before those in force.
     pub versions: RecordBatch,
     /// Events, of the columns of the table.
     pub ledger: RecordBatch,
@@ -120,7 +120,10 @@ struct Version {
 /// What the walk over a timeline finds.
 #[derive(Default)]
 struct Found {
-    versions: Vec<Version>,
+    /// Versions that ended.
+    over: Vec<Version>,
+    /// Versions in force.
+    open: Vec<Version>,
     /// The upserts of all versions, one version after the other: rows of values and of sequence.
     upserts: Vec<(u32, u32)>,
     /// Upserts of versions that were not given, likewise.
@@ -147,11 +150,13 @@ impl Scd2 {
     /// `Internal` if a batch does not have the expected columns.
     pub fn apply(&self, events: &RecordBatch, versions: &RecordBatch, ledger: &RecordBatch) -> Result<History> {
         let timeline = self.timeline(events, versions, ledger)?;
-        let tracked = self.tracked.iter().map(|column| Equality::of(&timeline.columns[*column]));
+        // Keys are the same in all versions of a key.
+        let tracked = self.tracked.iter().filter(|column| !self.keys.contains(column));
+        let tracked = tracked.map(|column| Ok((*column, Equality::of(&timeline.columns[*column])?)));
         let tracked = tracked.collect::<Result<Vec<_>>>()?;
         let mut found = Found::default();
         for of_key in timeline.events.chunk_by(|a, b| a.key == b.key) {
-            self.walk(of_key, &timeline, &tracked, &mut found);
+            walk(of_key, &timeline, &tracked, &mut found);
         }
         self.assemble(&found, &timeline, events, versions)
     }
@@ -168,9 +173,9 @@ impl Scd2 {
             .iter()
             .zip(stored)
             .zip(known.columns)
-            .map(|((new, stored), known)| Ok(concat(&[new, stored, known])?))
+            .map(|((new, stored), known)| in_a_row(&[new, stored, known]))
             .collect::<Result<Vec<_>>>()?;
-        let sequences = concat(&[new.sequence, starts, known.sequence, ends])?;
+        let sequences = in_a_row(&[new.sequence, starts, known.sequence, ends])?;
         let (keys, order) = (rows_of(&project(&columns, &self.keys)?)?, rows_of(std::slice::from_ref(&sequences))?);
         let (by_key, by_sequence) = (Prefixes::of(&keys), Prefixes::of(&order));
         let rows = |count: usize| 0..u32::try_from(count).unwrap_or(u32::MAX);
@@ -222,52 +227,6 @@ impl Scd2 {
         kept
     }
 
-    fn walk(&self, events: &[Event], timeline: &Timeline, tracked: &[Equality], found: &mut Found) {
-        let mut open: Option<Version> = None;
-        let (before, events) = events.split_at(untouched(events));
-        for event in before {
-            match event.operation {
-                Operation::Delete => found.tombstones.push((event.row, event.sequence)),
-                _ => found.untouched.push((event.row, event.sequence)),
-            }
-        }
-        for tied in events.chunk_by(|a, b| a.at == b.at) {
-            let event = in_force(tied);
-            if event.operation == Operation::Delete {
-                match open.take() {
-                    Some(version) => {
-                        found.ended += u64::from(event.origin == Origin::New);
-                        found.versions.push(Version { end: Some(event.sequence), ..version });
-                    }
-                    None => found.tombstones.push((event.row, event.sequence)),
-                }
-                continue;
-            }
-            let before = open.as_ref().map(|version| &version.values);
-            let values = values_after(&event, before, timeline);
-            match &mut open {
-                Some(version) if self.equal(&version.values, &values, tracked) => {
-                    version.values = values;
-                    found.upserts.push((event.row, event.sequence));
-                    version.upserts.end = found.upserts.len();
-                }
-                _ => {
-                    if let Some(version) = open.take() {
-                        found.versions.push(Version { end: Some(event.sequence), ..version });
-                    }
-                    let first = found.upserts.len();
-                    found.upserts.push((event.row, event.sequence));
-                    open = Some(Version { start: event.sequence, end: None, values, upserts: first..first + 1 });
-                }
-            }
-        }
-        found.versions.extend(open);
-    }
-
-    fn equal(&self, a: &Values, b: &Values, tracked: &[Equality]) -> bool {
-        self.tracked.iter().zip(tracked).all(|(column, equality)| equality.holds(a.row(*column), b.row(*column)))
-    }
-
     fn assemble(
         &self,
         found: &Found,
@@ -276,9 +235,9 @@ impl Scd2 {
         versions: &RecordBatch,
     ) -> Result<History> {
         let width = timeline.columns.len();
-        let mut columns = timeline.taken(width, found.versions.iter().map(|version| &version.values))?;
-        let starts: UInt32Array = found.versions.iter().map(|version| Some(version.start)).collect();
-        let ends: UInt32Array = found.versions.iter().map(|version| version.end).collect();
+        let mut columns = timeline.taken(width, found.versions().map(|version| &version.values))?;
+        let starts: UInt32Array = found.versions().map(|version| Some(version.start)).collect();
+        let ends: UInt32Array = found.versions().map(|version| version.end).collect();
         columns.push(take(&timeline.sequences, &starts, None)?);
         columns.push(take(&timeline.sequences, &ends, None)?);
         let schema = versions.schema();
@@ -293,8 +252,7 @@ impl Scd2 {
     fn ledger(&self, found: &Found, timeline: &Timeline, events: &RecordBatch) -> Result<RecordBatch> {
         let width = timeline.columns.len();
         let recorded: Vec<(u32, u32)> = found
-            .versions
-            .iter()
+            .versions()
             .map(|version| &found.upserts[version.upserts.clone()])
             .filter(|upserts| match upserts {
                 [(row, _)] => timeline.kept.contains_key(row),
@@ -314,7 +272,7 @@ impl Scd2 {
                 true => take(column, &keys, None)?,
                 false => new_null_array(upserts.data_type(), keys.len()),
             };
-            columns.push(concat(&[&upserts, &deletes])?);
+            columns.push(in_a_row(&[&upserts, &deletes])?);
         }
         let sequences: UInt32Array =
             recorded.iter().chain(&found.tombstones).map(|(_, sequence)| Some(*sequence)).collect();
@@ -333,6 +291,51 @@ impl Scd2 {
         let schema = self.ledger_schema(&Schema::new(fields), timeline.sequences.data_type());
         Ok(RecordBatch::try_new(schema, columns)?)
     }
+}
+
+/// Finds the versions of one key.
+fn walk(events: &[Event], timeline: &Timeline, tracked: &[(usize, Equality)], found: &mut Found) {
+    let equal =
+        |a: &Values, b: &Values| tracked.iter().all(|(column, equal)| equal.holds(a.row(*column), b.row(*column)));
+    let mut open: Option<Version> = None;
+    let (before, events) = events.split_at(untouched(events));
+    for event in before {
+        match event.operation {
+            Operation::Delete => found.tombstones.push((event.row, event.sequence)),
+            _ => found.untouched.push((event.row, event.sequence)),
+        }
+    }
+    for tied in events.chunk_by(|a, b| a.at == b.at) {
+        let event = in_force(tied);
+        if event.operation == Operation::Delete {
+            match open.take() {
+                Some(version) => {
+                    found.ended += u64::from(event.origin == Origin::New);
+                    found.over.push(Version { end: Some(event.sequence), ..version });
+                }
+                None => found.tombstones.push((event.row, event.sequence)),
+            }
+            continue;
+        }
+        let before = open.as_ref().map(|version| &version.values);
+        let values = values_after(&event, before, timeline);
+        match &mut open {
+            Some(version) if equal(&version.values, &values) => {
+                version.values = values;
+                found.upserts.push((event.row, event.sequence));
+                version.upserts.end = found.upserts.len();
+            }
+            _ => {
+                if let Some(version) = open.take() {
+                    found.over.push(Version { end: Some(event.sequence), ..version });
+                }
+                let first = found.upserts.len();
+                found.upserts.push((event.row, event.sequence));
+                open = Some(Version { start: event.sequence, end: None, values, upserts: first..first + 1 });
+            }
+        }
+    }
+    found.open.extend(open);
 }
 
 /// How many of the first events of a key lie before all versions that are known and all new events.
@@ -366,6 +369,15 @@ fn values_after(event: &Event, before: Option<&Values>, timeline: &Timeline) -> 
     Values::Filled((0..timeline.columns.len()).map(row).collect())
 }
 
+/// The values of all arrays; those of a single one are not copied.
+fn in_a_row(arrays: &[&ArrayRef]) -> Result<ArrayRef> {
+    let mut filled = arrays.iter().filter(|array| !array.is_empty());
+    match (filled.next(), filled.next()) {
+        (Some(only), None) => Ok(Arc::clone(only)),
+        _ => Ok(concat(&arrays.iter().map(|array| array.as_ref()).collect::<Vec<_>>())?),
+    }
+}
+
 /// The column names as [`KEPT`] has them.
 fn names_of(columns: &[usize], fields: &[Arc<Field>]) -> String {
     let names: Vec<&str> = columns.iter().filter_map(|column| Some(fields.get(*column)?.name().as_str())).collect();
@@ -384,6 +396,13 @@ fn kept_by_known(kept: &ArrayRef, fields: &[Arc<Field>], offset: u32) -> Result<
         by_row.insert(row, names.iter().filter_map(place).collect());
     }
     Ok(by_row)
+}
+
+impl Found {
+    /// Those that ended, then those in force.
+    fn versions(&self) -> impl Iterator<Item = &Version> + Clone {
+        self.over.iter().chain(&self.open)
+    }
 }
 
 impl Timeline {

@@ -7,21 +7,42 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, RecordBat
 use arrow::compute::kernels::boolean::{and, not};
 use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
 use arrow::datatypes::{Int32Type, SchemaRef};
-use deltaworks_incremental::cdc::{
-    Applied, Operation, Scd1, distinct_keys, latest_truncation, not_before, partition_by_key,
-};
+use deltaworks_incremental::cdc::{Applied, Operation, Scd1, distinct_keys, latest_truncation, not_before};
 use deltaworks_lake::DataFile;
 use deltaworks_spark::Result;
 
+use super::parts::{in_parallel, partition_by_key};
 use super::rewrite::{Copied, Stored, files_that_hold, replacement, stored_rows, with_file, without_file};
-use super::{ChangeCounts, Merge, Outcome, Rewrite, in_parallel};
+use super::{ChangeCounts, Merge, Outcome, Rewrite};
 
-/// The events of some keys and what became of them.
+/// What became of some keys.
 struct Part {
-    events: RecordBatch,
+    /// The keys that changed.
+    keys: RecordBatch,
+    rows: Rows,
+    /// Rows that deletes took out.
+    removed: u64,
     /// The ledger's rows of the keys, with their file.
     ledger: RecordBatch,
-    applied: Applied,
+    /// Those of them that are no more, and those that come.
+    replaced: UInt32Array,
+    recorded: RecordBatch,
+}
+
+/// The new rows of a part.
+enum Rows {
+    Known(RecordBatch),
+    /// What they are made of, together with the rows that are stored.
+    Of(RecordBatch, Applied),
+}
+
+impl Rows {
+    fn complete(&self, scd: &Scd1, stored: &RecordBatch) -> Result<RecordBatch> {
+        match self {
+            Self::Known(rows) => Ok(rows.clone()),
+            Self::Of(events, applied) => scd.rows(applied, events, stored),
+        }
+    }
 }
 
 /// What becomes of the table's rows.
@@ -60,14 +81,25 @@ impl Merge<'_> {
             None => self.recorded(&events, &ledger_schema).await?,
         };
         let ledger_keys: Vec<usize> = (0..self.keys.len()).collect();
-        let ledger = partition_by_key(&recorded.rows, &with_file(&ledger_schema), &ledger_keys, events.len())?;
-        let worker = scd.clone();
+        let ledger = partition_by_key(recorded.rows, &with_file(&ledger_schema), &ledger_keys, events.len()).await?;
+        let (worker, nothing) = (scd.clone(), RecordBatch::new_empty(Arc::clone(&self.columns)));
         let parts = in_parallel(events.into_iter().zip(ledger).collect(), move |(events, ledger)| {
             let applied = worker.apply(&events, &without_file(&ledger)?)?;
-            Ok(Part { events, ledger, applied })
+            Ok(Part {
+                keys: worker.changed_keys(&applied, &events)?,
+                removed: applied.removed(),
+                replaced: applied.replaced_in_ledger().map(Some).collect(),
+                recorded: worker.ledger_rows(&applied, &events)?,
+                ledger,
+                rows: match applied.needs_stored() {
+                    true => Rows::Of(events, applied),
+                    false => Rows::Known(worker.rows(&applied, &events, &nothing)?),
+                },
+            })
         })
         .await?;
-        let keys = self.changed_keys(&scd, &parts)?;
+        let keys: Vec<_> = parts.iter().map(|part| &part.keys).collect();
+        let keys = concat_batches(&Arc::new(self.columns.project(&self.keys)?), keys)?;
         let Latest { replaced, rows, feed, mut counts } =
             self.latest_rows(&scd, &parts, &keys, truncation.is_some()).await?;
         let copied = match &truncation {
@@ -80,7 +112,7 @@ impl Merge<'_> {
             None => Copied::AllBut(keys),
         };
         let target = Rewrite { replaced, copied, rows, schema: Arc::clone(&self.columns), apart: None };
-        let ledger = self.ledger_rewrite(&scd, &parts, &recorded.files, truncation, ledger_schema)?;
+        let ledger = self.ledger_rewrite(parts, &recorded.files, truncation, ledger_schema).await?;
         Ok(Outcome { target, feed, ledger: Some(ledger), counts })
     }
 
@@ -102,19 +134,13 @@ impl Merge<'_> {
         Ok(Truncation { at, spared })
     }
 
-    fn changed_keys(&self, scd: &Scd1, parts: &[Part]) -> Result<RecordBatch> {
-        let keys =
-            parts.iter().map(|part| scd.changed_keys(&part.applied, &part.events)).collect::<Result<Vec<_>>>()?;
-        Ok(concat_batches(&Arc::new(self.columns.project(&self.keys)?), &keys)?)
-    }
-
     async fn latest_rows(&self, scd: &Scd1, parts: &[Part], keys: &RecordBatch, truncated: bool) -> Result<Latest> {
-        let deleted: u64 = parts.iter().map(|part| part.applied.removed()).sum();
-        let nothing = RecordBatch::new_empty(Arc::clone(&self.columns));
-        let needs_stored = self.records_changes || parts.iter().any(|part| part.applied.needs_stored());
-        if !needs_stored {
-            let rows =
-                parts.iter().map(|part| scd.rows(&part.applied, &part.events, &nothing)).collect::<Result<Vec<_>>>()?;
+        let deleted: u64 = parts.iter().map(|part| part.removed).sum();
+        let known = parts.iter().map(|part| match &part.rows {
+            Rows::Known(rows) if !self.records_changes => Some(rows.clone()),
+            _ => None,
+        });
+        if let Some(rows) = known.collect::<Option<Vec<_>>>() {
             let files = match truncated {
                 true => self.table.files()?,
                 false => files_that_hold(self.ctx, self.table, keys).await?,
@@ -124,13 +150,13 @@ impl Merge<'_> {
             return Ok(Latest { replaced: files, rows, feed: Vec::new(), counts: ChangeCounts { upserted, deleted } });
         }
         let stored = stored_rows(self.ctx, self.table, &self.columns, keys, None).await?;
-        let before = partition_by_key(&stored.rows, &with_file(&self.columns), &self.keys, parts.len())?;
+        let before = partition_by_key(stored.rows, &with_file(&self.columns), &self.keys, parts.len()).await?;
         let mut pairs = Vec::with_capacity(parts.len());
         for (part, before) in parts.iter().zip(before) {
-            let after = scd.rows(&part.applied, &part.events, &without_file(&before)?)?;
+            let after = part.rows.complete(scd, &without_file(&before)?)?;
             pairs.push((before, after));
         }
-        let (replaced, rows, upserted) = replacement(Some(self.table), &stored.files, &pairs)?;
+        let (replaced, rows, upserted) = replacement(Some(self.table), &stored.files, &pairs).await?;
         let counts = ChangeCounts { upserted, deleted };
         if truncated {
             // All files go and others come: that tells what is gone, and what is there.
@@ -141,37 +167,32 @@ impl Merge<'_> {
         Ok(Latest { replaced, rows, feed, counts })
     }
 
-    fn ledger_rewrite(
+    async fn ledger_rewrite(
         &self,
-        scd: &Scd1,
-        parts: &[Part],
+        parts: Vec<Part>,
         files: &[DataFile],
         truncation: Option<Truncation>,
         schema: SchemaRef,
     ) -> Result<Rewrite> {
-        let own: Vec<usize> = (0..self.keys.len()).collect();
-        let mut keys = Vec::new();
-        let mut pairs = Vec::new();
-        for part in parts {
-            let new = scd.ledger_rows(&part.applied, &part.events)?;
-            keys.push(new.project(&own)?);
-            let replaced: UInt32Array = part.applied.replaced_in_ledger().map(Some).collect();
-            pairs.push((take_record_batch(&part.ledger, &replaced)?, new));
-        }
         let Some(truncation) = truncation else {
-            let (replaced, rows, _) = replacement(self.ledger.table.as_ref(), files, &pairs)?;
+            let own: Vec<usize> = (0..self.keys.len()).collect();
+            let keys = parts.iter().map(|part| Ok(part.recorded.project(&own)?)).collect::<Result<Vec<_>>>()?;
             let keys = concat_batches(&Arc::new(self.columns.project(&self.keys)?), &keys)?;
+            let pairs =
+                parts.into_iter().map(|part| Ok((take_record_batch(&part.ledger, &part.replaced)?, part.recorded)));
+            let pairs = pairs.collect::<Result<Vec<_>>>()?;
+            let (replaced, rows, _) = replacement(self.ledger.table.as_ref(), files, &pairs).await?;
             return Ok(Rewrite { replaced, copied: Copied::AllBut(keys), rows, schema, apart: None });
         };
         // The ledger begins anew: what was spared and has not changed, what changed, the truncation.
         let mut rows = Vec::new();
         for part in parts {
-            let changed: HashSet<u32> = part.applied.replaced_in_ledger().collect();
+            let changed: HashSet<u32> = part.replaced.values().iter().copied().collect();
             let stays: BooleanArray =
                 (0_u32..).take(part.ledger.num_rows()).map(|row| Some(!changed.contains(&row))).collect();
             rows.push(filter_record_batch(&without_file(&part.ledger)?, &stays)?);
+            rows.push(part.recorded);
         }
-        rows.extend(pairs.into_iter().map(|(_, new)| new));
         rows.push(truncation_row(&schema, truncation.at)?);
         let replaced = self.ledger.table.as_ref().map_or(Ok(Vec::new()), |table| table.files())?;
         Ok(Rewrite { replaced, copied: Copied::Nothing, rows, schema, apart: None })

@@ -14,7 +14,7 @@ use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
 use datafusion::physical_plan::collect_partitioned;
 use datafusion::prelude::SessionContext;
-use deltaworks_incremental::cdc::{END_AT, OPERATION, Operation, SEQUENCE, START_AT, event_schema, partition_by_key};
+use deltaworks_incremental::cdc::{END_AT, OPERATION, Operation, SEQUENCE, START_AT, event_schema};
 use deltaworks_lake::schema::to_delta;
 use deltaworks_lake::{DataFile, Lake, Table, Writer, WriterOptions};
 use deltaworks_spark::{Error, Kind, Result};
@@ -29,6 +29,7 @@ pub mod drift;
 mod function;
 mod latest;
 mod ledger;
+mod parts;
 mod rewrite;
 mod snapshot;
 mod versions;
@@ -36,6 +37,7 @@ mod versions;
 pub use function::{latest_version, needs_other_graph, run as run_function};
 use ledger::Ledger;
 pub use ledger::PendingLedger;
+use parts::partition_by_key;
 use rewrite::Rewrite;
 pub use snapshot::run as run_snapshot;
 
@@ -147,7 +149,7 @@ impl MergeInto {
             true => 1,
             false => ctx.state().config().target_partitions().max(bytes / PIECE_BYTES + 1),
         };
-        let events = partition_by_key(&events, &schema, &merge.keys, parts)?;
+        let events = partition_by_key(events, &schema, &merge.keys, parts).await?;
         let outcome = match self.changes.scd_type {
             ScdType::One => merge.latest(events).await?,
             ScdType::Two => merge.versions(events).await?,
@@ -280,28 +282,6 @@ fn in_schema(plan: LogicalPlan, schema: &Schema) -> Result<LogicalPlan> {
     });
     let columns = columns.collect::<Result<Vec<_>>>()?;
     Ok(LogicalPlanBuilder::from(plan).project(columns)?.build()?)
-}
-
-/// Runs `work` for each part at once, off the threads that wait for I/O.
-async fn in_parallel<T, R, F>(parts: Vec<T>, work: F) -> Result<Vec<R>>
-where
-    T: Send + 'static,
-    R: Send + 'static,
-    F: Fn(T) -> Result<R> + Send + Sync + 'static,
-{
-    let work = Arc::new(work);
-    let tasks: Vec<_> = parts
-        .into_iter()
-        .map(|part| {
-            let work = Arc::clone(&work);
-            tokio::task::spawn_blocking(move || work(part))
-        })
-        .collect();
-    let mut results = Vec::with_capacity(tasks.len());
-    for task in tasks {
-        results.push(task.await.map_err(|error| Error::internal(format!("a merging task died: {error}")))??);
-    }
-    Ok(results)
 }
 
 /// The name of the column that holds an event's operation, for filters.

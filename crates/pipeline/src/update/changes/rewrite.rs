@@ -1,11 +1,11 @@
 //! Reading and replacing the rows of some keys of a table, file by file.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, DictionaryArray, RecordBatch, StringArray, UInt32Array};
-use arrow::compute::{cast, concat_batches, filter_record_batch, is_null, not, take_record_batch};
+use arrow::compute::{cast, concat_batches, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::{Column, JoinType, NullEquality};
@@ -13,11 +13,12 @@ use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::SendableRecordBatchStream;
 use datafusion::prelude::SessionContext;
-use deltaworks_incremental::cdc::difference;
+use deltaworks_incremental::cdc::{Difference, difference};
 use deltaworks_lake::feed::{CHANGE_TYPE, ChangeType};
 use deltaworks_lake::{DataFile, FILE_COLUMN, Table};
 use deltaworks_spark::{Error, Result};
 
+use super::parts::in_parallel;
 use crate::update::conform::to_schema;
 
 /// New rows for some keys of a table, and the files that go.
@@ -30,7 +31,7 @@ pub struct Rewrite {
     pub rows: Vec<RecordBatch>,
     /// Columns of the table.
     pub schema: SchemaRef,
-    /// The column, by position, whose NULLs make new files of their own.
+    /// The column, by position, whose NULLs make new files of their own; they come last in each batch.
     pub apart: Option<usize>,
 }
 
@@ -124,48 +125,55 @@ fn names(batch: &RecordBatch) -> Result<Vec<String>> {
 
 /// What has to be written so that the rows `before`, read with their files, become `after`. Gives the files that
 /// go, and of `after` the rows to write: those that are new, and those whose file goes.
-pub fn replacement(
+pub async fn replacement(
     table: Option<&Table>,
     files: &[DataFile],
     parts: &[(RecordBatch, RecordBatch)],
 ) -> Result<(Vec<DataFile>, Vec<RecordBatch>, u64)> {
-    let mut differences = Vec::with_capacity(parts.len());
+    let compared = in_parallel(parts.to_vec(), |(before, after)| {
+        let difference = difference(&without_file(&before)?, &after)?;
+        let file = before.project(&[before.num_columns() - 1])?;
+        let removed = names(&take_record_batch(&file, &UInt32Array::from(difference.removed.clone()))?)?;
+        Ok((difference, removed))
+    })
+    .await?;
     let mut gone: BTreeMap<String, DataFile> = BTreeMap::new();
-    for (before, after) in parts {
-        let difference = difference(&without_file(before)?, after)?;
-        let removed = take_record_batch(before, &UInt32Array::from(difference.removed.clone()))?;
-        if let (Some(table), true) = (table, removed.num_rows() > 0) {
-            for name in names(&removed)? {
-                if let Entry::Vacant(entry) = gone.entry(name) {
-                    let file = table.file_of(entry.key(), files)?.clone();
-                    entry.insert(file);
-                }
+    if let Some(table) = table {
+        for name in compared.iter().flat_map(|(_, removed)| removed) {
+            if let Entry::Vacant(entry) = gone.entry(name.clone()) {
+                let file = table.file_of(entry.key(), files)?.clone();
+                entry.insert(file);
             }
         }
-        differences.push(difference);
     }
-    let mut rows = Vec::with_capacity(parts.len());
-    let mut added = 0;
-    for ((before, after), difference) in parts.iter().zip(differences) {
-        added += difference.added.len() as u64;
-        let mut wanted = difference.added;
-        if !gone.is_empty() && !difference.kept.is_empty() {
-            let names = cast(before.column(before.num_columns() - 1), &DataType::Utf8)?;
-            let names = names.as_string::<i32>();
-            wanted.extend(
-                difference
-                    .kept
-                    .iter()
-                    .filter(|(old, _)| gone.contains_key(names.value(*old as usize)))
-                    .map(|(_, new)| new),
-            );
-        }
-        wanted.sort_unstable();
-        if !wanted.is_empty() {
-            rows.push(take_record_batch(after, &UInt32Array::from(wanted))?);
-        }
-    }
+    let added = compared.iter().map(|(difference, _)| difference.added.len() as u64).sum();
+    let names: Arc<BTreeSet<String>> = Arc::new(gone.keys().cloned().collect());
+    let work = parts.iter().cloned().zip(compared).collect();
+    let rows =
+        in_parallel(work, move |((before, after), (difference, _))| to_write(&before, after, difference, &names));
+    let rows = rows.await?.into_iter().filter(|rows| rows.num_rows() > 0).collect();
     Ok((gone.into_values().collect(), rows, added))
+}
+
+/// The rows of `after` that are new, and those whose file is among the ones that go.
+fn to_write(
+    before: &RecordBatch,
+    after: RecordBatch,
+    difference: Difference,
+    gone: &BTreeSet<String>,
+) -> Result<RecordBatch> {
+    let mut wanted = difference.added;
+    if !gone.is_empty() && !difference.kept.is_empty() {
+        let names = cast(before.column(before.num_columns() - 1), &DataType::Utf8)?;
+        let names = names.as_string::<i32>();
+        let moved = difference.kept.iter().filter(|(old, _)| gone.contains(names.value(*old as usize)));
+        wanted.extend(moved.map(|(_, new)| new));
+    }
+    if wanted.len() == after.num_rows() {
+        return Ok(after);
+    }
+    wanted.sort_unstable();
+    Ok(take_record_batch(&after, &UInt32Array::from(wanted))?)
 }
 
 /// The rows that the change data feed shows of rows that were `before`, read with their files, and became `after`: with their
@@ -253,19 +261,18 @@ impl Rewrite {
     }
 
     /// The batches by whether their rows are to be in files of their own.
-    fn apart(&self, rows: Vec<RecordBatch>) -> Result<Vec<Vec<RecordBatch>>> {
-        let Some(column) = self.apart else { return Ok(vec![rows]) };
+    fn apart(&self, rows: Vec<RecordBatch>) -> Vec<Vec<RecordBatch>> {
+        let Some(column) = self.apart else { return vec![rows] };
         let mut groups = vec![Vec::new(), Vec::new()];
         for batch in rows {
-            let apart = is_null(batch.column(column))?;
-            for (group, chosen) in groups.iter_mut().zip([not(&apart)?, apart]) {
-                if chosen.has_true() {
-                    group.push(filter_record_batch(&batch, &chosen)?);
-                }
-            }
+            let nulls = batch.column(column).null_count();
+            let first = batch.num_rows() - nulls;
+            groups[0].push(batch.slice(0, first));
+            groups[1].push(batch.slice(first, nulls));
         }
+        groups.iter_mut().for_each(|group| group.retain(|batch| batch.num_rows() > 0));
         groups.retain(|group| !group.is_empty());
-        Ok(groups)
+        groups
     }
 
     /// Small batches make one file.
@@ -274,7 +281,7 @@ impl Rewrite {
             self.rows.iter().map(|batch| Ok(RecordBatch::try_new(Arc::clone(&self.schema), batch.columns().to_vec())?));
         let named = named.collect::<Result<Vec<_>>>()?;
         let mut partitions = Vec::new();
-        for group in self.apart(named)? {
+        for group in self.apart(named) {
             let rows: usize = group.iter().map(RecordBatch::num_rows).sum();
             if rows < 128 * 1024 {
                 partitions.push(vec![concat_batches(&self.schema, &group)?]);

@@ -10,11 +10,12 @@ use arrow::compute::{concat_batches, sort_to_indices};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::{Expr, lit};
-use deltaworks_incremental::cdc::{END_AT, START_AT, Scd2, distinct_keys, keeps_values, partition_by_key};
+use deltaworks_incremental::cdc::{END_AT, START_AT, Scd2, distinct_keys, keeps_values};
 use deltaworks_spark::Result;
 
+use super::parts::{in_parallel, partition_by_key};
 use super::rewrite::{Copied, Stored, replacement, stored_rows, with_file, without_file};
-use super::{ChangeCounts, Merge, Outcome, Rewrite, in_parallel, positions};
+use super::{ChangeCounts, Merge, Outcome, Rewrite, positions};
 
 /// The versions and the ledger of some keys, each before and after.
 struct Part {
@@ -48,8 +49,9 @@ impl Merge<'_> {
             false => not_over_before(&events)?,
         };
         let stored = stored_rows(self.ctx, self.table, &versions_schema, &keys, needed.clone()).await?;
-        let versions = partition_by_key(&stored.rows, &with_file(&versions_schema), &self.keys, events.len())?;
-        let ledger = partition_by_key(&recorded.rows, &with_file(&ledger_schema), &self.keys, events.len())?;
+        let parts = events.len();
+        let versions = partition_by_key(stored.rows, &with_file(&versions_schema), &self.keys, parts).await?;
+        let ledger = partition_by_key(recorded.rows, &with_file(&ledger_schema), &self.keys, parts).await?;
         let work = events.into_iter().zip(versions).zip(ledger).collect();
         let parts = in_parallel(work, move |((events, versions), ledger)| {
             let history = scd.apply(&events, &without_file(&versions)?, &without_file(&ledger)?)?;
@@ -58,7 +60,7 @@ impl Merge<'_> {
         .await?;
         let ended = parts.iter().map(|part| part.ended).sum();
         let (versions, ledger): (Vec<_>, Vec<_>) = parts.into_iter().map(|part| (part.versions, part.ledger)).unzip();
-        let (replaced, rows, upserted) = replacement(Some(self.table), &stored.files, &versions)?;
+        let (replaced, rows, upserted) = replacement(Some(self.table), &stored.files, &versions).await?;
         let copied = match needed {
             Some(needed) => Copied::AllButAmong(keys.clone(), needed),
             None => Copied::AllBut(keys.clone()),
@@ -68,7 +70,7 @@ impl Merge<'_> {
         // A version is the same one as long as it starts where it did.
         let same: Vec<usize> = self.keys.iter().copied().chain([self.columns.fields().len()]).collect();
         let feed = self.feed(&target.replaced, &versions, &same)?;
-        let (replaced, rows, _) = replacement(self.ledger.table.as_ref(), &recorded.files, &ledger)?;
+        let (replaced, rows, _) = replacement(self.ledger.table.as_ref(), &recorded.files, &ledger).await?;
         let ledger = Rewrite { replaced, copied: Copied::AllBut(keys), rows, schema: ledger_schema, apart: None };
         Ok(Outcome { target, feed, ledger: Some(ledger), counts: ChangeCounts { upserted, deleted: ended } })
     }
