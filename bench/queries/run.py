@@ -8,6 +8,7 @@ three have to be the same.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import subprocess
 import sys
@@ -77,14 +78,26 @@ def deltaworks(data: Path, address: str) -> Query:
 
 
 def cell(value: Any) -> Any:
-    """A value as it is compared: engines differ in the digits of quotients and averages."""
-    return float(f"{value:.4g}") if isinstance(value, (float, int, Decimal)) else value
+    """A value as it is compared."""
+    return float(value) if isinstance(value, (float, int, Decimal)) else value
 
 
 def rows(table: pa.Table) -> list[tuple[Any, ...]]:
-    """The rows of an answer."""
+    """The rows of an answer, sorted by what is not a quotient first."""
     columns = [[cell(value) for value in column.to_pylist()] for column in table.columns]
-    return sorted(zip(*columns, strict=True), key=repr)
+    by_text = [[f"{value:.3g}" if isinstance(value, float) else repr(value) for value in column] for column in columns]
+    keyed = sorted(zip(zip(*by_text, strict=True), zip(*columns, strict=True), strict=True))
+    return [row for _, row in keyed]
+
+
+def equal(one: pa.Table, other: pa.Table) -> bool:
+    """Whether two answers are the same: engines differ in the last digits of quotients and averages."""
+    one_rows, other_rows = rows(one), rows(other)
+    return len(one_rows) == len(other_rows) and all(
+        math.isclose(a, b, rel_tol=1e-4) if isinstance(a, float) and isinstance(b, float) else a == b
+        for left, right in zip(one_rows, other_rows, strict=True)
+        for a, b in zip(left, right, strict=True)
+    )
 
 
 def best(query: Query, text: str, runs: int) -> tuple[float, pa.Table]:
@@ -111,8 +124,8 @@ def compare(engines: dict[str, Query], runs: int, only: list[int]) -> int:
         text = (HERE / "tpch" / f"q{number:02}.sql").read_text()
         measured = {name: best(query, text, runs) for name, query in engines.items()}
         line(str(number), {name: taken for name, (taken, _) in measured.items()})
-        answers = [rows(answer) for _, answer in measured.values()]
-        if any(answer != answers[0] for answer in answers):
+        first, *others = [answer for _, answer in measured.values()]
+        if not all(equal(first, other) for other in others):
             wrong += 1
             print(f"query {number}: the answers differ", file=sys.stderr)
         for name, (taken, _) in measured.items():

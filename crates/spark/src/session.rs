@@ -94,8 +94,9 @@ fn session_config(options: &SessionOptions) -> SessionConfig {
     settings.execution.skip_partial_aggregation_probe_ratio_threshold = 0.95;
     // It takes a field of a column that a projection has replaced for a field of the column it replaced.
     settings.optimizer.enable_leaf_expression_pushdown = false;
-    settings.execution.parquet.pushdown_filters = true;
-    settings.execution.parquet.reorder_filters = true;
+    // Filters leave out row groups. That the decoder leaves out rows, too, costs more than it saves for most queries, most of all where
+    // joins ask it to look each row up in what they have collected.
+    settings.execution.parquet.pushdown_filters = false;
     settings.execution.parquet.schema_force_view_types = false;
     settings.execution.parquet.coerce_int96 = Some("us".to_owned());
     settings.execution.listing_table_ignore_subdirectory = false;

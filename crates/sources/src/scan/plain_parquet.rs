@@ -7,12 +7,13 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use bytes::Bytes;
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::ParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
@@ -69,7 +70,7 @@ pub(super) async fn scan(
         return Ok(None);
     }
     let schema: SchemaRef = Arc::new(wanted);
-    let statistics = statistics(&schema, &opened, files);
+    let statistics = statistics(&schema, &opened, files)?;
     let opened = opened.into_iter().map(|opened| (opened.file.url.clone(), opened)).collect();
     let source = ParquetSource::new(Arc::clone(&schema))
         .with_parquet_file_reader_factory(Arc::new(Footers(opened)))
@@ -133,6 +134,11 @@ impl Opened {
         let counts = groups.map(|group| group.column(leaf).statistics().and_then(ChunkStatistics::null_count_opt));
         counts.map(|count| usize::try_from(count?).ok()).sum()
     }
+
+    /// The bounds of the columns of `schema`.
+    fn bounds(&self, schema: &SchemaRef) -> DataFusionResult<Vec<ColumnStatistics>> {
+        Ok(DFParquetMetadata::statistics_from_parquet_metadata(&self.metadata, schema)?.column_statistics)
+    }
 }
 
 /// NaN is greater than all other numbers, but writers leave it out of the bounds they note. A row group of which the bounds
@@ -167,20 +173,30 @@ fn without_float_statistics(metadata: &ParquetMetaData) -> ParquetResult<Arc<Par
     Ok(Arc::new(builder.build()))
 }
 
-/// How many rows and NULLs there are. Bounds are left out: DataFusion would answer MIN and MAX by them.
-fn statistics(schema: &Schema, opened: &[Opened], files: &[Arc<FileEntry>]) -> Statistics {
+/// How many rows and NULLs there are, and the bounds of numbers and times, from which sizes of joins are estimated. Bounds are
+/// estimates, too: DataFusion would answer MIN and MAX by exact ones, and writers may note wider ones.
+fn statistics(schema: &SchemaRef, opened: &[Opened], files: &[Arc<FileEntry>]) -> DataFusionResult<Statistics> {
     let rows = opened.iter().map(|file| usize::try_from(file.metadata.file_metadata().num_rows()).unwrap_or_default());
     let bytes: u64 = files.iter().map(|file| file.size).sum();
-    let column = |name: &str| {
-        let nulls: Option<usize> = opened.iter().map(|file| file.nulls(name)).sum();
+    let bounds = opened.iter().map(|file| file.bounds(schema)).collect::<DataFusionResult<Vec<_>>>()?;
+    let column = |(index, field): (usize, &FieldRef)| {
+        let nulls: Option<usize> = opened.iter().map(|file| file.nulls(field.name())).sum();
         let null_count = nulls.map_or(Precision::Absent, Precision::Exact);
-        ColumnStatistics { null_count, ..ColumnStatistics::new_unknown() }
+        let mut column = ColumnStatistics { null_count, ..ColumnStatistics::new_unknown() };
+        if field.data_type().is_primitive() && !field.data_type().is_floating() {
+            let of_files = || bounds.iter().filter_map(|columns| columns.get(index));
+            let least = of_files().map(|file| file.min_value.clone()).reduce(|a, b| a.min(&b));
+            let greatest = of_files().map(|file| file.max_value.clone()).reduce(|a, b| a.max(&b));
+            column.min_value = least.unwrap_or_default().to_inexact();
+            column.max_value = greatest.unwrap_or_default().to_inexact();
+        }
+        column
     };
-    Statistics {
+    Ok(Statistics {
         num_rows: Precision::Exact(rows.sum()),
         total_byte_size: usize::try_from(bytes).map_or(Precision::Absent, Precision::Inexact),
-        column_statistics: schema.fields().iter().map(|field| column(field.name())).collect(),
-    }
+        column_statistics: schema.fields().iter().enumerate().map(column).collect(),
+    })
 }
 
 /// Opens files whose footers have been read.
