@@ -13,7 +13,7 @@ SPARK_VENV ?= $(HOME)/.cache/deltaworks/spark-venv
 GOLDEN_VENV ?= $(HOME)/.cache/deltaworks/spark-4.2-venv
 ORDERS ?= 2000000
 
-.PHONY: build setup kafka databases demo lint test bench bench-cdc bench-queries wheel generate
+.PHONY: build setup kafka databases demo lint test bench bench-cdc bench-queries bench-stream wheel generate
 
 build: setup
 	cargo build --locked --profile demo --package deltaworks
@@ -72,6 +72,12 @@ bench-queries: setup
 	cargo build --locked --release --package deltaworks
 	pip install --quiet --disable-pip-version-check --requirement bench/queries/requirements.txt
 	python -m bench.queries.run --binary $(CARGO_TARGET_DIR)/release/deltaworks
+
+# Records of Kafka through three tables. `make bench-stream SPARK=yes` runs Apache Spark 4.2 with Delta's jars, too.
+bench-stream: setup kafka
+	cargo build --locked --release --package deltaworks
+	@if [ -n "$(SPARK)" ]; then tools/setup_spark.sh $(GOLDEN_VENV) 4.2.0; fi
+	python -m bench.stream.run --binary $(CARGO_TARGET_DIR)/release/deltaworks $(if $(SPARK),--spark $(GOLDEN_VENV))
 
 # OpenSSL, zlib and zstd are inside: nothing has to be installed beside the wheel.
 wheel: setup

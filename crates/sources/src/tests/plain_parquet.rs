@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array};
+use datafusion::common::ScalarValue;
+use datafusion::common::stats::Precision;
 use datafusion::physical_plan::displayable;
+use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
@@ -69,6 +72,28 @@ async fn nan_is_found_though_no_bound_tells_of_it() {
     assert_eq!(asked(&ctx, "SELECT id FROM t WHERE x > 5").await, (true, vec!["2".to_owned()]));
     assert_eq!(asked(&ctx, "SELECT id FROM t ORDER BY x DESC LIMIT 1").await.1, ["2"]);
     assert_eq!(asked(&ctx, "SELECT max(id), min(id) FROM t").await.1, ["21"]);
+}
+
+#[tokio::test]
+async fn bounds_are_estimates() {
+    let dir = TempDir::new().unwrap();
+    for (name, ids) in [("in/a.parquet", [3, 7]), ("in/b.parquet", [5, 9])] {
+        let numbers = Arc::new(Float64Array::from(vec![1.0, 2.0])) as _;
+        write_parquet(&dir, name, &columns(&[("id", longs(&ids)), ("x", numbers), ("s", texts(&["a", "b"]))]));
+    }
+    let ctx = session(&dir, &[]).await.unwrap();
+    let plan = ctx.table("t").await.unwrap().create_physical_plan().await.unwrap();
+    let statistics = StatisticsContext::new().compute(plan.as_ref(), &StatisticsArgs::new()).unwrap();
+    let bounds: Vec<_> = statistics
+        .column_statistics
+        .iter()
+        .map(|column| (column.min_value.clone(), column.max_value.clone()))
+        .collect();
+    let estimate = |bound: i64| Precision::Inexact(ScalarValue::Int64(Some(bound)));
+    assert_eq!(bounds[0], (estimate(3), estimate(9)));
+    // NaN may be among numbers, and texts may have been cut off.
+    assert_eq!(bounds[1..], [(Precision::Absent, Precision::Absent), (Precision::Absent, Precision::Absent)]);
+    assert_eq!(asked(&ctx, "SELECT min(id), max(id) FROM t").await, (true, vec!["39".to_owned()]));
 }
 
 #[tokio::test]
