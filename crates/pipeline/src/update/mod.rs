@@ -44,6 +44,7 @@ pub(crate) mod target;
 mod verdict;
 pub(crate) mod write;
 
+pub(crate) use delivery::Shown;
 pub use describe::describe;
 pub use flow::{FlowRun, snapshot};
 pub use lock::UpdateLock;
