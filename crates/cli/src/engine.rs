@@ -13,7 +13,7 @@ use deltaworks_pipeline::event::{Event, EventSink, UpdateState};
 use deltaworks_pipeline::graph::Graph;
 use deltaworks_pipeline::name::Namespace;
 use deltaworks_pipeline::spec::{self, PipelineSpec};
-use deltaworks_pipeline::{EngineOptions, Pipeline, connect};
+use deltaworks_pipeline::{Console, EngineOptions, Pipeline, connect};
 use deltaworks_spark::Result;
 use deltaworks_spark::connect::service::ServeOptions;
 use deltaworks_spark::diagnostic::Diagnostic;
@@ -34,11 +34,12 @@ pub(crate) trait Engine: Send + Sync {
     /// Resolves the definitions, without touching data.
     async fn validate(&self) -> Result<Validation>;
 
-    /// Runs one update; its events go to `sinks`.
+    /// Runs one update; its events go to `sinks`, and what it shows goes to `console`.
     async fn update(
         &self,
         request: UpdateRequest,
         sinks: Vec<Box<dyn EventSink>>,
+        console: Console,
         cancel: CancellationToken,
     ) -> Result<UpdateOutcome>;
 
@@ -221,6 +222,7 @@ impl Engine for Local {
         &self,
         request: UpdateRequest,
         sinks: Vec<Box<dyn EventSink>>,
+        console: Console,
         cancel: CancellationToken,
     ) -> Result<UpdateOutcome> {
         let request = deltaworks_pipeline::UpdateRequest {
@@ -230,7 +232,8 @@ impl Engine for Local {
             validate_only: request.dry_run,
             user_name: ["USER", "LOGNAME", "USERNAME"].iter().find_map(|name| std::env::var(name).ok()),
         };
-        let outcome = self.pipeline()?.update(request, sinks, cancel).await?;
+        let options = EngineOptions { console, ..EngineOptions::of(&self.spec) };
+        let outcome = Pipeline::open(self.spec.clone(), &options)?.update(request, sinks, cancel).await?;
         Ok(UpdateOutcome {
             update_id: outcome.update_id,
             state: outcome.state,

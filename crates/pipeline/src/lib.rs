@@ -8,6 +8,7 @@ pub mod connect;
 pub mod definitions;
 pub mod event;
 pub mod expectation;
+mod files;
 mod functions;
 pub mod graph;
 mod identity;
@@ -23,5 +24,5 @@ mod validate;
 mod views;
 
 pub use pipeline::{Pipeline, QueryResult, UpdateOutcome, Validation};
-pub use session::EngineOptions;
+pub use session::{Console, EngineOptions};
 pub use update::UpdateRequest;

@@ -129,6 +129,7 @@ impl Pipeline {
             redactor: Redactor::default(),
             continuous: spec.continuous,
             resets: Arc::default(),
+            console: options.console.clone(),
         };
         Ok(Self { spec, environment: Arc::new(environment) })
     }

@@ -1,5 +1,6 @@
 //! The engine's resources and the sessions that share them.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,9 +35,40 @@ pub struct EngineOptions {
     pub ids: Arc<dyn IdGenerator>,
     /// Where tables and the files of sources lie, by URL.
     pub stores: Arc<dyn ObjectStoreRegistry>,
+    /// Where sinks of format `console` are shown.
+    pub console: Console,
 }
 
-/// All cores, a default share of memory, the machine's clock, random ids, the local file system.
+/// Shows text to whoever watches an update.
+#[derive(Clone)]
+pub struct Console(Arc<dyn Fn(&str) + Send + Sync>);
+
+impl Console {
+    /// One that calls `print` with whole lines.
+    pub fn new(print: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(print))
+    }
+
+    /// Shows lines.
+    pub fn print(&self, text: &str) {
+        (self.0)(text);
+    }
+}
+
+/// The program's log.
+impl Default for Console {
+    fn default() -> Self {
+        Self::new(|text| tracing::info!("{text}"))
+    }
+}
+
+impl fmt::Debug for Console {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Console")
+    }
+}
+
+/// All cores, a default share of memory, the machine's clock, random ids, the local file system, the log.
 impl Default for EngineOptions {
     fn default() -> Self {
         Self {
@@ -46,6 +78,7 @@ impl Default for EngineOptions {
             clock: Arc::new(SystemClock),
             ids: Arc::new(RandomIds),
             stores: Arc::new(DefaultObjectStoreRegistry::new()),
+            console: Console::default(),
         }
     }
 }

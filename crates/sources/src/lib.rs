@@ -20,6 +20,7 @@ mod options;
 mod relation;
 mod scan;
 mod schema;
+mod sink_log;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,7 @@ use format::{FileFormat, unknown_format};
 pub use known_options::{bare_option, known_options, unknown_options};
 use relation::{FileRead, FileRelation, Reader};
 pub use scan::{HIDDEN_KEY, METADATA_COLUMN};
+pub use sink_log::{LoggedFile, SinkLog, logged_path};
 pub use stream::delta::{delta_stream, streams_changes};
 use stream::files::FileStreamSource;
 pub use stream::files::ledger_schema;

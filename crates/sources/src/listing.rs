@@ -1,4 +1,4 @@
-//! Which files a path stands for: globs, recursion, hidden names, filters, one deterministic order.
+//! Which files a path stands for: globs, recursion, hidden names, the logs of sinks, filters, one deterministic order.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use crate::context::{Location, SourceContext};
 use crate::errors::path_not_found;
 use crate::options::{FileOptions, glob};
+use crate::sink_log::{IGNORE_SINK_LOGS, counted};
 
 /// A file as it was listed.
 #[derive(Clone, Debug)]
@@ -60,7 +61,7 @@ pub(crate) async fn list_files(
     for path in paths {
         let location = context.locate(path)?;
         let pattern = Pattern::new(&location, options.strict_glob)?;
-        let mut listed = list_location(&location, &pattern, options, depth).await?;
+        let mut listed = list_location(context, &location, &pattern, options, depth).await?;
         if let Some(bad_records) = bad_records.as_ref().filter(|bad_records| bad_records.base == location.base) {
             listed.retain(|file| below(file.path.as_ref(), &bad_records.key).is_none());
         }
@@ -82,6 +83,7 @@ fn accepts(file: &FileEntry, options: &FileOptions) -> bool {
 }
 
 async fn list_location(
+    context: &SourceContext,
     location: &Location,
     pattern: &Pattern,
     options: &FileOptions,
@@ -100,7 +102,14 @@ async fn list_location(
         return Err(path_not_found(&location.written));
     }
     let prefix = location.object(&pattern.root)?;
-    let metas: Vec<ObjectMeta> = location.store.list(Some(&prefix)).try_collect().await.map_err(unavailable)?;
+    let mut metas: Vec<ObjectMeta> = location.store.list(Some(&prefix)).try_collect().await.map_err(unavailable)?;
+    if pattern.globs.is_empty() && !ignores_sink_logs(context) {
+        let missing = options.ignore_missing || options.bad_records.is_some();
+        if let Some(counted) = counted(location, &prefix, &metas, missing).await? {
+            refuse_cleaning(location, options)?;
+            metas = counted;
+        }
+    }
     let root_depth = segments(&pattern.root).count();
     let written_root = without_last(&location.written, pattern.globs.len());
     let mut files = Vec::new();
@@ -125,6 +134,18 @@ async fn list_location(
         files.push(entry(location, meta, key, partition));
     }
     Ok(files)
+}
+
+fn ignores_sink_logs(context: &SourceContext) -> bool {
+    context.conf.get(IGNORE_SINK_LOGS).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+}
+
+fn refuse_cleaning(location: &Location, options: &FileOptions) -> Result<()> {
+    match options.clean_source {
+        None => Ok(()),
+        Some(_) => Err(Error::unsupported(format!("`cleanSource` for `{}`, which a sink writes,", location.written))
+            .with_help("Leave the option out: the log of the sink would name files that are gone.")),
+    }
 }
 
 fn entry(location: &Location, meta: ObjectMeta, key: String, partition: Vec<(String, Option<String>)>) -> FileEntry {
@@ -163,7 +184,7 @@ fn key_value(folder: &str) -> Option<(String, Option<String>)> {
     Some((percent_decoded(key), (value != "__HIVE_DEFAULT_PARTITION__").then_some(value)))
 }
 
-fn percent_decoded(text: &str) -> String {
+pub(crate) fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {

@@ -10,6 +10,7 @@ use crate::errors::invalid_option;
 use crate::relation::Reader;
 use crate::stream::age::max_file_age;
 use crate::stream::clean::CleanSource;
+use crate::stream::limit::Limit;
 
 /// Looks options up in any case; Auto Loader's with or without their prefix.
 #[derive(Clone, Copy, Debug)]
@@ -154,8 +155,7 @@ pub(crate) enum EvolutionMode {
 /// Which files are read, how many at a time, and how their schema is found.
 #[derive(Clone, Debug)]
 pub(crate) struct FileOptions {
-    pub(crate) max_files: Option<u64>,
-    pub(crate) max_bytes: Option<u64>,
+    pub(crate) limit: Limit,
     pub(crate) name_pattern: Option<GlobMatcher>,
     pub(crate) recursive: bool,
     pub(crate) strict_glob: bool,
@@ -185,8 +185,11 @@ impl FileOptions {
         options.refuse(&["pathRewrites"])?;
         let name_pattern = options.any(&["pathGlobFilter", "fileNamePattern"]);
         Ok(Self {
-            max_files: options.positive("maxFilesPerTrigger")?.or(auto_loader.then_some(1000)),
-            max_bytes: options.bytes("maxBytesPerTrigger")?,
+            limit: Limit::new(
+                options.positive("maxFilesPerTrigger")?,
+                options.bytes("maxBytesPerTrigger")?,
+                auto_loader.then_some(1000),
+            ),
             name_pattern: name_pattern.map(|pattern| glob("pathGlobFilter", pattern, true)).transpose()?,
             recursive: options.flag("recursiveFileLookup", false)?,
             strict_glob: options.flag("useStrictGlobber", reader != Reader::CloudFiles)?,
@@ -261,9 +264,9 @@ mod tests {
         let given: ReadOptions =
             [("CLOUDFILES.maxFilesPerTrigger", "5"), ("maxbytespertrigger", "10 MB")].into_iter().collect();
         let parsed = FileOptions::parse(&Options::new(&given, true), Reader::CloudFiles, Tz::UTC).unwrap();
-        assert_eq!((parsed.max_files, parsed.max_bytes), (Some(5), Some(10 << 20)));
+        assert_eq!(parsed.limit, Limit::new(Some(5), Some(10 << 20), Some(1000)));
         let plain = FileOptions::parse(&Options::new(&given, false), Reader::Plain, Tz::UTC).unwrap();
-        assert_eq!(plain.max_files, None);
+        assert_eq!(plain.limit, Limit::new(None, Some(10 << 20), None));
     }
 
     #[test]

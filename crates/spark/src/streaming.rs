@@ -57,6 +57,14 @@ pub trait StreamReader: Send {
     /// The next slice, or `None` once all that was there when the reader was opened has been planned.
     async fn next_slice(&mut self) -> Result<Option<Slice>>;
 
+    /// In what sizes of slices are counted, if they may be chosen ([`Self::aim_at`]): the user has set no limit.
+    fn adapts(&self) -> Option<SizeUnit> {
+        None
+    }
+
+    /// Slices shall be of about this size from now on, but never empty.
+    fn aim_at(&mut self, _size: u64) {}
+
     /// Told once the batch of the last slice counts: the source may clear away what it has given out.
     async fn committed(&mut self) {}
 
@@ -78,12 +86,23 @@ pub struct Slice {
     pub input: Arc<dyn TableProvider>,
     /// How many rows that are, if the source knows it without reading them.
     pub rows: Option<u64>,
+    /// How large it is, if the reader [`adapts`](StreamReader::adapts).
+    pub size: Option<u64>,
     /// What the source wants to remember of this slice, atomically with the batch; `None` for nothing.
     ///
     /// Every batch of one source has the same schema.
     pub ledger: Option<RecordBatch>,
     /// What is left to read after this slice.
     pub backlog: Backlog,
+}
+
+/// What the size of a slice counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SizeUnit {
+    /// Bytes of files.
+    Bytes,
+    /// Records of a broker.
+    Records,
 }
 
 /// What a source still has to offer.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use deltaworks_pipeline::Console;
 use deltaworks_pipeline::event::{Clock as _, EventSink, SystemClock, UpdateState};
 use deltaworks_spark::Result;
 use deltaworks_spark::diagnostic::Severity;
@@ -27,7 +28,8 @@ pub(super) async fn run_until(
     cancel: CancellationToken,
 ) -> Result<Exit> {
     let view = SharedView::default();
-    let outcome = engine.update(args.request()?, vec![display(args, output, &view)?], cancel).await?;
+    let (display, console) = display(args, output, &view)?;
+    let outcome = engine.update(args.request()?, vec![display], console, cancel).await?;
     if !args.json && output.verbosity > Verbosity::Quiet {
         let mut view = view.lock().clone();
         if !outcome.diagnostics.is_empty() {
@@ -46,14 +48,21 @@ pub(super) async fn run_until(
     Ok(exit_of(&outcome))
 }
 
-fn display(args: &RunArgs, output: &Output, view: &SharedView) -> Result<Box<dyn EventSink>> {
+/// What shows the events, and what shows the batches of sinks of format `console`: beside JSON, not among it.
+fn display(args: &RunArgs, output: &Output, view: &SharedView) -> Result<(Box<dyn EventSink>, Console)> {
+    let shown = output.clone();
     if args.json {
-        return Ok(Box::new(JsonDisplay::new(output.clone())));
+        let console = Console::new(move |text| shown.error(text));
+        return Ok((Box::new(JsonDisplay::new(output.clone())), console));
     }
     if output.interactive && output.verbosity == Verbosity::Normal {
-        return Ok(Box::new(LiveDisplay::new(Arc::clone(view), output.color_errors)?));
+        let display = LiveDisplay::new(Arc::clone(view), output.color_errors)?;
+        let lines = display.lines();
+        let console = Console::new(move |text| lines.suspend(|| shown.result(text)));
+        return Ok((Box::new(display), console));
     }
-    Ok(Box::new(PlainDisplay::new(output.clone(), Arc::clone(view))))
+    let console = Console::new(move |text| shown.result(text));
+    Ok((Box::new(PlainDisplay::new(output.clone(), Arc::clone(view))), console))
 }
 
 /// Whether flows failed before the update was stopped.

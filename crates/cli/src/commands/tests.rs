@@ -7,6 +7,7 @@ use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use clap::Parser as _;
+use deltaworks_pipeline::Console;
 use deltaworks_pipeline::event::log::EventFilter;
 use deltaworks_pipeline::event::{
     BusContext, Details, Event, EventBus, EventSink, FlowProgress, FlowStatus, Origin, UpdateProgress, UpdateState,
@@ -44,6 +45,7 @@ impl Engine for Scripted {
         &self,
         _request: UpdateRequest,
         sinks: Vec<Box<dyn EventSink>>,
+        _console: Console,
         cancel: CancellationToken,
     ) -> Result<UpdateOutcome> {
         let origin = Origin { update_id: Some("6fc8a8b0".to_owned()), ..Origin::default() };

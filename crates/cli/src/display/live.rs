@@ -86,6 +86,11 @@ impl LiveDisplay {
         Ok(Self { bars, style, update, flows: HashMap::new(), view, clock: Arc::new(SystemClock), color })
     }
 
+    /// The lines, which must make room for anything else that is written.
+    pub(crate) fn lines(&self) -> MultiProgress {
+        self.bars.clone()
+    }
+
     fn redraw(&mut self) {
         let now = self.clock.now();
         let view = self.view.lock().clone();

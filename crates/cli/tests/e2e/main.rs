@@ -5,6 +5,7 @@
 mod commands;
 mod continuous;
 mod diagnostics;
+mod file_sinks;
 mod guide;
 mod hooks;
 mod monitoring;

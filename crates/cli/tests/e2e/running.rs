@@ -115,7 +115,7 @@ impl Drop for Running {
 }
 
 /// The flow whose status an event tells, and the status.
-fn status_of(event: &Value) -> Option<(&str, &str)> {
+pub fn status_of(event: &Value) -> Option<(&str, &str)> {
     let status = event["details"]["flow_progress"]["status"].as_str()?;
     Some((event["origin"]["flow_name"].as_str()?, status))
 }

@@ -10,7 +10,6 @@ mod medallion;
 mod outages;
 mod records;
 #[path = "../e2e/running.rs"]
-#[expect(dead_code, reason = "the other tests use the rest")]
 mod running;
 mod secrets;
 mod sinks;

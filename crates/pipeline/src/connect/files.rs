@@ -5,16 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch, StringArray, UInt32Array};
 use arrow::compute::take_record_batch;
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema};
 use datafusion::common::ExprSchema;
 use datafusion::dataframe::DataFrame;
-use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::prelude::SessionContext;
 use deltaworks_lake::{Commit, Lake, TableDefinition};
@@ -23,13 +21,10 @@ use deltaworks_spark::catalog::{FileWrite, SaveMode};
 use deltaworks_spark::session::conf_of;
 use deltaworks_spark::{Error, Result};
 use futures::TryStreamExt;
-use parquet::arrow::ArrowWriter;
-use parquet::basic::Compression;
-use parquet::file::properties::WriterProperties;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::lines::Lines;
+use crate::files::{RowFile, RowFormat};
 use crate::update::target::writer_options;
 use crate::update::write::write_plan;
 
@@ -159,20 +154,11 @@ fn transaction(write: &FileWrite) -> Result<Option<(String, i64)>> {
 /// Writes the files of `plan` below `folder`.
 async fn write_staged(ctx: &SessionContext, plan: LogicalPlan, folder: &Path, write: &FileWrite) -> Result<()> {
     let (plan, partitions) = with_partitions_first(ctx, plan, &write.partition_columns)?;
-    let data: SchemaRef = Arc::new(Schema::new(plan.schema().fields()[partitions..].to_vec()));
-    let lines = match write.format.as_str() {
-        "parquet" => None,
-        "csv" | "json" | "text" => Some(Lines::new(&write.format, &write.options, &data)?),
-        other => {
-            return Err(Error::unsupported(format!("writing files of format `{other}`"))
-                .with_help("Use parquet, csv, json, text or delta."));
-        }
-    };
-    let plan = match &lines {
-        Some(lines) => lines.prepare(ctx, plan, partitions)?,
-        None => plan,
-    };
-    let mut files = Files { folder: folder.to_owned(), lines, data, open: BTreeMap::new() };
+    let data = Schema::new(plan.schema().fields()[partitions..].to_vec());
+    let format = RowFormat::new(&write.format, &write.options, &conf_of(&ctx.state()), &data)?;
+    let plan = format.prepare(ctx, plan, partitions)?;
+    let data = Schema::new(plan.schema().fields()[partitions..].to_vec());
+    let mut files = Files { folder: folder.to_owned(), format, data, open: BTreeMap::new() };
     let mut batches = DataFrame::new(ctx.state(), plan).execute_stream().await?;
     while let Some(batch) = batches.try_next().await? {
         tokio::task::block_in_place(|| files.add(&batch, partitions))?;
@@ -210,14 +196,10 @@ fn with_partitions_first(ctx: &SessionContext, plan: LogicalPlan, names: &[Strin
 /// The files being written, one per partition.
 struct Files {
     folder: PathBuf,
-    lines: Option<Lines>,
-    data: SchemaRef,
-    open: BTreeMap<String, Sink>,
-}
-
-enum Sink {
-    Parquet(Box<ArrowWriter<File>>),
-    Lines(BufWriter<File>),
+    format: RowFormat,
+    /// The columns that are written.
+    data: Schema,
+    open: BTreeMap<String, RowFile>,
 }
 
 impl Files {
@@ -248,65 +230,30 @@ impl Files {
     }
 
     fn write(&mut self, folder: &str, batch: &RecordBatch) -> Result<()> {
-        if !self.open.contains_key(folder) {
-            let sink = self.create(folder)?;
-            self.open.insert(folder.to_owned(), sink);
+        if let Some(file) = self.open.get_mut(folder) {
+            return file.write(batch);
         }
-        match (self.open.get_mut(folder), &self.lines) {
-            (Some(Sink::Parquet(writer)), _) => writer.write(&with_schema(batch, &self.data)?).map_err(parquet_error),
-            (Some(Sink::Lines(file)), Some(lines)) => lines.write(batch, file),
-            _ => Err(Error::internal("a file that was not opened")),
-        }
+        let mut file = self.create(folder)?;
+        file.write(batch)?;
+        self.open.insert(folder.to_owned(), file);
+        Ok(())
     }
 
-    fn create(&self, folder: &str) -> Result<Sink> {
+    fn create(&self, folder: &str) -> Result<RowFile> {
         let folder = self.folder.join(folder);
         std::fs::create_dir_all(&folder)?;
-        let extension = self.lines.as_ref().map_or("snappy.parquet", Lines::extension);
-        let file = File::create(folder.join(format!("part-00000-{}-c000.{extension}", Uuid::new_v4())))?;
-        match &self.lines {
-            Some(lines) => {
-                let mut file = BufWriter::new(file);
-                lines.start(&mut file)?;
-                Ok(Sink::Lines(file))
-            }
-            None => {
-                let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
-                let writer =
-                    ArrowWriter::try_new(file, nullable(&self.data), Some(properties)).map_err(parquet_error)?;
-                Ok(Sink::Parquet(Box::new(writer)))
-            }
-        }
+        let name = format!("part-00000-{}-c000.{}", Uuid::new_v4(), self.format.extension());
+        self.format.create(&folder.join(name), &self.data)
     }
 
     /// Completes the files; without rows there is one file all the same, which keeps the columns.
     fn close(mut self, never_none: bool) -> Result<()> {
         if self.open.is_empty() && never_none {
-            let sink = self.create("")?;
-            self.open.insert(String::new(), sink);
+            let file = self.create("")?;
+            self.open.insert(String::new(), file);
         }
-        for sink in self.open.into_values() {
-            match sink {
-                Sink::Parquet(writer) => {
-                    writer.close().map_err(parquet_error)?;
-                }
-                Sink::Lines(mut file) => file.flush()?,
-            }
-        }
-        Ok(())
+        self.open.into_values().try_for_each(|file| file.finish().map(drop))
     }
-}
-
-fn parquet_error(error: parquet::errors::ParquetError) -> Error {
-    DataFusionError::from(error).into()
-}
-
-fn nullable(schema: &Schema) -> SchemaRef {
-    Arc::new(Schema::new(schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect::<Vec<_>>()))
-}
-
-fn with_schema(batch: &RecordBatch, schema: &Schema) -> Result<RecordBatch> {
-    Ok(RecordBatch::try_new(nullable(schema), batch.columns().to_vec())?)
 }
 
 /// A value as part of a path, as Hive escapes it.

@@ -8,7 +8,6 @@ mod catalog;
 mod edit;
 mod files;
 mod graphs;
-mod lines;
 mod session;
 mod upkeep;
 

@@ -8,10 +8,11 @@ use deltaworks_spark::{Error, Result};
 
 use super::sinks;
 use super::suggest::nearest;
-use super::{Environment, Graph, ResolvedFlow};
+use super::{Environment, Graph, ResolvedFlow, ResolvedOutput};
 use crate::definitions::{Flow, Output, OutputKind};
 use crate::name::DatasetName;
 use crate::spec::{TRIGGER_INTERVAL, parse_interval};
+use crate::storage::directory_url;
 
 /// The condition of outputs that nothing writes.
 pub(super) const WITHOUT_FLOW: &str = "PIPELINE_DATASET_WITHOUT_FLOW";
@@ -200,10 +201,14 @@ pub(super) fn unknown_target<'a>(flow: &Flow, outputs: impl Iterator<Item = &'a 
     problem(&target.name, help)
 }
 
-/// Tables of which one would lie in the folder of another.
-pub(super) fn shared_locations(graph: &Graph) -> Vec<Diagnostic> {
-    let stored: Vec<_> =
-        graph.outputs.values().filter_map(|output| Some((output, output.location.as_ref()?))).collect();
+/// Tables and folders of sinks of which one would lie in the folder of another.
+pub(super) fn shared_locations(graph: &Graph, environment: &Environment) -> Vec<Diagnostic> {
+    let outputs = || graph.outputs.values();
+    let tables = outputs().filter_map(|output| Some((output, output.location.clone()?)));
+    // A folder that cannot be is told where the sink is resolved.
+    let folder = |output: &Output| sinks::written_folder(output, environment).ok().flatten();
+    let folders = outputs().filter_map(|output| Some((output, directory_url(&folder(&output.output)?).ok()?)));
+    let stored: Vec<_> = tables.chain(folders).collect();
     let mut problems = Vec::new();
     for (index, (second, inner)) in stored.iter().enumerate() {
         for (first, outer) in &stored[..index] {
@@ -219,11 +224,12 @@ pub(super) fn shared_locations(graph: &Graph) -> Vec<Diagnostic> {
                     outer.path()
                 ),
             };
-            let place = if second.output.path.is_some() { second } else { first };
+            let has_place = |output: &ResolvedOutput| output.output.path.is_some() || output.output.sink.is_some();
+            let place = if has_place(second) { second } else { first };
             problems.push(
                 Diagnostic::error(message)
                     .with_condition("LOCATION_ALREADY_EXISTS")
-                    .with_help("Give each table a folder of its own, or remove `path` (LOCATION).")
+                    .with_help("Give each of them a folder of its own; a table without `path` (LOCATION) has one.")
                     .at(place.output.location.clone()),
             );
         }

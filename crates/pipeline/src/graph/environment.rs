@@ -18,7 +18,7 @@ use crate::event::{Clock, IdGenerator, Redactor};
 use crate::functions;
 use crate::locations::own_location;
 use crate::name::{DatasetName, Namespace};
-use crate::session::Sessions;
+use crate::session::{Console, Sessions};
 use crate::spec::PathMappings;
 use crate::storage::Storage;
 
@@ -55,6 +55,8 @@ pub struct Environment {
     pub continuous: bool,
     /// What the update clears; nothing outside an update.
     pub resets: Arc<Resets>,
+    /// Where sinks of format `console` are shown.
+    pub console: Console,
 }
 
 impl Environment {

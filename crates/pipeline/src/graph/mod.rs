@@ -44,7 +44,7 @@ pub use environment::Environment;
 pub use pending::{is_pending, waiting_on};
 pub use resolve::resolve;
 pub use schema_store::Resets;
-pub(crate) use sinks::SinkKind;
+pub(crate) use sinks::{FileSink, SinkKind};
 pub use snapshots::replan;
 pub use stored::{plan_partial, plan_stored};
 pub(crate) use suggest::nearest;

@@ -60,7 +60,7 @@ pub async fn resolve(definitions: &Definitions, environment: &Arc<Environment>) 
         );
     }
     let graph = resolver.into_graph(definitions);
-    diagnostics.extend(shared_locations(&graph));
+    diagnostics.extend(shared_locations(&graph, environment));
     diagnostics.extend(pending::cycles(&graph));
     diagnostics.sort_by_key(|diagnostic| {
         diagnostic.location.as_ref().map(|location| (location.file.clone(), location.line, location.column))

@@ -131,12 +131,17 @@ impl Batch<'_> {
             Effect::Replace(definition) => definition.as_ref().clone(),
         };
         let options = target::writer_options(definition, self.ctx);
+        let mut promise = None;
         let (written, merged) = match &self.effect {
             Effect::Merge(merge) => {
                 let merged = merge.merge(self.ctx, plan, table, &options, self.cancel).await?;
                 (merged.written, Some((merged.replaced, merged.ledger, merged.counts)))
             }
-            Effect::Deliver(delivery) => (delivery.write(self.ctx, plan, self.checkpoint, self.cancel).await?, None),
+            Effect::Deliver(delivery) => {
+                let (written, promised) = delivery.write(self.ctx, plan, self.checkpoint, self.cancel).await?;
+                promise = promised;
+                (written, None)
+            }
             _ => (write_plan(self.ctx, plan, table, &options, self.cancel).await?, None),
         };
         reached("batch.files_written")?;
@@ -146,9 +151,7 @@ impl Batch<'_> {
         }
         let mut of_datasets = conditions.evaluate(self.ctx, table, &self.effect).await?;
         let mut progress = finish().await?;
-        if let Effect::Deliver(delivery) = &self.effect {
-            progress.promise = delivery.promise(&written);
-        }
+        progress.promise = promise;
         let (replaced, ledger, changes) = match merged {
             Some((replaced, ledger, counts)) => (replaced, ledger, Some(counts)),
             None => (Vec::new(), None, None),
@@ -164,7 +167,7 @@ impl Batch<'_> {
             return Err(Error::new(deltaworks_spark::Kind::Cancelled, "the update was cancelled"));
         }
         if let Effect::Deliver(delivery) = &self.effect {
-            delivery.deliver(self.checkpoint, &progress, self.cancel).await?;
+            delivery.deliver(self.checkpoint, &progress, false, self.cancel).await?;
             reached("batch.delivered")?;
         }
         let Written { files, input_rows } = written;

@@ -1,6 +1,7 @@
 //! What the runners of flows share: the flow, its target, and how to bind what it reads.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::LogicalPlan;
@@ -40,8 +41,8 @@ pub struct FlowRun {
     pub stop: CancellationToken,
     /// Gives up the batch under way, if it is not committed.
     pub cancel: CancellationToken,
-    /// Whether the flow runs again and again, so that what its plan reads must be looked at anew.
-    pub repeats: bool,
+    /// From one trigger to the next if the flow runs again and again, so that what its plan reads must be looked at anew.
+    pub repeats: Option<Duration>,
     /// A materialized view is recomputed even if nothing changed.
     pub force: bool,
     /// Calls the functions of sinks; `None` if the pipeline has none.
@@ -128,7 +129,7 @@ impl FlowRun {
     /// if the flow runs again and again.
     pub async fn plan(&self) -> Result<LogicalPlan> {
         let plan = self.flow()?.plan.clone();
-        if self.repeats { with_latest_reads(plan).await } else { Ok(plan) }
+        if self.repeats.is_some() { with_latest_reads(plan).await } else { Ok(plan) }
     }
 
     /// An error of the flow, where its definition stands unless it says so itself.

@@ -181,8 +181,14 @@ mod tests {
         let column = Arc::new(Int32Array::from_iter_values(0..10)) as _;
         let rows = RecordBatch::try_from_iter([("n", column)]).unwrap();
         let input = Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]]).unwrap());
-        let slice =
-            Slice { end: serde_json::Value::Null, input, rows: known, ledger: None, backlog: Backlog::default() };
+        let slice = Slice {
+            end: serde_json::Value::Null,
+            input,
+            rows: known,
+            size: None,
+            ledger: None,
+            backlog: Backlog::default(),
+        };
         let counted = InputRows::default();
         let frame = SessionContext::new().read_table(counted.counted(&slice)).unwrap();
         let left = frame.filter(col("n").gt(lit(7))).unwrap().count().await.unwrap();

@@ -44,6 +44,7 @@ pub(crate) mod target;
 mod verdict;
 pub(crate) mod write;
 
+pub(crate) use delivery::Shown;
 pub use describe::describe;
 pub use flow::{FlowRun, snapshot};
 pub use lock::UpdateLock;
@@ -159,7 +160,7 @@ impl Pass {
             emitter,
             stop: self.stop.clone(),
             cancel: self.cancel.clone(),
-            repeats: self.repeats,
+            repeats: None,
             force: target.and_then(|target| self.selection.get(target)) == Some(&Refresh::Full),
             functions: self.functions.clone(),
             snapshot_functions: self.snapshot_functions.clone(),

@@ -1,6 +1,7 @@
 //! Flows into streaming tables: what is new since the last batch, a slice at a time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::empty::EmptyTable;
@@ -16,6 +17,7 @@ use deltaworks_spark::{Error, Result};
 use super::batch::{Batch, Remembered};
 use super::checkpoint::{Checkpoint, Progress, SourceProgress};
 use super::conform::to_schema;
+use super::continuous::BatchSize;
 use super::delivery;
 use super::flow::{FlowRun, bind};
 use super::input::InputRows;
@@ -139,6 +141,10 @@ struct SourceState {
     ledger: Remembered,
     /// Whether the batch that was planned last has a slice of it.
     in_batch: bool,
+    /// How large that slice is, if the reader tells.
+    taken: Option<u64>,
+    /// How large the next one should be: flows that run again and again, whose user has said nothing of it.
+    batch_size: Option<BatchSize>,
 }
 
 impl FlowStream {
@@ -149,7 +155,10 @@ impl FlowStream {
         let mut opened = Vec::with_capacity(sources.len());
         for (index, source) in sources.into_iter().enumerate() {
             let progress = committed.as_ref().and_then(|progress| progress.sources.get(index));
-            opened.push(open_source(&run.environment.lake, source, index, progress, &checkpoint).await?);
+            let mut source = open_source(&run.environment.lake, source, index, progress, &checkpoint).await?;
+            let unit = source.reader.adapts();
+            source.batch_size = run.repeats.zip(unit).map(|(interval, unit)| BatchSize::new(unit, interval));
+            opened.push(source);
         }
         let mut tables = Vec::with_capacity(operators.len());
         for (index, operator) in operators.into_iter().enumerate() {
@@ -193,8 +202,12 @@ impl FlowStream {
     async fn next_batch(&mut self) -> Result<Option<Vec<Option<Slice>>>> {
         let mut slices = Vec::with_capacity(self.sources.len());
         for source in &mut self.sources {
+            if let Some(batch_size) = &source.batch_size {
+                source.reader.aim_at(batch_size.size());
+            }
             let slice = source.reader.next_slice().await?;
             source.in_batch = slice.is_some();
+            source.taken = slice.as_ref().and_then(|slice| slice.size);
             slices.push(slice);
         }
         let waiting = self.watermarks.have_moved() && self.operators.iter().any(OperatorTable::waits_for_watermark);
@@ -244,6 +257,9 @@ impl FlowStream {
         let mut report = ready.run(table, remember).await?;
         for source in self.sources.iter_mut().filter(|source| source.in_batch) {
             source.reader.committed().await;
+            if let (Some(batch_size), Some(taken)) = (&mut source.batch_size, source.taken) {
+                batch_size.observe(taken, Duration::from_millis(report.duration_ms));
+            }
         }
         report.input_rows = input_rows.count();
         report.late_rows = states.iter().map(|state| state.late_rows.count()).sum();
@@ -263,7 +279,7 @@ async fn open_source(
     let ledger = Remembered::open(lake, &checkpoint.state_folder("ledger", index), version).await?;
     let offset = progress.and_then(|progress| progress.offset.clone());
     let reader = source.open(OpenContext { start: offset.clone(), ledger: ledger.provider().await? }).await?;
-    Ok(SourceState { source, reader, offset, ledger, in_batch: false })
+    Ok(SourceState { source, reader, offset, ledger, in_batch: false, taken: None, batch_size: None })
 }
 
 impl SourceState {

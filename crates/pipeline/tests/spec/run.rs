@@ -34,8 +34,8 @@ pub enum Mode {
 }
 
 /// The named steps of the batch protocol.
-const FAILPOINTS: [&str; 4] =
-    ["batch.files_written", "batch.state_committed", "batch.progress_written", "batch.committed"];
+const FAILPOINTS: [&str; 5] =
+    ["batch.files_written", "batch.state_committed", "batch.progress_written", "batch.delivered", "batch.committed"];
 
 impl Mode {
     /// The modes that make sense for `document`.

@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondT
 use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
 use datafusion::prelude::SessionContext;
-use deltaworks_spark::streaming::{Backlog, Offset, OpenContext, Slice, StreamReader, StreamSource};
+use deltaworks_spark::streaming::{Backlog, Offset, OpenContext, SizeUnit, Slice, StreamReader, StreamSource};
 use deltaworks_spark::{Error, Result};
 
 use crate::listing::FileEntry;
@@ -88,8 +88,8 @@ impl StreamSource for FileStreamSource {
         });
         let skip_existing = context.start.is_none() && !relation.options.include_existing;
         let total = context.start.as_ref().and_then(|start| start.get("files")?.as_u64()).unwrap_or(0);
-        let (files, discovered_us) = (files.into(), now_us);
-        Ok(Box::new(FileStreamReader { relation, files, total, skip_existing, discovered_us, listed, cleaner }))
+        let (files, discovered_us, limit) = (files.into(), now_us, relation.options.limit);
+        Ok(Box::new(FileStreamReader { relation, limit, files, total, skip_existing, discovered_us, listed, cleaner }))
     }
 }
 
@@ -125,6 +125,7 @@ async fn read_ledger(ledger: Arc<dyn TableProvider>) -> Result<HashMap<String, R
 
 struct FileStreamReader {
     relation: FileRelation,
+    limit: Limit,
     files: VecDeque<FileEntry>,
     total: u64,
     skip_existing: bool,
@@ -152,8 +153,8 @@ impl StreamReader for FileStreamReader {
         }
         // What was there before the first start is only remembered.
         let read = !std::mem::take(&mut self.skip_existing);
-        let limit = Limit::new(self.relation.options.max_files, self.relation.options.max_bytes);
-        let files = if read { limit.take(&mut self.files, |file| file.size) } else { self.files.drain(..).collect() };
+        let files =
+            if read { self.limit.take(&mut self.files, |file| file.size) } else { self.files.drain(..).collect() };
         let ledger = self.ledger(&files)?;
         self.total += files.len() as u64;
         let latest = files.iter().map(|file| file.modified_us).max().unwrap_or(0);
@@ -164,17 +165,26 @@ impl StreamReader for FileStreamReader {
             records: None,
         };
         let files = if read { files } else { Vec::new() };
+        let size = Some(files.iter().map(|file| file.size).sum());
         if let Some(cleaner) = &mut self.cleaner {
             cleaner.is_read(&files);
         }
         let input = Arc::new(FileTable::slice(&self.relation, files, self.discovered_us));
-        Ok(Some(Slice { end, input, rows: None, ledger: Some(ledger), backlog }))
+        Ok(Some(Slice { end, input, rows: None, size, ledger: Some(ledger), backlog }))
     }
 
     async fn committed(&mut self) {
         if let Some(cleaner) = &mut self.cleaner {
             cleaner.clean().await;
         }
+    }
+
+    fn adapts(&self) -> Option<SizeUnit> {
+        self.limit.adapts().then_some(SizeUnit::Bytes)
+    }
+
+    fn aim_at(&mut self, size: u64) {
+        self.limit.aim_at(size);
     }
 
     /// The ledger, which grows with every file, is read only if the listing says something new.

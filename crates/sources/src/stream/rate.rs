@@ -138,6 +138,6 @@ impl StreamReader for RateReader {
         ];
         let batch = RecordBatch::try_new(rate_schema(), columns)?;
         let input = Arc::new(MemTable::try_new(rate_schema(), vec![vec![batch]])?);
-        Ok(Some(Slice { end, input, rows: None, ledger: None, backlog: Backlog::default() }))
+        Ok(Some(Slice { end, input, rows: None, size: None, ledger: None, backlog: Backlog::default() }))
     }
 }

@@ -75,7 +75,8 @@ pub async fn run(run: &FlowRun) -> Result<()> {
         run.check_stop()?;
         let latest = latest(committed.as_ref(), &flow.flow.target)?;
         // What the graph knows may have been applied by an earlier attempt, or be none because it was asked too early.
-        let is_latest = |answer: &SnapshotAnswer| answer.after == latest && (answer.next.is_some() || !run.repeats);
+        let is_latest =
+            |answer: &SnapshotAnswer| answer.after == latest && (answer.next.is_some() || run.repeats.is_none());
         let (answer, planned) = match known.take().filter(|(answer, _)| is_latest(answer)) {
             Some(known) => known,
             None => ask(run, latest.as_ref()).await?,

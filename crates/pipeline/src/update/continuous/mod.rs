@@ -1,7 +1,7 @@
 //! The pass of a continuous pipeline: every flow is triggered again and again, until the update is stopped.
 //!
 //! Each flow has a task of its own ([`flow`]), which runs it as a triggered pass does once, and then waits for its next turn
-//! ([`interval`]). Tasks know of each other only how the flows are that write what they read ([`Standing`]). A pass ends
+//! ([`interval`]); what there is to read is cut into batches that take about as long ([`batch_size`]). Tasks know of each other only how the flows are that write what they read ([`Standing`]). A pass ends
 //! early, all flows between two batches, if the graph has to be resolved anew: a source has got new columns.
 
 use std::collections::{HashMap, HashSet};
@@ -18,8 +18,11 @@ use super::{FlowOutcome, FlowRun, Pass, PassOutcome};
 use crate::event::FlowStatus;
 use crate::name::DatasetName;
 
+mod batch_size;
 mod flow;
 mod interval;
+
+pub(super) use self::batch_size::BatchSize;
 
 /// How a flow is, for those that read what it writes. Of several, the last one in this order counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,9 +58,11 @@ pub async fn run(
     let end_of_pass = pass.stop.child_token();
     let mut tasks = JoinSet::new();
     for node in nodes {
-        let run = FlowRun { stop: end_of_pass.clone(), ..pass.flow_run(&node.flow) };
+        let mut run = FlowRun { stop: end_of_pass.clone(), ..pass.flow_run(&node.flow) };
+        let interval = trigger_interval(run.flow()?, run.output()?)?;
+        run.repeats = Some(interval);
         let flow = RepeatedFlow {
-            interval: trigger_interval(run.flow()?, run.output()?)?,
+            interval,
             run,
             inputs: node.waits_for,
             retries: pass.retries,

@@ -16,22 +16,18 @@ use datafusion::catalog::TableProvider;
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::streaming::PartitionStream;
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionContext;
 use deltaworks_spark::{Error, Result};
-use tokio::sync::mpsc::{self, Receiver};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
 
-use super::{Ran, run_partitions};
+use super::partitions::{WAITING, take_partitions};
 
 /// The file in a folder whose rows a function has been called with, and has raised.
 const REFUSED: &str = "refused";
-
-/// How many batches of a partition wait for the file, or for who reads it.
-const WAITING: usize = 2;
 
 /// Runs `plan` and keeps its rows in a new folder, durably. Gives rows and bytes.
 ///
@@ -44,29 +40,16 @@ pub async fn write(
     cancel: &CancellationToken,
 ) -> Result<(u64, u64)> {
     tokio::fs::create_dir_all(folder).await?;
-    let mut writers = JoinSet::new();
-    let mut senders = Vec::new();
-    for partition in 0..plan.output_partitioning().partition_count() {
-        let (sender, rows) = mpsc::channel(WAITING);
-        let (path, schema) = (folder.join(format!("{partition}.arrow")), plan.schema());
-        senders.push(sender);
-        writers.spawn_blocking(move || write_file(&path, &schema, rows));
-    }
-    let ran = run_partitions(plan, ctx, senders, cancel).await?;
-    let (mut rows, mut bytes) = (0, 0);
-    while let Some(written) = writers.join_next().await {
-        let written = written.map_err(|error| Error::internal(format!("a writing task died: {error}")))??;
-        rows += written.0;
-        bytes += written.1;
-    }
-    if let Ran::UntilUnwanted = ran {
-        return Err(Error::internal("a file of pending rows was closed early"));
-    }
+    let (place, schema) = (folder.to_owned(), plan.schema());
+    let written = take_partitions(plan, ctx, cancel, move |partition, rows| {
+        write_file(&place.join(format!("{partition}.arrow")), &schema, rows)
+    });
+    let written = written.await?;
     let folder = folder.to_owned();
     tokio::task::spawn_blocking(move || File::open(folder)?.sync_all())
         .await
         .map_err(|error| Error::internal(error.to_string()))??;
-    Ok((rows, bytes))
+    Ok((written.iter().map(|(rows, _)| rows).sum(), written.iter().map(|(_, bytes)| bytes).sum()))
 }
 
 fn write_file(path: &Path, schema: &SchemaRef, mut rows: Receiver<RecordBatch>) -> Result<(u64, u64)> {

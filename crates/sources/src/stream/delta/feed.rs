@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use deltaworks_lake::feed::{feed_schema, not_recorded};
 use deltaworks_lake::{DataFile, Table};
-use deltaworks_spark::streaming::{Backlog, OpenContext, Slice, StreamReader, StreamSource};
+use deltaworks_spark::streaming::{Backlog, OpenContext, SizeUnit, Slice, StreamReader, StreamSource};
 use deltaworks_spark::{Error, Result};
 
 use super::offset::{PendingFile, Position, from_offset, to_offset};
@@ -132,9 +132,10 @@ impl StreamReader for ChangeFeedReader {
             let end = if self.files.is_empty() && self.commits.is_empty() { self.end() } else { after };
             let files: Vec<DataFile> = taken.into_iter().map(|pending| pending.file).collect();
             let rows = files.iter().map(|file| file.rows).sum();
+            let size = Some(files.iter().map(|file| file.size_bytes).sum());
             let input = snapshot.rows_as_inserted(&files).await?;
             let end = to_offset(&self.table_id, end)?;
-            return Ok(Some(Slice { end, input, rows, ledger: None, backlog: self.backlog() }));
+            return Ok(Some(Slice { end, input, rows, size, ledger: None, backlog: self.backlog() }));
         }
         if self.commits.is_empty() && !self.anchor {
             return Ok(None);
@@ -153,9 +154,18 @@ impl StreamReader for ChangeFeedReader {
             end: to_offset(&self.table_id, end)?,
             input,
             rows: None,
+            size: Some(taken.iter().map(|commit| commit.bytes).sum()),
             ledger: None,
             backlog: self.backlog(),
         }))
+    }
+
+    fn adapts(&self) -> Option<SizeUnit> {
+        self.options.limit.adapts().then_some(SizeUnit::Bytes)
+    }
+
+    fn aim_at(&mut self, size: u64) {
+        self.options.limit.aim_at(size);
     }
 
     async fn has_news(&mut self) -> Result<bool> {

@@ -18,7 +18,7 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use deltaworks_lake::{CommitChanges, DataFile, Table};
 use deltaworks_spark::relation::{ReadOptions, TimeTravel};
-use deltaworks_spark::streaming::{Backlog, OpenContext, Slice, StreamReader, StreamSource};
+use deltaworks_spark::streaming::{Backlog, OpenContext, SizeUnit, Slice, StreamReader, StreamSource};
 use deltaworks_spark::{Error, Result};
 use url::Url;
 
@@ -221,7 +221,16 @@ impl StreamReader for DeltaStreamReader {
         };
         let input = self.table.provider_for_files(&files).await?;
         let rows = files.iter().map(|file| file.rows).sum();
-        Ok(Some(Slice { end: to_offset(&self.table_id, end)?, input, rows, ledger: None, backlog }))
+        let size = Some(files.iter().map(|file| file.size_bytes).sum());
+        Ok(Some(Slice { end: to_offset(&self.table_id, end)?, input, rows, size, ledger: None, backlog }))
+    }
+
+    fn adapts(&self) -> Option<SizeUnit> {
+        self.options.limit.adapts().then_some(SizeUnit::Bytes)
+    }
+
+    fn aim_at(&mut self, size: u64) {
+        self.options.limit.aim_at(size);
     }
 
     async fn has_news(&mut self) -> Result<bool> {

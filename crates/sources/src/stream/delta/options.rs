@@ -54,7 +54,6 @@ impl DeltaOptions {
             Regex::new(pattern)
                 .map_err(|error| invalid_option("excludeRegex", pattern, "a regular expression").with_source(error))
         });
-        let max_files = options.positive("maxFilesPerTrigger")?.unwrap_or(MAX_FILES);
         Ok(Self {
             beginning: beginning(&options, zone)?,
             policy: ChangePolicy {
@@ -62,7 +61,11 @@ impl DeltaOptions {
                 ignore_deletes: options.flag("ignoreDeletes", false)?,
                 ignore_changes: options.flag("ignoreChanges", false)?,
             },
-            limit: Limit::new(Some(max_files), options.bytes("maxBytesPerTrigger")?),
+            limit: Limit::new(
+                options.positive("maxFilesPerTrigger")?,
+                options.bytes("maxBytesPerTrigger")?,
+                Some(MAX_FILES),
+            ),
             exclude: exclude.transpose()?,
             changes: asks_for_changes(&options)?,
         })
@@ -129,7 +132,7 @@ mod tests {
         let options = parse(&[]).unwrap();
         assert_eq!(options.beginning, Beginning::Snapshot);
         assert_eq!(options.policy, ChangePolicy::default());
-        assert_eq!(options.limit, Limit::new(Some(1000), None));
+        assert_eq!(options.limit, Limit::new(None, None, Some(1000)));
     }
 
     #[test]

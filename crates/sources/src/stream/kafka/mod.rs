@@ -30,7 +30,7 @@ use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::empty::EmptyTable;
 use deltaworks_spark::relation::ReadOptions;
-use deltaworks_spark::streaming::{Backlog, OpenContext, Slice, StreamReader, StreamSource};
+use deltaworks_spark::streaming::{Backlog, OpenContext, SizeUnit, Slice, StreamReader, StreamSource};
 use deltaworks_spark::{Error, Result};
 
 use self::cluster::Cluster;
@@ -125,6 +125,7 @@ impl StreamSource for KafkaStreamSource {
             position,
             end,
             anchor,
+            aim: None,
         }))
     }
 }
@@ -158,6 +159,8 @@ struct KafkaReader {
     end: Offsets,
     /// Whether a slice without rows is still needed, to remember a start that could not be found again.
     anchor: bool,
+    /// How many offsets a slice shall have, unless the user has said how many it may have.
+    aim: Option<u64>,
 }
 
 #[async_trait]
@@ -168,7 +171,8 @@ impl StreamReader for KafkaReader {
             return Ok(None);
         }
         self.anchor = false;
-        let end = end_of_slice(&self.position, &self.end, self.options.max_offsets);
+        let end = end_of_slice(&self.position, &self.end, self.options.max_offsets.or(self.aim));
+        let size = Some(distance(&self.position, &end));
         let input: Arc<dyn TableProvider> = match has_rows {
             true => {
                 let ranges = ranges(&self.position, &end);
@@ -178,7 +182,15 @@ impl StreamReader for KafkaReader {
         };
         let backlog = Backlog { records: Some(distance(&end, &self.end)), ..Backlog::default() };
         self.position = end;
-        Ok(Some(Slice { end: to_json(&self.position), input, rows: None, ledger: None, backlog }))
+        Ok(Some(Slice { end: to_json(&self.position), input, rows: None, size, ledger: None, backlog }))
+    }
+
+    fn adapts(&self) -> Option<SizeUnit> {
+        self.options.max_offsets.is_none().then_some(SizeUnit::Records)
+    }
+
+    fn aim_at(&mut self, size: u64) {
+        self.aim = Some(size);
     }
 
     async fn has_news(&mut self) -> Result<bool> {

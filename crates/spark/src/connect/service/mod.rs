@@ -52,6 +52,7 @@ pub use execute::is_query;
 use functions::OwnFunctions;
 pub use lifetime::Lifetimes;
 use operation::Operation;
+pub use show::show_rows;
 use views::{GlobalViews, Views};
 
 /// How the service treats its clients.

@@ -24,6 +24,15 @@ pub(super) struct Shown {
     pub tz: Tz,
 }
 
+/// The first `rows` of a batch as Spark prints them; cells longer than `truncate`, unless that is 0, are cut.
+///
+/// # Errors
+/// For a type that has no text.
+pub fn show_rows(batch: &RecordBatch, rows: usize, truncate: usize, tz: Tz) -> Result<String> {
+    let number = |value: usize| i32::try_from(value).unwrap_or(i32::MAX);
+    text(batch, Shown { rows: number(rows), truncate: number(truncate), tz }, false)
+}
+
 /// The first rows as Spark prints them, as a table or as one record below the other.
 pub(super) fn text(batch: &RecordBatch, what: Shown, vertical: bool) -> Result<String> {
     let (shown, more) = cells(batch, what)?;
