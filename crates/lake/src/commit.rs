@@ -186,6 +186,10 @@ impl Commit {
         };
         fail::fail_point!("lake.after_commit", |_| Err(Error::new(Kind::Unavailable, "failpoint `lake.after_commit`")));
         log_checkpoint::write_if_due(table).await;
+        if let Err(error) = table.read_anew_if_due().await {
+            // The commit has happened: who fails now would commit again.
+            tracing::warn!(table = %table.location(), version, %error, "the table could not be read anew");
+        }
         Ok(version)
     }
 

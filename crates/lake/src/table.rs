@@ -24,6 +24,10 @@ use crate::{location, metadata, properties, schema, variant};
 /// Condition of reads that were planned for columns which the table has not any more.
 const COLUMNS_CHANGED: &str = "DELTA_SCHEMA_CHANGED";
 
+/// After so many versions a table is read anew from its log. What each version adds is kept as a batch of its own, of a few rows and
+/// dozens of columns: a table that is followed for a day would fill the memory with them.
+const VERSIONS_UNTIL_READ_ANEW: u32 = 64;
+
 /// Whether a read failed because the table has other columns than it was planned for: it succeeds when it is planned again.
 pub fn are_columns_changed(error: &Error) -> bool {
     error.condition() == Some(COLUMNS_CHANGED)
@@ -38,6 +42,8 @@ pub struct Table {
     schema: SchemaRef,
     /// Whether an earlier state was asked for.
     pinned: bool,
+    /// Versions that were added to what was read first.
+    added: u32,
 }
 
 impl Table {
@@ -95,7 +101,7 @@ impl Table {
 
     fn new(inner: DeltaTable, lake: &Lake, location: &Url, pinned: bool) -> Result<Self> {
         let schema = columns(inner.snapshot().map_err(from_delta)?);
-        Ok(Self { inner, lake: lake.clone(), location: location.clone(), schema, pinned })
+        Ok(Self { inner, lake: lake.clone(), location: location.clone(), schema, pinned, added: 0 })
     }
 
     /// The same table at another version; `None` if it is gone.
@@ -211,9 +217,27 @@ impl Table {
 
     /// Moves to the latest version.
     pub async fn refresh(&mut self) -> Result<()> {
+        let before = self.version();
         self.inner.update_state().await.map_err(from_delta)?;
+        self.added += u32::from(self.version() != before);
         self.schema = columns(self.state()?);
+        self.read_anew_if_due().await
+    }
+
+    /// Gives back what versions one after the other have piled up. The table stays at its version.
+    pub(crate) async fn read_anew_if_due(&mut self) -> Result<()> {
+        if self.added < VERSIONS_UNTIL_READ_ANEW {
+            return Ok(());
+        }
+        let mut inner = DeltaTable::new(self.inner.log_store());
+        inner.load_version(self.inner.snapshot().map_err(from_delta)?.version()).await.map_err(from_delta)?;
+        (self.inner, self.added) = (inner, 0);
         Ok(())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn added(&self) -> u32 {
+        self.added
     }
 
     pub(crate) fn inner(&self) -> &DeltaTable {
@@ -227,6 +251,7 @@ impl Table {
     pub(crate) fn set_state(&mut self, state: DeltaTableState) {
         self.schema = columns(&state);
         self.inner.state = Some(state);
+        self.added += 1;
     }
 }
 

@@ -45,6 +45,24 @@ async fn appended_rows_are_read_back_at_every_version() {
 }
 
 #[tokio::test]
+async fn what_versions_pile_up_is_given_back() {
+    let folder = Folder::new();
+    let mut table = people_table(&folder).await;
+    let mut follower = table.at(None).await.unwrap().unwrap();
+    let mut most = 0;
+    for id in 1..=150 {
+        let files = write(&table, people(&[(id, "a")])).await;
+        Commit::append(files).commit(&mut table).await.unwrap();
+        follower.refresh().await.unwrap();
+        assert_eq!((table.version(), follower.version()), (id as u64, id as u64));
+        most = most.max(table.added()).max(follower.added());
+    }
+    assert_eq!(most, 63);
+    assert_eq!(rows(table.provider().unwrap()).await.len(), 150);
+    assert_eq!(rows(follower.provider().unwrap()).await.len(), 150);
+}
+
+#[tokio::test]
 async fn variants_are_a_type_of_their_own() {
     let folder = Folder::new();
     let item = Field::new("element", variant(), true);

@@ -1,8 +1,9 @@
 //! The pass of a continuous pipeline: every flow is triggered again and again, until the update is stopped.
 //!
 //! Each flow has a task of its own ([`flow`]), which runs it as a triggered pass does once, and then waits for its next turn
-//! ([`interval`]); what there is to read is cut into batches that take about as long ([`batch_size`]). Tasks know of each other only how the flows are that write what they read ([`Standing`]). A pass ends
-//! early, all flows between two batches, if the graph has to be resolved anew: a source has got new columns.
+//! ([`interval`]); what there is to read is cut into batches that take about as long ([`batch_size`]). Tasks know of each other
+//! only how the flows are that write what they read ([`Standing`]). A pass ends early, all flows between two batches, if the graph
+//! has to be resolved anew: a source has got new columns.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
