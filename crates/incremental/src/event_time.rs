@@ -7,6 +7,7 @@ use deltaworks_spark::operators::EventTimeWatermark;
 use deltaworks_spark::windowing::window_of;
 
 use crate::join::AllRows;
+use crate::user_state::{BoundGroups, as_groups};
 
 /// What a value says of the event time of its rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +50,12 @@ pub(crate) fn event_time_column(plan: &LogicalPlan) -> Option<(Column, EventTime
         let time = of_column(&column, plan)?;
         (time.shape == Shape::Instant).then_some((column, time))
     })
+}
+
+/// The column of `plan` that says whether a row is late: an event time, or else a window of one.
+pub(crate) fn watermark_column(plan: &LogicalPlan) -> Option<Column> {
+    let window = || plan.schema().columns().into_iter().find(|column| of_column(column, plan).is_some());
+    event_time_column(plan).map(|(column, _)| column).or_else(window)
 }
 
 fn of_call(call: &ScalarFunction, input: &LogicalPlan) -> Option<EventTime> {
@@ -114,6 +121,9 @@ fn of_column(column: &Column, plan: &LogicalPlan) -> Option<EventTime> {
             }
             if let Some(rows) = extension.node.as_any().downcast_ref::<AllRows>() {
                 return of_column(column, &rows.input);
+            }
+            if as_groups(plan).is_some() || extension.node.as_any().is::<BoundGroups>() {
+                return None;
             }
             // Others either pass all columns on or make new ones.
             match extension.node.inputs().as_slice() {

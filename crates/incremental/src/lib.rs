@@ -24,6 +24,7 @@ mod outer_join;
 mod planner;
 pub mod state;
 pub mod support;
+mod user_state;
 mod watermark;
 
 pub use aggregate::{EXPIRES, GroupState};
@@ -32,6 +33,7 @@ pub use digest::DigestKey;
 pub use planner::{IncrementalPlanner, IncrementalQueryPlanner};
 pub use state::{NewRows, OperatorKind, OperatorState, StatefulOperator, bind_state, stateful_operators};
 pub use support::{OutputMode, StreamOperator, StreamProblem, output_mode, unsupported_streaming};
+pub use user_state::{first_due, newest};
 pub use watermark::{LateRows, LatestEventTime, Watermarks, bind_watermarks, watermark_delays};
 
 /// With what tests make digests.

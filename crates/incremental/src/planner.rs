@@ -18,6 +18,7 @@ use crate::aggregate::{self, StatefulAggregate};
 use crate::collect::CollectKeys;
 use crate::dedup::DedupExec;
 use crate::join::AllRows;
+use crate::user_state::BoundGroups;
 use crate::watermark::{InTime, Observe};
 
 /// Plans [`Deduplicate`], [`EventTimeWatermark`], which has no effect on a table, and what stateful operators become.
@@ -46,6 +47,9 @@ impl ExtensionPlanner for IncrementalPlanner {
         }
         if let Some(aggregate) = any.downcast_ref::<StatefulAggregate>() {
             return Ok(Some(aggregate::plan(aggregate, logical_inputs, physical_inputs, session, context)?));
+        }
+        if let Some(groups) = any.downcast_ref::<BoundGroups>() {
+            return Ok(Some(groups.plan(physical_inputs)?));
         }
         if let Some(rows) = any.downcast_ref::<AllRows>() {
             return Ok(Some(rows.plan(physical_inputs)?));

@@ -16,6 +16,7 @@ use datafusion::logical_expr::{
 };
 use deltaworks_spark::error::{Error, Result};
 use deltaworks_spark::operators::Deduplicate;
+use deltaworks_spark::python::{GroupsWithState, Moment};
 use deltaworks_spark::streaming::is_streaming;
 use parking_lot::Mutex;
 
@@ -26,6 +27,7 @@ use crate::digest::{DigestKey, has_digest, is_digested, key_digest};
 use crate::digest_set::DigestSet;
 use crate::event_time::{event_time, event_time_column};
 use crate::join;
+use crate::user_state;
 use crate::watermark::{InTime, LateRows, Times, Watermarks};
 
 /// What kind of operator keeps state.
@@ -38,6 +40,8 @@ pub enum OperatorKind {
     Aggregate,
     /// The rows of one side of a join so far.
     JoinSide,
+    /// What a function of the user's remembers of each group.
+    UserState,
 }
 
 /// An operator of a plan that keeps state between batches.
@@ -51,6 +55,8 @@ pub struct StatefulOperator {
     pub fingerprint: String,
     /// Whether rows of its state are of no use any more once the watermark has passed their [`EXPIRES`] time.
     pub expires: bool,
+    /// Whether the clock alone, without new rows, has it give out rows.
+    pub times_out: bool,
     /// The rows of its state; those of groups are known only when they are planned.
     state_schema: SchemaRef,
 }
@@ -63,7 +69,12 @@ impl StatefulOperator {
         expires: bool,
         state_schema: SchemaRef,
     ) -> Self {
-        Self { index, kind, fingerprint, expires, state_schema }
+        Self { index, kind, fingerprint, expires, times_out: false, state_schema }
+    }
+
+    /// The same, waiting for the clock if `times_out`.
+    pub(crate) fn timing_out(self, times_out: bool) -> Self {
+        Self { times_out, ..self }
     }
 
     /// The state for one batch, with what earlier batches kept. Whatever digests that has were made with `key`.
@@ -80,6 +91,8 @@ impl StatefulOperator {
             groups: GroupState::default(),
             watermarks,
             late_rows: LateRows::default(),
+            batch: 0,
+            moment: Moment::default(),
         }
     }
 
@@ -121,9 +134,18 @@ pub struct OperatorState {
     pub watermarks: Watermarks,
     /// Counts the rows that the operator left out because they came too late.
     pub late_rows: LateRows,
+    /// The number of the batch.
+    pub batch: i64,
+    /// When the batch runs.
+    pub moment: Moment,
 }
 
 impl OperatorState {
+    /// The state for the batch of this number that runs at this time, in milliseconds since the epoch.
+    pub fn at(self, batch: i64, processing_ms: i64) -> Self {
+        Self { batch, moment: Moment { processing_ms, watermark_ms: None }, ..self }
+    }
+
     /// Waits until the operator has seen all of its input, which may be later than the end of its output.
     ///
     /// # Errors
@@ -235,6 +257,7 @@ pub fn stateful_operators(plan: &LogicalPlan) -> Result<Vec<StatefulOperator>> {
                 Arc::new(Schema::empty()),
             )),
             Operator::Join(join) => operators.extend(join::describe(index, join)?),
+            Operator::UserState(groups) => operators.push(user_state::describe(index, groups)?),
         }
         Ok(None)
     })?;
@@ -257,6 +280,7 @@ pub fn bind_state(plan: LogicalPlan, states: &[OperatorState]) -> Result<Logical
                 aggregate::bind(index, aggregate, emission.clone(), state(index)?)?
             }
             Operator::Join(join) => join::bind(index, join, [state(index)?, state(index + 1)?])?,
+            Operator::UserState(groups) => user_state::bind(index, groups, state(index)?)?,
         }))
     })?;
     if bound != states.len() {
@@ -270,13 +294,14 @@ enum Operator {
     Deduplicate(Deduplicate),
     Aggregate(Aggregate, Emission),
     Join(Box<Join>),
+    UserState(GroupsWithState),
 }
 
 impl Operator {
     /// How many states it has.
     fn states(&self) -> usize {
         match self {
-            Self::Deduplicate(_) | Self::Aggregate(..) => 1,
+            Self::Deduplicate(_) | Self::Aggregate(..) | Self::UserState(_) => 1,
             Self::Join(_) => 2,
         }
     }
@@ -299,6 +324,9 @@ fn rewrite(plan: LogicalPlan, replace: &mut Replace<'_>) -> Result<LogicalPlan> 
 fn operator(node: &LogicalPlan) -> Result<Option<Operator>> {
     if let Some(deduplicate) = as_deduplicate(node) {
         return Ok(is_streaming(&deduplicate.input).then_some(Operator::Deduplicate(deduplicate)));
+    }
+    if let Some(groups) = user_state::as_streaming_groups(node) {
+        return Ok(Some(Operator::UserState(groups)));
     }
     match node {
         LogicalPlan::Aggregate(aggregate) if is_streaming(&aggregate.input) => {

@@ -5,14 +5,16 @@ use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::logical_expr::{Aggregate, Distinct, Expr, Join, LogicalPlan};
 use deltaworks_spark::diagnostic::Diagnostic;
 use deltaworks_spark::error::Result;
+use deltaworks_spark::python::{GroupsWithState, Timeout};
 use deltaworks_spark::streaming::is_streaming;
 use deltaworks_spark::windowing::session_of;
 
 use crate::aggregate::{Emission, emission};
-use crate::event_time::event_time_column;
+use crate::event_time::{event_time_column, watermark_column};
 use crate::join::is_of_streams;
 use crate::outer_join;
 use crate::state::{as_deduplicate, expiry};
+use crate::user_state::{as_groups, unfit_key};
 
 const CONDITION: &str = "UNSUPPORTED_STREAMING_OPERATOR";
 const MATERIALIZED_VIEW: &str = "Compute it in a materialized view that reads the stream's table without STREAM.";
@@ -26,6 +28,8 @@ pub enum StreamOperator {
     Distinct,
     /// `JOIN`
     Join,
+    /// `applyInPandasWithState`
+    GroupsWithState,
     /// `LIMIT`, `OFFSET`
     Limit,
     /// `WITH RECURSIVE`
@@ -90,6 +94,7 @@ fn problem_of(node: &LogicalPlan) -> Option<StreamProblem> {
             "Join with the stream, or read the table without STREAM.",
         )),
         LogicalPlan::Aggregate(aggregate) => aggregate_problem(aggregate),
+        LogicalPlan::Extension(_) if as_groups(node).is_some() => as_groups(node).and_then(groups_problem),
         LogicalPlan::Window(_) => Some(problem(
             StreamOperator::Window,
             "window functions over rows are not possible on a stream",
@@ -161,6 +166,7 @@ fn keeps_state(node: &LogicalPlan) -> bool {
     matches!(node, LogicalPlan::Aggregate(_))
         || matches!(node, LogicalPlan::Join(join) if is_of_streams(join))
         || as_deduplicate(node).is_some()
+        || as_groups(node).is_some()
 }
 
 /// Whether a join of two streams is in `plan`: a row that comes may be joined with any that came before.
@@ -195,6 +201,34 @@ fn aggregate_problem(aggregate: &Aggregate) -> Option<StreamProblem> {
             "Group by window(column, …) too, or leave the watermark out: then each batch rewrites the whole table.",
         )),
     }
+}
+
+/// Keys that have no order, and what a timeout by event time cannot do without.
+fn groups_problem(groups: &GroupsWithState) -> Option<StreamProblem> {
+    if let Some(key) = unfit_key(groups) {
+        return Some(problem(
+            StreamOperator::GroupsWithState,
+            &format!("applyInPandasWithState cannot group rows by `{key}`, which holds a map"),
+            "Group by its entries as an array, or by its text.",
+        ));
+    }
+    if groups.function.timeout() != Timeout::EventTime {
+        return None;
+    }
+    if watermark_column(&groups.input).is_none() {
+        return Some(problem(
+            StreamOperator::GroupsWithState,
+            "applyInPandasWithState with EventTimeTimeout needs a watermark on the stream",
+            "Declare it before groupBy: withWatermark(\"column\", \"10 minutes\").",
+        ));
+    }
+    joins_streams(&groups.input).then(|| {
+        problem(
+            StreamOperator::GroupsWithState,
+            "applyInPandasWithState with EventTimeTimeout over a join of two streams is not supported: what the join gives out may be late",
+            "Write the join to a streaming table and read that, with a watermark of its own.",
+        )
+    })
 }
 
 /// What the batches of a streaming query do to their target.

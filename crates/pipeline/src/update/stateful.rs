@@ -1,15 +1,19 @@
 //! What a streaming flow remembers between batches besides offsets: the state of operators, and watermarks.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::catalog::TableProvider;
 use datafusion::common::ScalarValue;
+use datafusion::datasource::MemTable;
 use datafusion::logical_expr::{col, lit};
 use datafusion::physical_plan::memory::MemoryStream;
 use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream};
 use datafusion::prelude::SessionContext;
 use deltaworks_incremental::{
-    DigestKey, EXPIRES, LatestEventTime, OperatorKind, OperatorState, StatefulOperator, Watermarks,
+    DigestKey, EXPIRES, LatestEventTime, OperatorKind, OperatorState, StatefulOperator, Watermarks, first_due, newest,
 };
 use deltaworks_lake::state::files_to_merge;
 use deltaworks_lake::{DataFile, Replacement, Table};
@@ -47,9 +51,21 @@ impl OperatorTable {
         Ok(Self { operator, table: Remembered::open(&environment.lake, folder, version).await?, key })
     }
 
-    /// The state for a batch.
-    pub async fn state(&self, watermarks: Watermarks) -> Result<OperatorState> {
-        Ok(self.operator.state(self.table.provider().await?, watermarks, DigestKey::new(self.key.into_bytes())))
+    /// The state for a batch, of its number, that runs at a time in milliseconds since the epoch.
+    pub async fn state(&self, watermarks: Watermarks, batch: i64, now_ms: i64) -> Result<OperatorState> {
+        let prior = self.table.provider().await?;
+        Ok(self.operator.state(prior, watermarks, DigestKey::new(self.key.into_bytes())).at(batch, now_ms))
+    }
+
+    /// Whether a part of its state has timed out by the clock.
+    pub async fn is_due(&self, ctx: &SessionContext, now_ms: i64) -> Result<bool> {
+        match self.table.provider().await? {
+            Some(prior) if self.operator.times_out => {
+                let due = ctx.execute_logical_plan(first_due(&prior, now_ms)?).await?;
+                Ok(due.collect().await?.iter().any(|rows| rows.num_rows() > 0))
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Whether it gives out rows when the watermark has moved, even without new ones.
@@ -62,7 +78,8 @@ impl OperatorTable {
         OperatorProgress {
             fingerprint: self.operator.fingerprint.clone(),
             state_version: self.table.version(),
-            digest_key: (self.operator.kind == OperatorKind::Deduplicate).then(|| self.key.to_string()),
+            digest_key: matches!(self.operator.kind, OperatorKind::Deduplicate | OperatorKind::UserState)
+                .then(|| self.key.to_string()),
         }
     }
 
@@ -89,6 +106,7 @@ impl OperatorTable {
                 let replacement = Replacement { replaced: Vec::new(), rows: vec![rows], schema };
                 return self.table.replace(replacement, app_id, batch).await;
             }
+            OperatorKind::UserState => return self.remember_changes(ctx, state, app_id, batch).await,
             OperatorKind::Deduplicate | OperatorKind::Aggregate | OperatorKind::JoinSide => {}
         }
         let base = self.table.open_table().await?;
@@ -108,7 +126,7 @@ impl OperatorTable {
                 let (schema, rows) = state.groups.merged(ctx, stored, state.watermarks.final_us).await?;
                 (schema, vec![rows])
             }
-            OperatorKind::Deduplicate | OperatorKind::JoinSide => {
+            OperatorKind::Deduplicate | OperatorKind::JoinSide | OperatorKind::UserState => {
                 let new = state.new_rows.take();
                 if new.is_empty() && leave.gone.is_empty() {
                     return Ok(());
@@ -126,6 +144,53 @@ impl OperatorTable {
         let replaced = leave.gone.into_iter().chain(leave.merged).collect();
         self.table.replace(Replacement { replaced, rows, schema }, app_id, batch).await
     }
+
+    /// Adds the states that a batch has changed, and takes out those that they and others have overtaken where files are
+    /// merged anyway.
+    async fn remember_changes(
+        &mut self,
+        ctx: &SessionContext,
+        state: &OperatorState,
+        app_id: &str,
+        batch: i64,
+    ) -> Result<()> {
+        let (schema, new) = (state.new_rows.schema(), state.new_rows.take());
+        if new.is_empty() {
+            return Ok(());
+        }
+        let added: usize = new.iter().map(RecordBatch::num_rows).sum();
+        let base = self.table.open_table().await?;
+        let files = base.as_ref().map_or(Ok(Vec::new()), Table::files)?;
+        let replaced = overtaken(&files, added as u64);
+        let new: Arc<dyn TableProvider> = Arc::new(MemTable::try_new(SchemaRef::clone(&schema), vec![new])?);
+        let mut log = ctx.read_table(new)?;
+        if let (Some(base), false) = (&base, replaced.is_empty()) {
+            let old = ctx.read_table(to_schema(base.provider_for_files(&replaced).await?, &schema)?)?;
+            log = log.union(old)?;
+        }
+        let log = newest(log, replaced.len() == files.len())?;
+        let rows = vec![execute_stream(log.create_physical_plan().await?, ctx.task_ctx())?];
+        self.table.replace(Replacement { replaced, rows, schema }, app_id, batch).await
+    }
+}
+
+/// The files of a log that are merged with `added` rows: each that has no more rows than what it is merged with.
+///
+/// What stays has more rows than all smaller files together: so there are few files, a row is rewritten as often as the
+/// log doubles, and the log is less than twice as long as its largest file.
+fn overtaken(files: &[DataFile], added: u64) -> Vec<DataFile> {
+    let mut files: Vec<(u64, &DataFile)> = files.iter().map(|file| (file.rows.unwrap_or_default(), file)).collect();
+    files.sort_by_key(|(rows, _)| *rows);
+    let mut total = added;
+    let mut merged = Vec::new();
+    for (rows, file) in files {
+        if rows > total {
+            break;
+        }
+        total += rows;
+        merged.push(file.clone());
+    }
+    merged
 }
 
 /// The files that leave a state table with a batch.
@@ -294,6 +359,30 @@ mod tests {
         assert_eq!(last(WatermarkPolicy::Min), [None, None, Some(40), Some(40)]);
         assert_eq!(last(WatermarkPolicy::Max), [None, Some(90), Some(90), Some(190)]);
         assert!(WatermarkPolicy::read(Some("avg")).is_err());
+    }
+
+    #[test]
+    fn a_log_is_merged_as_it_doubles() {
+        let file = |rows: u64| DataFile {
+            path: rows.to_string(),
+            size_bytes: rows,
+            rows: Some(rows),
+            modified_ms: 0,
+            data_change: true,
+            version: 0,
+        };
+        let mut log: Vec<DataFile> = Vec::new();
+        let mut written = 0;
+        for _ in 0..1000 {
+            let merged = overtaken(&log, 10);
+            let rows = 10 + merged.iter().filter_map(|file| file.rows).sum::<u64>();
+            log.retain(|file| !merged.contains(file));
+            log.push(file(rows));
+            written += rows;
+        }
+        assert_eq!(log.iter().filter_map(|file| file.rows).sum::<u64>(), 10_000);
+        assert!(log.len() <= 10, "{} files", log.len());
+        assert!(written <= 10_000 * 10, "each row was written {} times", written / 10_000);
     }
 
     #[test]

@@ -39,7 +39,8 @@ pub async fn run(run: &FlowRun, opened: &mut Option<OpenedFlow>) -> Result<()> {
         asked = ask_sources(run, opened) => asked?,
     };
     let Some(opened) = opened.as_mut().filter(|_| has_news) else { return Ok(()) };
-    while let Some(slices) = opened.stream.next_batch().await? {
+    opened.stream.asks_clock = true;
+    while let Some(slices) = opened.stream.next_batch(run).await? {
         run.check_stop()?;
         run.status.tell(FlowStatus::Running);
         let report = opened.stream.run_batch(run, &mut opened.table, slices).await?;
@@ -132,6 +133,9 @@ struct FlowStream {
     watermarks: StreamWatermarks,
     /// The number of the next batch.
     number: i64,
+    /// Whether a batch may run for no other reason than that state has timed out: once each time that the sources are
+    /// asked, since what times out may do so again at once.
+    asks_clock: bool,
 }
 
 struct SourceState {
@@ -178,10 +182,12 @@ impl FlowStream {
             operators: tables,
             watermarks,
             number: committed.map_or(0, |progress| progress.batch + 1),
+            asks_clock: true,
         })
     }
 
-    /// Opens the sources that may have something new, after what was read last. Whether there is one.
+    /// Opens the sources that may have something new, after what was read last. Whether there is one, or state has timed
+    /// out.
     async fn look_again(&mut self, run: &FlowRun) -> Result<bool> {
         let mut has_news = false;
         for source in &mut self.sources {
@@ -190,6 +196,7 @@ impl FlowStream {
                 has_news = true;
             }
         }
+        let has_news = has_news || have_timed_out(&self.operators, &self.ctx, run).await?;
         if has_news {
             self.plan = run.plan().await?;
         }
@@ -198,8 +205,9 @@ impl FlowStream {
 
     /// The next slice of each source; `None` when no source has anything left.
     ///
-    /// Once nothing is left, one batch without slices follows if the watermark has moved and groups wait for it.
-    async fn next_batch(&mut self) -> Result<Option<Vec<Option<Slice>>>> {
+    /// Once nothing is left, one batch without slices follows if the watermark has moved and groups wait for it, and one
+    /// if state has timed out.
+    async fn next_batch(&mut self, run: &FlowRun) -> Result<Option<Vec<Option<Slice>>>> {
         let mut slices = Vec::with_capacity(self.sources.len());
         for source in &mut self.sources {
             if let Some(batch_size) = &source.batch_size {
@@ -211,7 +219,12 @@ impl FlowStream {
             slices.push(slice);
         }
         let waiting = self.watermarks.have_moved() && self.operators.iter().any(OperatorTable::waits_for_watermark);
-        Ok((waiting || slices.iter().any(Option::is_some)).then_some(slices))
+        let mut runs = waiting || slices.iter().any(Option::is_some);
+        // Whatever a batch runs for, it looks at the clock.
+        if std::mem::take(&mut self.asks_clock) && !runs {
+            runs = have_timed_out(&self.operators, &self.ctx, run).await?;
+        }
+        Ok(runs.then_some(slices))
     }
 
     async fn run_batch(
@@ -227,7 +240,7 @@ impl FlowStream {
         let inputs = inputs.collect::<Result<Vec<_>>>()?;
         let mut states = Vec::with_capacity(self.operators.len());
         for operator in &self.operators {
-            states.push(operator.state(self.watermarks.of_batch()).await?);
+            states.push(operator.state(self.watermarks.of_batch(), batch, now_ms(run)).await?);
         }
         let latest = self.watermarks.observers();
         // State is bound first: which operators have state is told by the streams and watermarks below them.
@@ -266,6 +279,21 @@ impl FlowStream {
         self.number += 1;
         Ok((report, backlog))
     }
+}
+
+/// Whether state of the operators has timed out by the clock.
+async fn have_timed_out(operators: &[OperatorTable], ctx: &SessionContext, run: &FlowRun) -> Result<bool> {
+    for operator in operators {
+        if operator.is_due(ctx, now_ms(run)).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The time of the pipeline's clock, in milliseconds since the epoch.
+fn now_ms(run: &FlowRun) -> i64 {
+    run.environment.clock.now().timestamp_millis()
 }
 
 async fn open_source(

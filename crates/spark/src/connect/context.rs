@@ -176,6 +176,7 @@ impl<'a> Planner<'a> {
             RelType::MapPartitions(map) => self.map_partitions(map).await,
             RelType::GroupMap(map) => self.group_map(map).await,
             RelType::CoGroupMap(map) => self.co_group_map(map).await,
+            RelType::ApplyInPandasWithState(apply) => self.apply_in_pandas_with_state(apply).await,
             RelType::CommonInlineUserDefinedTableFunction(call) => self.python_table_function(call).await,
             other => Err(Error::unsupported(format!("`{}`", unsupported_name(other)))),
         }
@@ -244,7 +245,6 @@ fn unsupported_name(kind: &RelType) -> &'static str {
     match kind {
         RelType::Tail(_) => "DataFrame.tail inside another relation",
         RelType::Catalog(_) => "a call of spark.catalog inside another relation",
-        RelType::ApplyInPandasWithState(_) => "GroupedData.applyInPandasWithState",
         RelType::CommonInlineUserDefinedDataSource(_) => "a Python data source",
         RelType::MlRelation(_) => "pyspark.ml",
         RelType::RelationChanges(_) => "reading the changes of a table",

@@ -33,6 +33,7 @@ mod relation_rows;
 mod relation_source;
 mod relation_stat;
 mod relation_transpose;
+mod relation_with_state;
 mod scope;
 pub mod service;
 mod sql_arguments;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use datafusion::common::DFSchema;
-use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 
 use super::artifacts::Artifacts;
 use super::context::Planner;
@@ -38,8 +38,9 @@ impl Planner<'_> {
     /// `applyInPandas`, `applyInArrow`
     pub(super) async fn group_map(&self, map: &proto::GroupMap) -> Result<Scope> {
         if map.is_map_groups_with_state() || map.transform_with_state_info.is_some() || map.initial_input.is_some() {
-            return Err(Error::unsupported("`GroupedData.applyInPandasWithState` and `transformWithState`")
-                .with_help("Aggregate, or keep the newest row per key with `create_auto_cdc_flow`."));
+            return Err(Error::unsupported("`GroupedData.transformWithState` and `transformWithStateInPandas`").with_help(
+                "Use applyInPandasWithState, aggregate, or keep the newest row per key with `create_auto_cdc_flow`.",
+            ));
         }
         let scope = self.input(&map.input).await?;
         let scope = self.sorted_before(scope, &map.sorting_expressions)?;
@@ -142,7 +143,10 @@ impl Planner<'_> {
         workers(name, self.artifacts)
     }
 
-    fn function_of(&self, message: Option<&CommonInlineUserDefinedFunction>) -> Result<(RelationFunction, DataType)> {
+    pub(super) fn function_of(
+        &self,
+        message: Option<&CommonInlineUserDefinedFunction>,
+    ) -> Result<(RelationFunction, DataType)> {
         let message = required(message)?;
         let name = &message.function_name;
         let Some(Function::PythonUdf(python)) = &message.function else {
@@ -185,10 +189,7 @@ impl Planner<'_> {
         inputs: Vec<PythonInput>,
         output: DataType,
     ) -> Result<(PythonRelation, Vec<String>)> {
-        let DataType::Struct(fields) = canonical(&output) else {
-            return Err(Error::user(format!("the Python function `{}` must return rows", function.name))
-                .with_condition("UDTF_RETURN_SCHEMA_NOT_STRUCT"));
-        };
+        let fields = Self::row_fields(&function, &output)?;
         let shape = function.shape()?;
         if shape == Shape::Groups && inputs.iter().any(|input| is_streaming(&input.plan)) {
             // A group would be whatever rows of it a batch happens to hold.
@@ -202,9 +203,23 @@ impl Planner<'_> {
         Ok((node, names))
     }
 
+    /// The columns that a function declares.
+    pub(super) fn row_fields(function: &RelationFunction, output: &DataType) -> Result<Fields> {
+        match canonical(output) {
+            DataType::Struct(fields) => Ok(fields),
+            _ => Err(Error::user(format!("the Python function `{}` must return rows", function.name))
+                .with_condition("UDTF_RETURN_SCHEMA_NOT_STRUCT")),
+        }
+    }
+
     /// The columns of a node under the names they are declared by.
     fn python_scope((node, names): (PythonRelation, Vec<String>)) -> Scope {
-        let mut scope = Scope::new(node.into_plan(), &[]);
+        Self::named_scope(node.into_plan(), names)
+    }
+
+    /// The columns of a plan under other names.
+    pub(super) fn named_scope(plan: LogicalPlan, names: Vec<String>) -> Scope {
+        let mut scope = Scope::new(plan, &[]);
         for (column, name) in scope.columns.iter_mut().zip(names) {
             column.name = name;
         }
@@ -212,7 +227,7 @@ impl Planner<'_> {
     }
 
     /// The declared columns under names that a plan can have, and the names they are declared by.
-    fn output_schema(&self, fields: &Fields) -> Result<(DFSchema, Vec<String>)> {
+    pub(super) fn output_schema(&self, fields: &Fields) -> Result<(DFSchema, Vec<String>)> {
         let mut taken = HashMap::new();
         let unique = |field: &Arc<Field>| {
             let again = taken.insert(field.name().clone(), ()).is_some();

@@ -26,6 +26,9 @@ pub struct PythonWorkers {
 const FUNCTIONS: &str = "pyspark.worker";
 const ANALYZE: &str = "pyspark.sql.worker.analyze_udtf";
 
+/// What pandas says of PySpark's own code, each time that it runs: users can do nothing about it.
+const NOT_THE_USERS: &str = "ignore::FutureWarning:pyspark.sql.pandas.serializers";
+
 #[derive(Debug, Default)]
 struct State {
     daemon: Option<Daemon>,
@@ -107,12 +110,18 @@ impl Daemon {
         let inherited = std::env::var_os("PYTHONPATH").unwrap_or_default();
         let search = folders.iter().cloned().chain(std::env::split_paths(&inherited));
         let search = std::env::join_paths(search).map_err(|error| failed(error.to_string()))?;
+        let mut warnings = std::env::var_os("PYTHONWARNINGS").unwrap_or_default();
+        if !warnings.is_empty() {
+            warnings.push(",");
+        }
+        warnings.push(NOT_THE_USERS);
         let mut process = Command::new(interpreter)
             .args(["-m", "pyspark.daemon", module])
             .env("PYTHON_WORKER_FACTORY_SECRET", &secret)
             .env("SPARK_REUSE_WORKER", "1")
             .env("PYTHONPATH", search)
             .env("PYTHONUNBUFFERED", "YES")
+            .env("PYTHONWARNINGS", warnings)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -3,7 +3,8 @@
 //! [`PythonWorkers`] starts `pyspark.daemon` of the user's interpreter, which forks workers; a worker is given a
 //! task ([`worker`]), Arrow batches in and out over a socket, and is used again for the next. [`function`] is
 //! such a function among the engine's own, [`aggregate`] one of groups, [`relation`] one of whole relations,
-//! [`table_call`] a call of a table function, whose columns its static method may tell ([`analyze`]).
+//! [`table_call`] a call of a table function, whose columns its static method may tell ([`analyze`]), [`with_state`] one
+//! of the groups of a stream that remembers something of each ([`pickle`]: in which form).
 
 use std::any::Any;
 use std::sync::Arc;
@@ -17,8 +18,10 @@ mod daemon;
 mod execution;
 mod function;
 mod ordered_groups;
+mod pickle;
 mod relation;
 mod table_call;
+mod with_state;
 mod worker;
 
 pub(crate) use aggregate::{PythonAggregate, is_aggregate};
@@ -28,6 +31,7 @@ pub(crate) use function::PythonFunction;
 pub(crate) use ordered_groups::OrderedGroups;
 pub(crate) use relation::{PythonInput, PythonRelation, RelationFunction, Shape};
 pub(crate) use table_call::{Argument, Carried, TableArgument, TableCall, TableFunction, TableFunctions};
+pub use with_state::{Change, GroupCall, Groups, GroupsWithState, Moment, Outcome, StatefulFunction, Timeout};
 
 /// A function of the user's that SQL knows by a name.
 #[derive(Debug, Clone)]
