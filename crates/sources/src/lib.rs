@@ -3,7 +3,7 @@
 //!
 //! Start at [`batch_relation`] and [`stream_relation`]. A read of files is resolved once
 //! (`relation`): its options become typed, its schema is inferred, stored or taken from the user. Then
-//! `listing` finds files, `scan` reads them through a `format`, and `stream` cuts them into slices.
+//! `listing` finds files (in the folder of a sink, those that `sink_log` lets count), `scan` reads them through a `format`, and `stream` cuts them into slices.
 //! Nothing here knows flows or checkpoints: what was read before comes in with `OpenContext`, what is to be
 //! remembered goes out with each `Slice`.
 
