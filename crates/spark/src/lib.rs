@@ -36,6 +36,7 @@ pub mod streaming;
 pub mod subquery;
 mod table_functions;
 pub mod types;
+mod values;
 pub mod variant;
 pub mod windowing;
 mod windows;

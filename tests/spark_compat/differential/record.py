@@ -1,9 +1,13 @@
-"""Asks Apache Spark, and keeps its answers in `golden/`. Run by `make golden`, with a Python that has Spark's jars."""
+"""Asks Apache Spark, and keeps its answers in `golden/`. Run by `make golden`, with a Python that has Spark's jars.
+
+With names of families, as `record.py xml vector`, only those are asked again.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -36,8 +40,10 @@ def read() -> dict[Case, dict[str, Any]]:
 
 
 def main() -> None:
-    """Asks for every case."""
+    """Asks for every case, or for those of the families that are named."""
     from pyspark.sql import SparkSession
+
+    wanted = set(sys.argv[1:])
 
     builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
     spark = builder.config("spark.sql.shuffle.partitions", "1").getOrCreate()
@@ -49,11 +55,12 @@ def main() -> None:
         session = spark.newSession()
         configure(session, ansi)
         for case in cases():
-            if case.ansi == ansi:
+            if case.ansi == ansi and (not wanted or case.family in wanted):
                 item = {"sql": case.sql, "ansi": ansi, **answer(session, case.sql, unordered=case.unordered)}
                 lines.setdefault(case.family, []).append(json.dumps(item, ensure_ascii=False))
     for old in GOLDEN.glob("*.jsonl"):
-        old.unlink()
+        if not wanted or old.stem in wanted:
+            old.unlink()
     for family, of_family in lines.items():
         (GOLDEN / f"{family}.jsonl").write_text("\n".join(of_family) + "\n")
     print(f"Spark {spark.version}: {sum(map(len, lines.values()))} answers")

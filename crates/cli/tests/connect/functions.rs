@@ -121,3 +121,56 @@ assert rows("SHOW USER FUNCTIONS LIKE 'words'") == []
 "#,
     );
 }
+
+#[test]
+fn records_of_other_formats_are_read_and_written_by_dataframes() {
+    let server = Server::start(&[], &[]);
+    let descriptor = concat!(env!("CARGO_MANIFEST_DIR"), "/../spark/src/functions/protobuf/tests/messages.desc");
+    let script = r#"
+from pyspark.sql import Row
+from pyspark.sql.avro.functions import from_avro, to_avro
+from pyspark.sql.protobuf.functions import from_protobuf, to_protobuf
+
+spark = connect()
+df = spark.createDataFrame([(1, Row(age=2, name="Alice"))], ("key", "value"))
+avro = df.select(to_avro(df.value).alias("avro"))
+assert avro.collect() == [Row(avro=b"\x00\x00\x04\x00\nAlice")], avro.collect()
+schema = """[{"type": "record", "name": "value", "fields": [
+    {"name": "age", "type": ["long", "null"]}, {"name": "name", "type": ["string", "null"]}]}, "null"]"""
+read = avro.select(from_avro("avro", schema, {"mode": "PERMISSIVE"}).alias("v"))
+assert read.collect() == [Row(v=Row(age=2, name="Alice"))], read.collect()
+suits = spark.createDataFrame(["SPADES"], "string")
+suit = '["null", {"type": "enum", "name": "value", "symbols": ["SPADES", "HEARTS"]}]'
+assert suits.select(to_avro("value", suit).alias("suit")).collect() == [Row(suit=b"\x02\x00")]
+# What is put together is never NULL, so there is no union around it.
+assert df.select(to_avro(F.struct(F.lit(1).alias("a"))).alias("s")).collect() == [Row(s=b"\x02")]
+
+rows = [Row(value=Row(text="x", numbers=[1, 2])), Row(value=Row(text="", numbers=[])), Row(value=None)]
+df = spark.createDataFrame(rows, "value STRUCT<text: STRING, numbers: ARRAY<INT>>")
+messages = df.select(to_protobuf("value", "Inner", descFilePath=DESCRIPTOR).alias("m"))
+assert messages.collect() == [Row(m=b"\n\x01x\x12\x02\x01\x02"), Row(m=b""), Row(m=None)], messages.collect()
+with open(DESCRIPTOR, "rb") as file:
+    read = from_protobuf("m", "deltaworks.test.Inner", binaryDescriptorSet=file.read(), options={"emit.default.values": "true"})
+assert messages.select(read.alias("value")).collect() == rows
+
+df = spark.createDataFrame([("<p><a>1</a></p>",)], ["x"])
+read = df.select(F.from_xml("x", F.schema_of_xml("<p><a>1</a></p>"), {"mode": "FAILFAST"}).alias("v"))
+assert read.collect() == [Row(v=Row(a=1))], read.collect()
+assert read.select(F.to_xml("v", {"rowTag": "r", "indent": ""}).alias("t")).collect() == [Row(t="<r><a>1</a></r>\n")]
+
+for wrong, says in [
+    (lambda: spark.range(1).select(F.theta_sketch_agg("id")).collect(), "`theta_sketch_agg` is not supported"),
+    (lambda: spark.sql("SELECT st_srid(X'00')").collect(), "`st_srid` is not supported"),
+    (lambda: spark.sql("SELECT 'x' COLLATE UTF8_LCASE").collect(), "`UTF8_LCASE` is not supported"),
+    (lambda: spark.range(1).writeTo("t").partitionedBy(F.partitioning.days("id")).create(), "`days` is not supported"),
+    (lambda: avro.select(from_protobuf("avro", "com.example.Message")).collect(), "Java class"),
+]:
+    try:
+        wrong()
+    except Exception as error:
+        assert says in str(error), error
+    else:
+        raise SystemExit(f"no error: {says}")
+"#;
+    server.check(&script.replace("DESCRIPTOR", &format!("{descriptor:?}")));
+}

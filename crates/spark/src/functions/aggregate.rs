@@ -19,7 +19,9 @@ use datafusion::logical_expr::{
 use super::correlation::{self, Statistic};
 use super::form::Env;
 use super::udf::check_arity;
-use super::{average, bitmap, distinct, float_extreme, frame, gather, grouping, hll, shift, sliding, sum, variant};
+use super::{
+    average, bitmap, distinct, float_extreme, frame, gather, grouping, hll, shift, sliding, sum, variant, vector,
+};
 use crate::conf::SparkConf;
 use crate::error::{Error, Result};
 
@@ -41,6 +43,7 @@ pub(super) fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
         .chain(bitmap::aggregates())
         .chain(hll::aggregates())
         .chain(variant::aggregates())
+        .chain(vector::aggregates())
         .chain([grouping::aggregate()])
     {
         registry.register_udaf(udaf)?;

@@ -90,6 +90,9 @@ pub fn call(call: FunctionCall, schema: &DFSchema, conf: &SparkConf, registry: &
 }
 
 fn unresolved(name: &str, registry: &dyn FunctionRegistry) -> Error {
+    if let Some(refusal) = super::refusal(name) {
+        return refusal;
+    }
     let known = registry.udfs().into_iter().chain(registry.udafs()).chain(registry.udwfs());
     let nearest = known
         .map(|known| (strsim::jaro_winkler(&known, &name.to_ascii_lowercase()), known))

@@ -11,6 +11,7 @@ use datafusion_spark::function::datetime::make_interval;
 
 use super::conditional::exactly;
 use super::form::{Env, Form, Want, form, unsupported, wraps};
+use super::options::text;
 use super::udf::{Call, Function, LONG, Returns, volatile};
 use crate::error::{Error, Result};
 use crate::types::field_type_name;
@@ -52,6 +53,7 @@ pub(super) const FORMS: &[Form] = &[
                 .with_condition("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE")),
         }
     }),
+    form(&["collate"], (2, 2), collate),
     form(&["current_timezone"], (0, 0), |_, env| Ok(lit(env.conf.time_zone.name()))),
     form(&["input_file_name"], (0, 0), |_, env| file_path(env)),
     unsupported(&["input_file_block_start", "input_file_block_length"], ROW_METADATA),
@@ -59,10 +61,6 @@ pub(super) const FORMS: &[Form] = &[
     unsupported(&["is_member", "is_account_group_member"], "There are no groups outside of a workspace."),
     unsupported(&["ai_classify"], "Call a model in a Python UDF."),
     unsupported(&["ai_query", "ai_extract", "ai_summarize", "ai_translate", "ai_gen"], "Call a model in a Python UDF."),
-    unsupported(
-        &["from_xml", "to_xml", "schema_of_xml"],
-        "Read single values with `xpath_string` and its kin, or the whole in a Python UDF.",
-    ),
 ];
 
 pub(super) const FUNCTIONS: &[Function] = &[
@@ -77,6 +75,26 @@ pub(super) const FUNCTIONS: &[Function] = &[
     volatile(&["assert_true"], (1, 2), Returns::Type(|| DataType::Null), assert_true),
     volatile(&["monotonically_increasing_id"], (0, 0), LONG, increasing_id),
 ];
+
+/// A text as it is: it is compared by its bytes anyway.
+fn collate(args: Vec<Expr>, env: Env<'_>) -> Result<Expr> {
+    let [value, collation] = exactly(args)?;
+    let found = env.type_of(&value)?;
+    if !matches!(found, DataType::Utf8 | DataType::Null) {
+        return Err(Error::user(format!("{} has no collation", crate::types::sql_type_name(&found)))
+            .with_condition("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE"));
+    }
+    let Some(name) = text(&collation) else {
+        return Err(Error::user("the collation of `collate` must be a constant text")
+            .with_condition("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT"));
+    };
+    let plain = name.rsplit('.').next().unwrap_or(name);
+    if plain.eq_ignore_ascii_case("UTF8_BINARY") {
+        return env.cast(value, &DataType::Utf8);
+    }
+    Err(Error::unsupported(format!("the collation `{name}`"))
+        .with_help("Texts are compared by their bytes (UTF8_BINARY); compare lower(x) to ignore case."))
+}
 
 /// The file that a row was read from, where the rows come straight from files.
 fn file_path(env: Env<'_>) -> Result<Expr> {
@@ -127,6 +145,7 @@ mod tests {
             ("typeof(array('a'))", "array<string>"),
             ("current_database()", "default"),
             ("current_timezone()", "UTC"),
+            ("collate('x', 'UTF8_BINARY')", "x"),
             ("assert_true(1 < 2)", "NULL"),
             ("monotonically_increasing_id() >= 0", "true"),
         ])

@@ -9,6 +9,7 @@ mod aes;
 mod aggregate;
 mod array;
 mod average;
+mod avro;
 mod binary;
 mod bitmap;
 mod build;
@@ -47,6 +48,7 @@ mod page;
 mod pattern;
 mod planner;
 mod poisson;
+mod protobuf;
 mod random;
 mod rank;
 mod shift;
@@ -61,8 +63,10 @@ mod time_window;
 mod udf;
 mod url;
 mod variant;
+mod vector;
 mod words;
 mod wrapped;
+mod xml;
 mod xpath;
 mod zip;
 
@@ -72,6 +76,7 @@ use datafusion::execution::FunctionRegistry;
 
 pub(crate) use aggregate::{over_window, resolve_aggregate, resolve_window};
 pub use build::{FunctionCall, Kind, call, is_generator, kind};
+pub(crate) use builtins::refusal;
 pub use builtins::{is_spark_builtin, is_supported, names as builtin_names};
 pub(crate) use form::expand;
 pub(crate) use gather::ordered_collect_list;
@@ -111,11 +116,14 @@ const FUNCTIONS: &[&[udf::Function]] = &[
     time::FUNCTIONS,
     time_window::FUNCTIONS,
     variant::FUNCTIONS,
+    vector::FUNCTIONS,
     words::FUNCTIONS,
+    xml::FUNCTIONS,
     xpath::FUNCTIONS,
 ];
 
 const FORMS: &[&[form::Form]] = &[
+    avro::FORMS,
     conditional::FORMS,
     csv::FORMS,
     encoding::FORMS,
@@ -125,20 +133,23 @@ const FORMS: &[&[form::Form]] = &[
     nested::FORMS,
     number::FORMS,
     number_pattern::FORMS,
+    protobuf::FORMS,
     random::FORMS,
     text::FORMS,
     time::FORMS,
     url::FORMS,
     variant::FORMS,
+    xml::FORMS,
 ];
 
-/// The schema that `schema_of_json` or `schema_of_csv` gives for a sample, as DDL text.
+/// The schema that `schema_of_json`, `schema_of_csv` or `schema_of_xml` gives for a sample, as DDL text.
 ///
 /// # Errors
 /// If the sample cannot be read.
 pub(crate) fn schema_of(function: &str, sample: &str, tz: chrono_tz::Tz) -> Result<String> {
     match function {
         "schema_of_csv" => csv::schema_of(sample, &Default::default(), tz),
+        "schema_of_xml" => xml::schema_of(sample, &Default::default(), tz),
         _ => json::schema_of(&crate::json::Relaxed::default().strict(sample)),
     }
 }

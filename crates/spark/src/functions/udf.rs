@@ -32,6 +32,11 @@ pub(crate) struct Call<'a> {
 }
 
 impl Call<'_> {
+    /// The name of the function.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// How many rows the result has.
     pub(crate) fn rows(&self) -> usize {
         self.rows

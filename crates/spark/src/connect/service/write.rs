@@ -236,6 +236,11 @@ fn column_name(expr: &Expression) -> Result<String> {
         Some(ExprType::UnresolvedAttribute(attribute)) => {
             Ok(split_identifier(&attribute.unparsed_identifier)?.pop().unwrap_or_default())
         }
+        Some(ExprType::UnresolvedFunction(function)) => {
+            Err(Error::unsupported(format!("partitioning by the transform `{}`", function.function_name)).with_help(
+                "Delta tables are partitioned by columns: add one, such as `to_date(ts)`, or cluster by `ts`.",
+            ))
+        }
         _ => Err(Error::unsupported("partitioning by an expression").with_help("Partition by a column.")),
     }
 }

@@ -1,6 +1,6 @@
 //! The value of an expression in a document.
 
-use super::document::{Document, Kind, NodeId};
+use super::super::xml::{Document, Kind, NodeId};
 use super::expression::{Axis, Expression, Step, Test, invalid};
 use crate::cast::format::java_double;
 use crate::error::Result;

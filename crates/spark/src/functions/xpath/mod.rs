@@ -1,6 +1,5 @@
 //! `xpath` and its kin: values out of XML text by XPath 1.0.
 
-mod document;
 mod evaluate;
 mod expression;
 
@@ -11,9 +10,9 @@ use arrow::array::{Int16Array, Int32Array, Int64Array};
 use arrow::datatypes::DataType;
 
 use super::udf::{BOOLEAN, Call, DOUBLE, Function, INT, LONG, Returns, TEXT, function};
+use super::xml::Document;
 use crate::error::{Error, Result};
 use crate::types::array;
-use document::Document;
 use evaluate::{Value, evaluate};
 use expression::Expression;
 

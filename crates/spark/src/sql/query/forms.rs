@@ -151,9 +151,31 @@ pub(super) fn sample(expr: &Expr) -> Option<(String, &str)> {
     let [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value)))] = list.args.as_slice() else { return None };
     let function = name.0.as_slice().first()?.as_ident()?.value.to_ascii_lowercase();
     match &value.value {
-        Value::SingleQuotedString(sample) if matches!(function.as_str(), "schema_of_json" | "schema_of_csv") => {
+        Value::SingleQuotedString(sample)
+            if matches!(function.as_str(), "schema_of_json" | "schema_of_csv" | "schema_of_xml") =>
+        {
             Some((function, sample))
         }
         _ => None,
     }
+}
+
+/// `map('k', 'v', …)` of constants as the JSON text of it, for functions whose type depends on their options.
+pub(super) fn options_text(expr: &Expr) -> Option<String> {
+    let Expr::Function(Function { name, args: FunctionArguments::List(list), .. }) = expr else { return None };
+    if !name.to_string().eq_ignore_ascii_case("map") {
+        return None;
+    }
+    let constant = |arg: &FunctionArg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value))) => match &value.value {
+            Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => Some(text.clone()),
+            _ => None,
+        },
+        _ => None,
+    };
+    let texts = list.args.iter().map(constant).collect::<Option<Vec<String>>>()?;
+    let (pairs, []) = texts.as_chunks::<2>() else { return None };
+    let object: serde_json::Map<String, serde_json::Value> =
+        pairs.iter().map(|[name, value]| (name.clone(), value.clone().into())).collect();
+    Some(serde_json::Value::Object(object).to_string())
 }

@@ -129,6 +129,7 @@ pub(super) fn pretty(expr: &Expr) -> String {
             let name = if matches!(kind, CastKind::TryCast) { "TRY_CAST" } else { "CAST" };
             format!("{name}({} AS {data_type})", pretty(expr))
         }
+        Expr::Collate { expr, collation } => format!("collate({}, {collation})", pretty(expr)),
         Expr::TypedString(typed) => format!("{} {}", typed.data_type, typed.value),
         Expr::Interval(interval) => match AnsiInterval::read(interval) {
             Some(ansi) => ansi.literal(),

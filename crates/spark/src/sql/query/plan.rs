@@ -127,6 +127,9 @@ impl<'a> Planner<'a> {
     }
 
     pub(super) fn unknown_function(&self, name: &str) -> Error {
+        if let Some(refusal) = crate::functions::refusal(name) {
+            return refusal;
+        }
         let mut names = self.provider.function_names();
         names.sort_by_cached_key(|known| (strsim::damerau_levenshtein(name, known), known.clone()));
         names.dedup();

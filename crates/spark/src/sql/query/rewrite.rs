@@ -12,7 +12,8 @@ use sqlparser::ast::{
 };
 
 use super::forms::{
-    ONLY_OURS, count_rows, grouping_bits, is_all, ordered_within, quantified, sample, spread_structures, typed_literal,
+    ONLY_OURS, count_rows, grouping_bits, is_all, options_text, ordered_within, quantified, sample, spread_structures,
+    typed_literal,
 };
 use super::interval::{AnsiInterval, units_of, with_texts};
 use super::json_path;
@@ -321,7 +322,10 @@ impl Rewriter<'_, '_> {
                 typed_literal(typed, self.planner.time_zone()).map_err(|error| error.at(place))?;
                 None
             }
-            Expr::Prior(_) | Expr::MatchAgainst { .. } | Expr::Collate { .. } => {
+            Expr::Collate { expr: value, collation } => {
+                Some(call("collate", vec![value.as_ref().clone(), text(&collation.to_string())]))
+            }
+            Expr::Prior(_) | Expr::MatchAgainst { .. } => {
                 return Err(Error::unsupported(format!("`{expr}`")).at(place));
             }
             _ => None,
@@ -389,13 +393,24 @@ impl Rewriter<'_, '_> {
             [part] => part.as_ident().map(|ident| ident.value.to_ascii_lowercase()).unwrap_or_default(),
             _ => return Err(self.planner.unknown_function(&function.name.to_string())),
         };
-        if matches!(name.as_str(), "from_json" | "from_csv")
+        if matches!(name.as_str(), "from_json" | "from_csv" | "from_xml")
             && let FunctionArguments::List(list) = &mut function.args
             && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(schema))) = list.args.get_mut(1)
             && let Some((function, sample)) = sample(schema)
         {
             // The schema must be known when the call is planned.
             *schema = text(&schema_of(&function, sample, self.planner.time_zone())?);
+        }
+        if matches!(name.as_str(), "from_avro" | "schema_of_avro" | "from_protobuf" | "to_protobuf")
+            && let FunctionArguments::List(list) = &mut function.args
+        {
+            for arg in &mut list.args {
+                if let FunctionArg::Unnamed(FunctionArgExpr::Expr(given)) = arg
+                    && let Some(json) = options_text(given)
+                {
+                    *given = text(&json);
+                }
+            }
         }
         if name == "count" {
             count_rows(function);

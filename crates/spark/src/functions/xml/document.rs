@@ -4,13 +4,14 @@ use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
 use crate::error::{Error, Result};
+use crate::json::MAX_DEPTH;
 
 /// The place of a node in its document; document order is ascending.
-pub(super) type NodeId = usize;
+pub(in crate::functions) type NodeId = usize;
 
 /// What a node is.
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(in crate::functions) enum Kind {
     /// The parent of the outermost element.
     Root,
     Element(String),
@@ -28,7 +29,7 @@ struct Node {
 
 /// A parsed text; node 0 is the root.
 #[derive(Debug)]
-pub(super) struct Document(Vec<Node>);
+pub(in crate::functions) struct Document(Vec<Node>);
 
 fn malformed(why: impl std::fmt::Display) -> Error {
     Error::data(format!("the text is not XML: {why}")).with_condition("INVALID_XML")
@@ -36,18 +37,40 @@ fn malformed(why: impl std::fmt::Display) -> Error {
 
 impl Document {
     /// Reads a text; names keep their prefixes.
-    pub(super) fn parse(text: &str) -> Result<Self> {
+    ///
+    /// # Errors
+    /// `INVALID_XML` (`Data`) if it is not well-formed, or nested deeper than files of JSON may be.
+    pub(in crate::functions) fn parse(text: &str) -> Result<Self> {
+        Self::read(text, false)
+    }
+
+    /// Reads a text up to the end of its first element.
+    ///
+    /// # Errors
+    /// As for [`Document::parse`], for what was read.
+    pub(in crate::functions) fn parse_first(text: &str) -> Result<Self> {
+        Self::read(text, true)
+    }
+
+    fn read(text: &str, first: bool) -> Result<Self> {
         let mut document =
             Self(vec![Node { kind: Kind::Root, parent: None, attributes: Vec::new(), children: Vec::new() }]);
         let mut reader = Reader::from_str(text);
-        let mut at = 0;
+        let (mut at, mut depth) = (0, 0);
         loop {
             match reader.read_event().map_err(malformed)? {
-                Event::Start(start) => at = document.element(at, &start)?,
+                Event::Start(_) if depth == MAX_DEPTH => return Err(malformed("it is nested too deep")),
+                Event::Start(start) => {
+                    depth += 1;
+                    at = document.element(at, &start)?;
+                }
                 Event::Empty(start) => {
                     document.element(at, &start)?;
                 }
-                Event::End(_) => at = document.0[at].parent.unwrap_or(0),
+                Event::End(_) => {
+                    depth -= 1;
+                    at = document.0[at].parent.unwrap_or(0);
+                }
                 Event::Text(text) => document.text(at, &text.decode().map_err(malformed)?),
                 Event::CData(text) => document.text(at, &text.decode().map_err(malformed)?),
                 Event::GeneralRef(reference) => {
@@ -65,6 +88,9 @@ impl Document {
                 Event::Eof if document.0[0].children.is_empty() => return Err(malformed("it has no element")),
                 Event::Eof => return Ok(document),
                 Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => {}
+            }
+            if first && at == 0 && !document.0[0].children.is_empty() {
+                return Ok(document);
             }
         }
     }
@@ -104,28 +130,33 @@ impl Document {
         self.0[parent].children.push(node);
     }
 
+    /// The first element, which the others of a well-formed text are in.
+    pub(in crate::functions) fn root(&self) -> Option<NodeId> {
+        self.0.first()?.children.first().copied()
+    }
+
     /// What a node is.
-    pub(super) fn kind(&self, node: NodeId) -> &Kind {
+    pub(in crate::functions) fn kind(&self, node: NodeId) -> &Kind {
         &self.0[node].kind
     }
 
     /// The element a node is in.
-    pub(super) fn parent(&self, node: NodeId) -> Option<NodeId> {
+    pub(in crate::functions) fn parent(&self, node: NodeId) -> Option<NodeId> {
         self.0[node].parent
     }
 
     /// The attributes of an element.
-    pub(super) fn attributes(&self, node: NodeId) -> &[NodeId] {
+    pub(in crate::functions) fn attributes(&self, node: NodeId) -> &[NodeId] {
         &self.0[node].attributes
     }
 
     /// Elements and texts of an element.
-    pub(super) fn children(&self, node: NodeId) -> &[NodeId] {
+    pub(in crate::functions) fn children(&self, node: NodeId) -> &[NodeId] {
         &self.0[node].children
     }
 
     /// The node and all below it, in document order.
-    pub(super) fn descendants(&self, node: NodeId, found: &mut Vec<NodeId>) {
+    pub(in crate::functions) fn descendants(&self, node: NodeId, found: &mut Vec<NodeId>) {
         found.push(node);
         for child in self.children(node) {
             self.descendants(*child, found);
@@ -133,7 +164,7 @@ impl Document {
     }
 
     /// The name of an element or attribute.
-    pub(super) fn name(&self, node: NodeId) -> &str {
+    pub(in crate::functions) fn name(&self, node: NodeId) -> &str {
         match self.kind(node) {
             Kind::Element(name) | Kind::Attribute(name, _) => name,
             Kind::Root | Kind::Text(_) => "",
@@ -141,7 +172,7 @@ impl Document {
     }
 
     /// The value that a node itself has.
-    pub(super) fn value(&self, node: NodeId) -> Option<&str> {
+    pub(in crate::functions) fn value(&self, node: NodeId) -> Option<&str> {
         match self.kind(node) {
             Kind::Attribute(_, value) | Kind::Text(value) => Some(value),
             Kind::Root | Kind::Element(_) => None,
@@ -149,7 +180,7 @@ impl Document {
     }
 
     /// The text of a node: of an element, all texts in it.
-    pub(super) fn text_of(&self, node: NodeId) -> String {
+    pub(in crate::functions) fn text_of(&self, node: NodeId) -> String {
         let mut nodes = Vec::new();
         self.descendants(node, &mut nodes);
         nodes.into_iter().filter_map(|node| self.value(node)).collect()
