@@ -82,7 +82,7 @@ async fn bounds_are_estimates() {
         write_parquet(&dir, name, &columns(&[("id", longs(&ids)), ("x", numbers), ("s", texts(&["a", "b"]))]));
     }
     let ctx = session(&dir, &[]).await.unwrap();
-    let plan = ctx.table("t").await.unwrap().create_physical_plan().await.unwrap();
+    let plan = ctx.sql("SELECT id, x, s FROM t").await.unwrap().create_physical_plan().await.unwrap();
     let statistics = StatisticsContext::new().compute(plan.as_ref(), &StatisticsArgs::new()).unwrap();
     let bounds: Vec<_> = statistics
         .column_statistics
