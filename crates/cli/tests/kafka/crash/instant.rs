@@ -49,7 +49,7 @@ impl Random {
     pub fn instant(&mut self, run: u32, calm: Duration) -> KillInstant {
         let told = match (run as usize % (FLOWS.len() + 1)).checked_sub(1).map(|turn| FLOWS[turn]) {
             None => Told::Nothing,
-            Some(flow) if self.next() % 2 == 0 => Told::Runs(flow),
+            Some(flow) if self.next().is_multiple_of(2) => Told::Runs(flow),
             Some(flow) => Told::Batches(flow, 1 + if flow == FLOWS[0] { self.next() % 3 } else { 0 }),
         };
         // A start takes longer than a batch.
