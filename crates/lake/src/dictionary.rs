@@ -89,7 +89,7 @@ mod tests {
         let columns: [(&str, ArrayRef); 4] = [
             ("text", Arc::new(StringArray::from_iter_values(texts()))),
             ("view", Arc::new(StringViewArray::from_iter_values(texts()))),
-            ("flag", Arc::new(BooleanArray::from_iter((0..rows).map(|row| Some(value(row) % 2 == 0))))),
+            ("flag", Arc::new(BooleanArray::from_iter((0..rows).map(|row| Some(value(row).is_multiple_of(2)))))),
             ("nothing", Arc::new(StringArray::new_null(rows))),
         ];
         columns_without(&RecordBatch::try_from_iter(columns).unwrap()).unwrap()
