@@ -3,7 +3,6 @@
 //! A vector that holds a NULL has no result, and aggregates pass over it. Numbers are added up as Spark does, as FLOATs and by
 //! eights, so that the results are the same to the last digit.
 
-use std::hash::{Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, Float32Array, ListArray};
@@ -191,23 +190,9 @@ impl Degree {
 }
 
 /// `vector_sum`, `vector_avg`.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct VectorAggregate {
     name: &'static str,
-}
-
-impl PartialEq for VectorAggregate {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-    }
-}
-
-impl Eq for VectorAggregate {}
-
-impl Hash for VectorAggregate {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.name.hash(state);
-    }
 }
 
 static SIGNATURE: LazyLock<Signature> = LazyLock::new(|| Signature::user_defined(Volatility::Immutable));
