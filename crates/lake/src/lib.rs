@@ -41,7 +41,7 @@ pub use commit::Commit;
 pub use definition::TableDefinition;
 pub use lake::Lake;
 pub use provider::{FILE_COLUMN, FileIndex, latest_of, snapshot_of};
-pub use state::{Replacement, StateTable};
+pub use state::{LEAST_ROWS_OF_PART, PreparedVersion, Replacement, StateTable};
 pub use table::{Table, are_columns_changed};
 pub use writer::{Writer, WriterOptions, WrittenFiles};
 

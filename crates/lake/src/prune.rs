@@ -1,6 +1,6 @@
 //! Which files of a table can hold given keys: by the statistics in the log, without opening one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, RecordBatch};
 use arrow::compute::{cast, take};
@@ -41,6 +41,22 @@ impl Table {
         let over =
             |file: &usize| greatest.is_valid(*file) && greatest.value(*file) <= until_us && nulls[*file] == Some(0);
         Ok(files.into_iter().enumerate().filter(|(file, _)| over(file)).map(|(_, file)| file).collect())
+    }
+
+    /// In how many rows of each of `files` a column is NULL; `None` where statistics do not tell.
+    ///
+    /// # Errors
+    /// `Data` if the log cannot be read.
+    pub fn null_counts(&self, column: &str, files: &[DataFile]) -> Result<Vec<Option<u64>>> {
+        let log = self.state()?.snapshot().try_log_data().map_err(from_delta)?;
+        let wanted: HashMap<&str, usize> = files.iter().map(|file| file.path.as_str()).zip(0..).collect();
+        let mut counts = vec![None; files.len()];
+        for file in log.iter() {
+            if let Some(position) = wanted.get(file.path().as_ref()) {
+                counts[*position] = null_count(file.stats().as_deref().unwrap_or_default(), column);
+            }
+        }
+        Ok(counts)
     }
 
     /// The columns that are NULL in no row, as the statistics of all files say.

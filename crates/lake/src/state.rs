@@ -34,14 +34,20 @@ use crate::writer::{FileCompression, Writer, WriterOptions, WrittenFiles};
 pub struct Replacement {
     /// The files of the base version whose rows go.
     pub replaced: Vec<DataFile>,
-    /// The rows that come.
+    /// The rows that come; those of each stream go to files of their own.
     pub rows: Vec<SendableRecordBatchStream>,
     /// Their columns.
     pub schema: SchemaRef,
 }
 
+/// The files of a version that is not committed yet.
+pub struct PreparedVersion {
+    table: Table,
+    commit: Commit,
+}
+
 /// The rows for which a writer of their own is worth it.
-const LEAST_ROWS_OF_PART: usize = 250_000;
+pub const LEAST_ROWS_OF_PART: usize = 250_000;
 /// As many files of about the same size are merged into one.
 const FILES_PER_LEVEL: usize = 8;
 
@@ -123,59 +129,69 @@ impl StateTable {
         app_id: &str,
         batch: i64,
     ) -> Result<u64> {
-        let mut table = match self.latest.take() {
-            Some(table) => table,
-            None => self.lake.create(&self.location, &TableDefinition::new(Arc::clone(&replacement.schema))).await?,
-        };
-        let result = self.replace_files(&mut table, base, replacement, app_id, batch).await;
+        let (table, version) = self.prepare(base, replacement).await?.commit_to(app_id, batch).await?;
         self.latest = Some(table);
-        result
+        Ok(version)
     }
 
-    async fn replace_files(
-        &self,
-        table: &mut Table,
-        base: Option<u64>,
-        replacement: Replacement,
-        app_id: &str,
-        batch: i64,
-    ) -> Result<u64> {
+    /// Writes the files of what [`Self::replace_from`] commits.
+    ///
+    /// # Errors
+    /// Whatever the rows or the store meet. Nobody reads the files that have been written until then.
+    pub async fn prepare(&mut self, base: Option<u64>, replacement: Replacement) -> Result<PreparedVersion> {
+        let table = match &self.latest {
+            Some(table) => table.clone(),
+            None => {
+                let definition = TableDefinition::new(Arc::clone(&replacement.schema));
+                self.latest.insert(self.lake.create(&self.location, &definition).await?).clone()
+            }
+        };
         let base_table = match base {
             Some(version) if version == table.version() => Some(table.clone()),
             Some(version) => Some(self.table_at(version).await?),
             None => None,
         };
         let evolved = schema::merge(table.schema(), &replacement.schema)?;
-        let mut options = WriterOptions::for_table(table)?;
+        let mut options = WriterOptions::for_table(&table)?;
         options.compression = FileCompression::Zstd;
         if let Some(schema) = &evolved {
             options.schema = Arc::clone(schema);
         }
-        let mut writer = Writer::new(table, options)?;
-        for mut rows in replacement.rows {
-            while let Some(batch) = rows.try_next().await? {
-                writer.write(batch).await?;
-            }
-        }
         let mut gone = replacement.replaced;
+        let merged = match &base_table {
+            Some(base) => {
+                let stays = |file: &DataFile| !gone.iter().any(|gone| gone.path == file.path);
+                files_to_merge(&base.files()?.into_iter().filter(stays).collect::<Vec<_>>())
+            }
+            None => Vec::new(),
+        };
+        let mut streams = replacement.rows.into_iter();
+        let mut writer = Writer::new(&table, options.clone())?;
+        let own = streams.next();
+        let mut others = JoinSet::new();
+        for rows in streams {
+            let mut writer = Writer::new(&table, options.clone())?;
+            others.spawn(async move {
+                write_stream(&mut writer, rows).await?;
+                writer.close().await
+            });
+        }
+        if let Some(rows) = own {
+            write_stream(&mut writer, rows).await?;
+        }
         if let Some(base) = &base_table {
-            let others: Vec<_> =
-                base.files()?.into_iter().filter(|file| !gone.iter().any(|gone| gone.path == file.path)).collect();
-            let merged = files_to_merge(&others);
             copy(base, &merged, &mut writer).await?;
-            gone.extend(merged);
         }
         let mut files = writer.close().await?;
-        let (adds, removes) = difference(table, base_table.as_ref(), &gone)?;
+        files.extend(all(others).await?);
+        gone.extend(merged);
+        let (adds, removes) = difference(&table, base_table.as_ref(), &gone)?;
         files.adds.extend(adds);
         let mut commit = Commit::exact(files, removes);
         if let Some(schema) = evolved {
             commit = commit.schema(schema);
         }
-        if table.transaction_version(app_id).await?.is_none_or(|done| done < batch) {
-            commit = commit.transaction(app_id, batch);
-        }
-        commit.commit(table).await
+        Ok(PreparedVersion { table, commit })
     }
 
     async fn replace(
@@ -218,6 +234,25 @@ impl StateTable {
             Error::data(format!("the state table at `{}` is gone", self.location))
                 .with_help("Refresh the table that the state belongs to fully.")
         })
+    }
+}
+
+impl PreparedVersion {
+    /// Commits the files on behalf of a flow's batch, and returns the new version.
+    ///
+    /// # Errors
+    /// `Conflict` if somebody else has written to the table since.
+    pub async fn commit(self, app_id: &str, batch: i64) -> Result<u64> {
+        Ok(self.commit_to(app_id, batch).await?.1)
+    }
+
+    async fn commit_to(mut self, app_id: &str, batch: i64) -> Result<(Table, u64)> {
+        let mut commit = self.commit;
+        if self.table.transaction_version(app_id).await?.is_none_or(|done| done < batch) {
+            commit = commit.transaction(app_id, batch);
+        }
+        let version = commit.commit(&mut self.table).await?;
+        Ok((self.table, version))
     }
 }
 
@@ -265,8 +300,15 @@ async fn written(
         copy(base, merged, &mut writer).await?;
     }
     let mut files = writer.close().await?;
-    while let Some(other) = others.join_next().await {
-        files.extend(other.map_err(|error| Error::internal(format!("a writing task died: {error}")))??);
+    files.extend(all(others).await?);
+    Ok(files)
+}
+
+/// The files of all writers.
+async fn all(mut writers: JoinSet<Result<WrittenFiles>>) -> Result<WrittenFiles> {
+    let mut files = WrittenFiles::default();
+    while let Some(written) = writers.join_next().await {
+        files.extend(written.map_err(|error| Error::internal(format!("a writing task died: {error}")))??);
     }
     Ok(files)
 }
@@ -301,7 +343,10 @@ async fn copy(table: &Table, files: &[DataFile], writer: &mut Writer) -> Result<
     let session = SessionContext::new();
     let provider = table.provider_for_files(files).await?;
     let plan = session.read_table(provider)?.create_physical_plan().await?;
-    let mut rows = execute_stream(plan, session.task_ctx())?;
+    write_stream(writer, execute_stream(plan, session.task_ctx())?).await
+}
+
+async fn write_stream(writer: &mut Writer, mut rows: SendableRecordBatchStream) -> Result<()> {
     while let Some(batch) = rows.try_next().await? {
         writer.write(batch).await?;
     }

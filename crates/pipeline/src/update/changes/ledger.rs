@@ -1,13 +1,11 @@
 //! What is remembered of the events of a target beyond its rows.
 
-use std::sync::Arc;
-
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::lit;
 use datafusion::prelude::SessionContext;
 use deltaworks_incremental::cdc::{Operation, SEQUENCE};
-use deltaworks_lake::{Replacement, StateTable, Table};
+use deltaworks_lake::{PreparedVersion, Replacement, StateTable, Table};
 use deltaworks_spark::{Error, Result};
 
 use super::rewrite::Rewrite;
@@ -24,12 +22,10 @@ pub struct Ledger {
     pub table: Option<Table>,
 }
 
-/// A ledger that is going to be committed.
+/// A ledger whose files are written.
 pub struct PendingLedger {
-    state: StateTable,
     app_id: String,
-    base: Option<u64>,
-    replacement: Replacement,
+    version: PreparedVersion,
 }
 
 impl Ledger {
@@ -66,26 +62,22 @@ impl Ledger {
         Ok(ctx.read_table(provider)?.collect().await?)
     }
 
-    /// Prepares the commit of `rewrite`; `None` if nothing changes.
-    pub async fn pending(self, rewrite: Rewrite, ctx: &SessionContext) -> Result<Option<PendingLedger>> {
+    /// Writes the files of `rewrite`; `None` if nothing changes.
+    pub async fn write(mut self, rewrite: Rewrite, ctx: &SessionContext) -> Result<Option<PendingLedger>> {
         if rewrite.is_empty() {
             return Ok(None);
         }
         let rows = rewrite.streams(self.table.as_ref(), ctx).await?;
-        let schema = Arc::clone(&rewrite.schema);
-        Ok(Some(PendingLedger {
-            state: self.state,
-            app_id: self.app_id,
-            base: self.version,
-            replacement: Replacement { replaced: rewrite.replaced, rows, schema },
-        }))
+        let Rewrite { replaced, schema, .. } = rewrite;
+        let version = self.state.prepare(self.version, Replacement { replaced, rows, schema }).await?;
+        Ok(Some(PendingLedger { app_id: self.app_id, version }))
     }
 }
 
 impl PendingLedger {
     /// Commits the ledger on behalf of a flow's batch; gives the transaction that the target's commit must have.
-    pub async fn commit(mut self, flow: &str, batch: i64) -> Result<(String, i64)> {
-        let version = self.state.replace_from(self.base, self.replacement, flow, batch).await?;
+    pub async fn commit(self, flow: &str, batch: i64) -> Result<(String, i64)> {
+        let version = self.version.commit(flow, batch).await?;
         let version = i64::try_from(version).map_err(|_| Error::internal("the ledger has too many versions"))?;
         Ok((self.app_id, version))
     }

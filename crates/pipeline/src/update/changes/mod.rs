@@ -154,27 +154,29 @@ impl MergeInto {
             ScdType::One => merge.latest(events).await?,
             ScdType::Two => merge.versions(events).await?,
         };
-        let mut written = match outcome.target.plan(table, ctx)? {
-            Some(plan) => write_plan(ctx, plan, table, options, cancel).await?,
-            None => Written::default(),
+        let Outcome { target, feed, ledger, counts } = outcome;
+        let plan = target.plan(table, ctx)?;
+        let rows = async {
+            match plan {
+                Some(plan) => write_plan(ctx, plan, table, options, cancel).await,
+                None => Ok(Written::default()),
+            }
         };
-        if !outcome.feed.is_empty() {
+        let recorded = async {
+            match ledger {
+                Some(rewrite) => merge.ledger.write(rewrite, ctx).await,
+                None => Ok(None),
+            }
+        };
+        let (mut written, ledger) = tokio::try_join!(rows, recorded)?;
+        if !feed.is_empty() {
             let mut writer = Writer::of_changes(table, options.clone())?;
-            for rows in outcome.feed {
+            for rows in feed {
                 writer.write(rows).await?;
             }
             written.files.changes = writer.close_changes().await?;
         }
-        let ledger = match outcome.ledger {
-            Some(rewrite) => merge.ledger.pending(rewrite, ctx).await?,
-            None => None,
-        };
-        Ok(Merged {
-            written: Written { input_rows, ..written },
-            replaced: outcome.target.replaced,
-            ledger,
-            counts: outcome.counts,
-        })
+        Ok(Merged { written: Written { input_rows, ..written }, replaced: target.replaced, ledger, counts })
     }
 
     /// The columns of the table that come from the source.

@@ -11,11 +11,11 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::{Column, JoinType, NullEquality};
 use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
-use datafusion::physical_plan::SendableRecordBatchStream;
+use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream, execute_stream_partitioned};
 use datafusion::prelude::SessionContext;
 use deltaworks_incremental::cdc::{Difference, difference};
 use deltaworks_lake::feed::{CHANGE_TYPE, ChangeType};
-use deltaworks_lake::{DataFile, FILE_COLUMN, Table};
+use deltaworks_lake::{DataFile, FILE_COLUMN, LEAST_ROWS_OF_PART, Table};
 use deltaworks_spark::{Error, Result};
 
 use super::parts::in_parallel;
@@ -31,7 +31,7 @@ pub struct Rewrite {
     pub rows: Vec<RecordBatch>,
     /// Columns of the table.
     pub schema: SchemaRef,
-    /// The column, by position, whose NULLs make new files of their own; they come last in each batch.
+    /// The column, by position, whose NULLs are in files of their own; they come last in each batch of new rows.
     pub apart: Option<usize>,
 }
 
@@ -212,41 +212,73 @@ impl Rewrite {
 
     /// The rows of the files to come: what is copied, and what is new. `None` if there are none.
     pub fn plan(&self, table: &Table, ctx: &SessionContext) -> Result<Option<LogicalPlan>> {
-        let copied = self.copied(table)?;
-        let new = match self.rows.is_empty() {
-            true => None,
-            false => Some(LogicalPlanBuilder::scan("new", provider_as_source(self.new_rows(ctx)?), None)?.build()?),
-        };
-        Ok(match (copied, new) {
-            (Some(copied), Some(new)) => Some(LogicalPlanBuilder::from(copied).union(new)?.build()?),
-            (copied, new) => copied.or(new),
-        })
+        self.plan_from(Some(table), ctx)
     }
 
-    /// The same as streams.
-    pub async fn streams(&self, table: Option<&Table>, ctx: &SessionContext) -> Result<Vec<SendableRecordBatchStream>> {
-        let mut plans = Vec::new();
-        if let Some(table) = table {
-            plans.extend(self.copied(table)?);
-        }
+    fn plan_from(&self, table: Option<&Table>, ctx: &SessionContext) -> Result<Option<LogicalPlan>> {
+        let mut plans = match table {
+            Some(table) => self.copied(table)?,
+            None => Vec::new(),
+        };
         if !self.rows.is_empty() {
             plans.push(LogicalPlanBuilder::scan("new", provider_as_source(self.new_rows(ctx)?), None)?.build()?);
         }
-        let mut streams = Vec::with_capacity(plans.len());
-        for plan in plans {
-            streams.push(ctx.execute_logical_plan(plan).await?.execute_stream().await?);
-        }
-        Ok(streams)
+        let union = |all: LogicalPlan, next: LogicalPlan| LogicalPlanBuilder::from(all).union(next)?.build();
+        let mut plans = plans.into_iter();
+        let Some(first) = plans.next() else { return Ok(None) };
+        Ok(Some(plans.try_fold(first, union)?))
     }
 
-    /// The rows of the replaced files that stay.
-    fn copied(&self, table: &Table) -> Result<Option<LogicalPlan>> {
-        if self.replaced.is_empty() {
+    /// The same as streams, each worth a file.
+    pub async fn streams(&self, table: Option<&Table>, ctx: &SessionContext) -> Result<Vec<SendableRecordBatchStream>> {
+        let Some(plan) = self.plan_from(table, ctx)? else { return Ok(Vec::new()) };
+        let copied: u64 = self.replaced.iter().filter_map(|file| file.rows).sum();
+        let rows = copied + self.rows.iter().map(|rows| rows.num_rows() as u64).sum::<u64>();
+        let plan = ctx.state().create_physical_plan(&plan).await?;
+        Ok(match rows < LEAST_ROWS_OF_PART as u64 {
+            true => vec![execute_stream(plan, ctx.task_ctx())?],
+            false => execute_stream_partitioned(plan, ctx.task_ctx())?,
+        })
+    }
+
+    /// The rows of the replaced files that stay, by the files that they are to be in.
+    fn copied(&self, table: &Table) -> Result<Vec<LogicalPlan>> {
+        let Some(apart) = self.apart else {
+            return Ok(self.copied_from(table, &self.replaced, None)?.into_iter().collect());
+        };
+        let column = self.schema.field(apart).name();
+        let (mut without, mut only, mut mixed) = (Vec::new(), Vec::new(), Vec::new());
+        for (file, nulls) in self.replaced.iter().zip(table.null_counts(column, &self.replaced)?) {
+            match nulls {
+                Some(0) => without.push(file.clone()),
+                Some(_) if nulls == file.rows => only.push(file.clone()),
+                _ => mixed.push(file.clone()),
+            }
+        }
+        let column = Expr::Column(Column::from_name(column));
+        let plans = [
+            self.copied_from(table, &without, None)?,
+            self.copied_from(table, &only, None)?,
+            self.copied_from(table, &mixed, Some(column.clone().is_not_null()))?,
+            self.copied_from(table, &mixed, Some(column.is_null()))?,
+        ];
+        Ok(plans.into_iter().flatten().collect())
+    }
+
+    /// The rows of these files that stay, of those that meet the condition.
+    fn copied_from(&self, table: &Table, files: &[DataFile], among: Option<Expr>) -> Result<Option<LogicalPlan>> {
+        if files.is_empty() {
             return Ok(None);
         }
         let schema = self.schema.as_ref();
-        let provider = to_schema(table.provider_with_file_column(&self.replaced)?, &Arc::new(schema.clone()))?;
-        let scan = || LogicalPlanBuilder::scan("stored", provider_as_source(Arc::clone(&provider)), None);
+        let provider = to_schema(table.provider_with_file_column(files)?, &Arc::new(schema.clone()))?;
+        let scan = || {
+            let scan = LogicalPlanBuilder::scan("stored", provider_as_source(Arc::clone(&provider)), None)?;
+            match &among {
+                Some(condition) => scan.filter(condition.clone()),
+                None => Ok(scan),
+            }
+        };
         match &self.copied {
             Copied::Nothing => Ok(None),
             Copied::AllBut(keys) => joined(scan()?, keys, JoinType::RightAnti, None).map(Some),
