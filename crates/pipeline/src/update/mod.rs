@@ -22,6 +22,7 @@ use crate::name::DatasetName;
 pub mod batch;
 pub mod changes;
 pub mod checkpoint;
+pub(crate) mod compaction;
 pub(crate) mod complete;
 mod conform;
 mod continuous;

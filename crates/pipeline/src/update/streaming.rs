@@ -14,8 +14,9 @@ use deltaworks_spark::streaming::{
 };
 use deltaworks_spark::{Error, Result};
 
-use super::batch::{Batch, Remembered};
+use super::batch::{Batch, Effect, Remembered};
 use super::checkpoint::{Checkpoint, Progress, SourceProgress};
+use super::compaction::AutoCompaction;
 use super::conform::to_schema;
 use super::continuous::BatchSize;
 use super::delivery;
@@ -45,6 +46,12 @@ pub async fn run(run: &FlowRun, opened: &mut Option<OpenedFlow>) -> Result<()> {
         run.status.tell(FlowStatus::Running);
         let report = opened.stream.run_batch(run, &mut opened.table, slices).await?;
         report::batch(&run.emitter, opened.stream.number - 1, &report.0, report.1);
+        if opened.appends {
+            opened.compaction.batch_committed(&opened.stream.ctx, &opened.table);
+        }
+    }
+    if opened.appends && run.repeats.is_none() {
+        opened.compaction.finish(&opened.stream.ctx, &opened.table).await;
     }
     Ok(())
 }
@@ -64,6 +71,9 @@ async fn ask_sources(run: &FlowRun, opened: &mut Option<OpenedFlow>) -> Result<b
 pub struct OpenedFlow {
     table: Table,
     stream: FlowStream,
+    /// Whether its batches only add rows to the table, whose files may be put together at any time then.
+    appends: bool,
+    compaction: AutoCompaction,
 }
 
 impl OpenedFlow {
@@ -75,7 +85,9 @@ impl OpenedFlow {
             check_goes_on(run.flow()?, &delivered)?;
             committed = Some(delivered);
         }
-        Ok(Self { stream: FlowStream::open(run, checkpoint, committed).await?, table })
+        let stream = FlowStream::open(run, checkpoint, committed).await?;
+        let appends = matches!(run.effect(stream.number)?, Effect::Append(_));
+        Ok(Self { table, stream, appends, compaction: AutoCompaction::default() })
     }
 }
 
