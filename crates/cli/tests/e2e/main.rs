@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod commands;
+mod compaction;
 mod continuous;
 mod diagnostics;
 mod file_sinks;
