@@ -65,7 +65,8 @@ bench: setup
 # Change events into SCD type 1 and 2; the peer is a MERGE by hand with delta-rs' Python package.
 bench-cdc: setup
 	cargo build --locked --release --package deltaworks
-	python -m bench.cdc.run --binary $(CARGO_TARGET_DIR)/release/deltaworks
+	@if [ -n "$(SPARK)" ]; then tools/setup_spark.sh $(GOLDEN_VENV) 4.2.0; fi
+	python -m bench.cdc.run --binary $(CARGO_TARGET_DIR)/release/deltaworks $(if $(SPARK),--spark $(GOLDEN_VENV))
 
 # The queries of TPC-H; the peers are DataFusion and DuckDB.
 bench-queries: setup

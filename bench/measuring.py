@@ -13,6 +13,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+# Delta's jars for the Spark that they are made for.
+DELTA_PACKAGE = "io.delta:delta-spark_4.2_2.13:4.4.0"
+
+
+def spark_submit(venv: Path, packages: str) -> list[str]:
+    """How a script is started on the Spark of an environment, with packages of Maven."""
+    home = next(venv.glob("lib/python3*/site-packages/pyspark"))
+    python = venv / "bin/python"
+    variables = [f"SPARK_HOME={home}", f"PYSPARK_PYTHON={python}", f"PYSPARK_DRIVER_PYTHON={python}"]
+    return ["env", *variables, str(home / "bin/spark-submit"), "--driver-memory", "4g", "--packages", packages]
+
 
 @dataclass
 class Measured:

@@ -1,7 +1,8 @@
-"""Times AUTO CDC: change events into SCD type 1 and 2, as one batch and as several; a hand-written MERGE as the peer.
+"""Times AUTO CDC: change events into SCD type 1 and 2, as one batch and as several; hand-written MERGEs as peers.
 
-The peer does with delta-rs' Python package what such a job does by hand: read the new events, keep the latest of each
-key, and MERGE them. It knows no late events, keeps no history, and does not remember what it has read.
+A peer does with delta-rs' Python package what such a job does by hand: read the new events, keep the latest of each
+key, and MERGE them. It knows no late events, keeps no history, and does not remember what it has read. Another does so
+with Apache Spark and Delta's own jars, in one process for all batches.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.measuring import Measured, measure, print_table
+from bench.measuring import DELTA_PACKAGE, Measured, measure, print_table, spark_submit
 
 HERE = Path(__file__).resolve().parent
 PIPELINE = """
@@ -68,6 +69,14 @@ def in_batches(what: str, command: list[str], work: Path, data: Path) -> Measure
     return Measured(what, sum(r.wall for r in runs), sum(r.cpu for r in runs), max(r.peak_mb for r in runs))
 
 
+def at_once(what: str, command: list[str], work: Path, data: Path) -> Measured:
+    """Runs the command once, with the files of all batches there."""
+    (work / "in").mkdir(parents=True)
+    for file in sorted(data.glob("*/*")):
+        os.link(file, work / "in" / file.name)
+    return measure(what, command, work)
+
+
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -76,6 +85,7 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=1_000_000)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 50])
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--spark", type=Path, help="an environment with PySpark 4.2")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="deltaworks-bench-") as folder:
         for batches in arguments.batches:
@@ -93,6 +103,9 @@ def main() -> None:
                 (work / "pipeline.sql").write_text(PIPELINE.format(scd=scd))
                 command = [str(arguments.binary.resolve()), "run", "--quiet"]
                 measured.append(in_batches(f"Deltaworks, SCD type {scd}", command, work, data))
+            if arguments.spark:
+                command = [*spark_submit(arguments.spark.resolve(), DELTA_PACKAGE), str(HERE / "spark/merge.py")]
+                measured.append(at_once("Spark, MERGE by hand, one process", command, root / "spark", data))
             print(
                 f"\n{arguments.events:,} events, {arguments.keys:,} keys, {batches} batches, {os.cpu_count()} cores\n"
             )

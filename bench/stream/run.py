@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from bench.measuring import tree_memory
+from bench.measuring import DELTA_PACKAGE, spark_submit, tree_memory
 from bench.stream.broker import Broker
 from bench.stream.produce import is_bad
 
 HERE = Path(__file__).resolve().parent
-SPARK_PACKAGES = "io.delta:delta-spark_4.2_2.13:4.4.0,org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"
+SPARK_PACKAGES = f"{DELTA_PACKAGE},org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"
 SETTINGS = """name: stream
 storage: tables
 continuous: {continuous}
@@ -67,11 +67,7 @@ class Spark:
     def prepare(self, work: Path, servers: str, continuous: bool) -> list[str]:
         """As for our own program."""
         del work
-        home = next(self.venv.glob("lib/python3*/site-packages/pyspark"))
-        python = self.venv / "bin/python"
-        variables = [f"SPARK_HOME={home}", f"PYSPARK_PYTHON={python}", f"PYSPARK_DRIVER_PYTHON={python}"]
-        submit = ["env", *variables, str(home / "bin/spark-submit"), "--driver-memory", "4g"]
-        submit += ["--packages", SPARK_PACKAGES]
+        submit = spark_submit(self.venv, SPARK_PACKAGES)
         return [*submit, str(HERE / "spark/peer.py"), "--servers", servers, *([] if continuous else ["--once"])]
 
     def gold(self, work: Path) -> Path:
