@@ -70,7 +70,7 @@ pub(super) async fn scan(
         return Ok(None);
     }
     let schema: SchemaRef = Arc::new(wanted);
-    let statistics = statistics(&schema, &opened, files)?;
+    let statistics = statistics(&schema, &opened)?;
     let opened = opened.into_iter().map(|opened| (opened.file.url.clone(), opened)).collect();
     let source = ParquetSource::new(Arc::clone(&schema))
         .with_parquet_file_reader_factory(Arc::new(Footers(opened)))
@@ -175,9 +175,8 @@ fn without_float_statistics(metadata: &ParquetMetaData) -> ParquetResult<Arc<Par
 
 /// How many rows and NULLs there are, and the bounds of numbers and times, from which sizes of joins are estimated. Bounds are
 /// estimates, too: DataFusion would answer MIN and MAX by exact ones, and writers may note wider ones.
-fn statistics(schema: &SchemaRef, opened: &[Opened], files: &[Arc<FileEntry>]) -> DataFusionResult<Statistics> {
+fn statistics(schema: &SchemaRef, opened: &[Opened]) -> DataFusionResult<Statistics> {
     let rows = opened.iter().map(|file| usize::try_from(file.metadata.file_metadata().num_rows()).unwrap_or_default());
-    let bytes: u64 = files.iter().map(|file| file.size).sum();
     let bounds = opened.iter().map(|file| file.bounds(schema)).collect::<DataFusionResult<Vec<_>>>()?;
     let column = |(index, field): (usize, &FieldRef)| {
         let nulls: Option<usize> = opened.iter().map(|file| file.nulls(field.name())).sum();
@@ -194,7 +193,8 @@ fn statistics(schema: &SchemaRef, opened: &[Opened], files: &[Arc<FileEntry>]) -
     };
     Ok(Statistics {
         num_rows: Precision::Exact(rows.sum()),
-        total_byte_size: usize::try_from(bytes).map_or(Precision::Absent, Precision::Inexact),
+        // The size of files would be that of all their columns: rows are what joins are sized by, unless all columns have a width.
+        total_byte_size: Precision::Absent,
         column_statistics: schema.fields().iter().enumerate().map(column).collect(),
     })
 }

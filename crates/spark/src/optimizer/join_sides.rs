@@ -4,6 +4,9 @@
 //! is small. DataFusion keeps the smaller one, or the left one of two that are alike. Here small inputs are as in Spark:
 //! the left one streams past a hash table. (Of an outer join, the rows of a batch without a partner come last.) Where
 //! there is no equality to join by, DataFusion goes through the rows that are kept, so the left one is kept.
+//!
+//! A `NOT IN` has to keep the left one, because it is another question as soon as there is a NULL. Where files say that there is none, it is
+//! a plain anti join.
 
 use std::sync::Arc;
 
@@ -16,6 +19,8 @@ use datafusion::physical_optimizer::join_selection::JoinSelection;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec};
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
+
+use super::never_null::is_never_null;
 
 /// In the place of DataFusion's rule, which still decides all but the sides.
 #[derive(Debug, Default)]
@@ -46,8 +51,14 @@ impl PhysicalOptimizerRule for JoinSides {
 /// DataFusion's joins keep their left input: the inputs are swapped where that must be the right one.
 fn swapped(plan: Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
     if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
-        // One that is aware of NULLs works on one side only.
-        if !join.null_aware && keeps_right(*join.join_type(), Size::of(join.left())?, Size::of(join.right())?, config) {
+        if join.null_aware {
+            // It works on one side only.
+            return match without_nulls(join)? {
+                Some(join) => Ok(Transformed::yes(swapped(join, config)?.data)),
+                None => Ok(Transformed::no(plan)),
+            };
+        }
+        if keeps_right(*join.join_type(), Size::of(join.left())?, Size::of(join.right())?, config) {
             return Ok(Transformed::yes(join.swap_inputs(*join.partition_mode())?));
         }
     } else if let Some(join) = plan.downcast_ref::<CrossJoinExec>() {
@@ -60,6 +71,16 @@ fn swapped(plan: Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<Trans
         return Ok(Transformed::yes(join.swap_inputs()?));
     }
     Ok(Transformed::no(plan))
+}
+
+/// A join that is aware of NULLs as one that is not, if its keys have none.
+fn without_nulls(join: &HashJoinExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    for (left, right) in join.on() {
+        if !is_never_null(join.left(), left)? || !is_never_null(join.right(), right)? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(join.builder().with_null_aware(false).build_exec()?))
 }
 
 /// Whether the left input is too large to be kept by a join that goes through what it keeps.

@@ -67,3 +67,24 @@ async fn a_large_right_one_streams() {
     found.sort();
     assert_eq!(found, [[1, 1], [2, 2], [3, 3]]);
 }
+
+#[tokio::test]
+async fn not_in_is_a_plain_anti_join_where_nothing_is_null() {
+    let context = session(vec![3, 1, 2], vec![2]);
+    for (query, is_aware, expected) in [
+        ("l WHERE a NOT IN (SELECT b FROM r)", false, vec![[3], [1]]),
+        ("l WHERE a NOT IN (SELECT b FROM r WHERE b < 10)", false, vec![[3], [1]]),
+        ("(SELECT a FROM l JOIN r ON a <> b) WHERE a NOT IN (SELECT b + 1 FROM r)", true, vec![[1]]),
+        ("l WHERE a NOT IN (SELECT b FROM r UNION ALL SELECT NULL)", true, vec![]),
+        ("(SELECT a FROM l UNION ALL SELECT NULL) WHERE a NOT IN (SELECT b FROM r)", true, vec![[1], [3]]),
+    ] {
+        let plan = context.sql(&format!("SELECT * FROM {query}")).await.unwrap().create_physical_plan().await.unwrap();
+        let text = datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string();
+        assert_eq!(text.contains("null_aware"), is_aware, "{query}\n{text}");
+        let mut found = rows(&context, query).await;
+        if is_aware {
+            found.sort();
+        }
+        assert_eq!(found, expected, "{query}");
+    }
+}

@@ -5,6 +5,7 @@ mod eager_aggregation;
 mod harmless;
 mod join_sides;
 mod lambdas;
+mod never_null;
 
 use std::sync::Arc;
 
