@@ -22,8 +22,9 @@ use crate::types::canonical;
 mod answer;
 mod run;
 mod task;
-mod values;
+pub(super) mod values;
 
+pub(super) use task::without_upper_case;
 pub use run::{Change, GroupCall, Groups, Moment, Outcome};
 
 /// When the function is called for a group that gets no rows.
