@@ -38,6 +38,11 @@ impl Planner<'_> {
             name => Some(event_time(name, schema.as_arrow())?),
         };
         let scope = self.input(&map.input).await?;
+        if event_time.is_some() && !is_streaming(&scope.plan) {
+            return Err(Error::user("a batch query has no watermark, and no event time column")
+                .with_condition("CANNOT_ASSIGN_EVENT_TIME_COLUMN_WITHOUT_WATERMARK")
+                .with_help("Leave `eventTimeColumnName` out, or read the input as a stream (spark.readStream)."));
+        }
         let (rows, layout) = self.laid_out(scope, &map.grouping_expressions)?;
         let (mut initial, mut initial_layout) = (None, None);
         if map.initial_input.is_some() {

@@ -41,9 +41,8 @@ impl Planner<'_> {
             return self.transform_with_state(map).await;
         }
         if map.is_map_groups_with_state() || map.initial_input.is_some() {
-            return Err(Error::unsupported("`mapGroupsWithState` and `flatMapGroupsWithState` of Scala").with_help(
-                "Use transformWithState or applyInPandasWithState in Python.",
-            ));
+            return Err(Error::unsupported("`mapGroupsWithState` and `flatMapGroupsWithState` of Scala")
+                .with_help("Use transformWithState or applyInPandasWithState in Python."));
         }
         let scope = self.input(&map.input).await?;
         let scope = self.sorted_before(scope, &map.sorting_expressions)?;

@@ -66,7 +66,7 @@ impl RowType {
     pub(super) fn store(&self, pickle: &[u8], variable: &str) -> Result<Arc<str>> {
         let values = match read(pickle)? {
             Pickled::Tuple(values) | Pickled::List(values) => values,
-            other => vec![other],
+            _ => return Err(unknown()),
         };
         let columns = to_columns(&[Some(values)], &self.fields, variable)?;
         Ok(Arc::from(text::of_row(&to_values(&columns, 0)?)))

@@ -94,8 +94,10 @@ impl StatefulProcessor {
         let key_type = handle::key_type(&rows.key_names(), rows.key_types())
             .map_err(|error| error.context(format!("in the keys of the stateful processor `{}`", function.name)))?;
         if initial.as_ref().is_some_and(|initial| !initial.key_types().eq(rows.key_types())) {
-            return Err(Error::user("the initial state of a stateful processor is grouped by other types than its rows")
-                .with_help("Group both by the same columns."));
+            return Err(Error::user(
+                "the initial state of a stateful processor is grouped by other types than its rows",
+            )
+            .with_help("Group both by the same columns."));
         }
         Ok(Self { function, mode, rows, initial, key_type, output, event_time })
     }

@@ -91,10 +91,10 @@ impl StatefulProcessor {
         let task = self.task(server.port(), conf);
         let (given, served) = std::thread::scope(|scope| {
             let serving = scope.spawn(|| server.serve(&mut handle));
-            let given =
-                self.function.workers.with_worker(|worker| worker.run(&task, &Input::Batches(&batches)));
+            let given = self.function.workers.with_worker(|worker| worker.run(&task, &Input::Batches(&batches)));
             server.close();
-            let served = serving.join().unwrap_or_else(|_| Err(Error::internal("serving a processor's state panicked")));
+            let served =
+                serving.join().unwrap_or_else(|_| Err(Error::internal("serving a processor's state panicked")));
             (given, served)
         });
         let given = match (given, served) {
@@ -220,9 +220,7 @@ fn beside(
     let column = |batch: Option<RecordBatch>, like: &RecordBatch| -> Result<ArrayRef> {
         let fields: Fields = like.schema().fields().clone();
         Ok(match batch {
-            Some(batch) => {
-                Arc::new(StructArray::try_new_with_length(fields, batch.columns().to_vec(), None, count)?)
-            }
+            Some(batch) => Arc::new(StructArray::try_new_with_length(fields, batch.columns().to_vec(), None, count)?),
             None => new_null_array(&DataType::Struct(fields), count),
         })
     };

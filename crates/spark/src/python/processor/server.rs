@@ -55,7 +55,9 @@ impl Server {
                 Ok(answer) => send(&worker, &answer)?,
                 Err(error) => {
                     let answer = Answer { status: FAILED, error: described(&error), value: Vec::new() };
-                    send(&worker, &answer.encode_to_vec())?;
+                    // What has been answered so is over, also for those who catch the exception.
+                    let _told = send(&worker, &answer.encode_to_vec());
+                    let _closed = worker.shutdown(Shutdown::Both);
                     return Err(error);
                 }
             }

@@ -77,7 +77,11 @@ impl Variables {
             let text = |key: &Option<String>| format!("a map by ({})", key.as_deref().unwrap_or_default());
             ("STATE_STORE_KEY_SCHEMA_NOT_COMPATIBLE", text(&before.key), text(&variable.key))
         } else if before.value != variable.value {
-            ("STATE_STORE_VALUE_SCHEMA_NOT_COMPATIBLE", format!("of ({})", before.value), format!("of ({})", variable.value))
+            (
+                "STATE_STORE_VALUE_SCHEMA_NOT_COMPATIBLE",
+                format!("of ({})", before.value),
+                format!("of ({})", variable.value),
+            )
         } else {
             return Ok(());
         };

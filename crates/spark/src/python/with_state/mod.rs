@@ -24,8 +24,8 @@ mod run;
 mod task;
 pub(super) mod values;
 
-pub(super) use task::without_upper_case;
 pub use run::{Change, GroupCall, Groups, Moment, Outcome};
+pub(super) use task::without_upper_case;
 
 /// When the function is called for a group that gets no rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -43,7 +43,11 @@ fn check_type(name: &str, data_type: &DataType) -> Result<()> {
 }
 
 /// The columns of `fields` from rows of values; a row without values is NULL in all of them.
-pub(in crate::python) fn to_columns(rows: &[Option<Vec<Pickled>>], fields: &Fields, function: &str) -> Result<Vec<ArrayRef>> {
+pub(in crate::python) fn to_columns(
+    rows: &[Option<Vec<Pickled>>],
+    fields: &Fields,
+    function: &str,
+) -> Result<Vec<ArrayRef>> {
     for row in rows.iter().flatten() {
         if row.len() != fields.len() {
             return Err(Error::user(format!(
