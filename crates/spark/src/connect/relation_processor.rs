@@ -13,6 +13,7 @@ use super::scope::{Output, Scope};
 use crate::error::{Error, Result};
 use crate::python::{Key, Layout, StatefulProcessor, TimeMode, TransformWithState};
 use crate::streaming::is_streaming;
+use crate::types::type_name;
 
 const NAME: &str = "GroupedData.transformWithState";
 
@@ -91,7 +92,7 @@ fn event_time(name: &str, output: &Schema) -> Result<usize> {
     })?;
     match output.field(place).data_type() {
         DataType::Timestamp(TimeUnit::Microsecond, _) => Ok(place),
-        other => Err(Error::user(format!("the event time `{name}` of a stateful processor is {other}"))
+        other => Err(Error::user(format!("the event time `{name}` of a stateful processor is {}", type_name(other)))
             .with_condition("EVENT_TIME_IS_NOT_ON_TIMESTAMP_TYPE")
             .with_help("Declare it as TIMESTAMP.")),
     }

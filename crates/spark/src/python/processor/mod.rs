@@ -92,7 +92,7 @@ impl StatefulProcessor {
         event_time: Option<usize>,
     ) -> Result<Self> {
         let key_type = handle::key_type(&rows.key_names(), rows.key_types())
-            .map_err(|error| error.context(format!("in the keys of the stateful processor `{}`", function.name)))?;
+            .map_err(|error| error.context("in the keys of a stateful processor"))?;
         if initial.as_ref().is_some_and(|initial| !initial.key_types().eq(rows.key_types())) {
             return Err(Error::user(
                 "the initial state of a stateful processor is grouped by other types than its rows",

@@ -64,8 +64,7 @@ impl StatefulProcessor {
     /// # Errors
     /// `PYTHON_EXCEPTION` (`User`) with the traceback of the user's code; `User` for what a handle cannot do.
     pub fn call(&self, groups: ProcessorGroups<'_>, conf: &SparkConf) -> Result<Vec<RecordBatch>> {
-        blocking(|| self.run(groups, conf))
-            .map_err(|error| error.context(format!("in the stateful processor `{}`", self.function.name)))
+        blocking(|| self.run(groups, conf)).map_err(|error| error.context("in a stateful processor"))
     }
 
     fn run(&self, groups: ProcessorGroups<'_>, conf: &SparkConf) -> Result<Vec<RecordBatch>> {
