@@ -82,6 +82,9 @@ pub(super) struct Open {
     pub ttl_ms: Option<i64>,
 }
 
+/// The next entries of an iterator, and whether there are more.
+pub(super) type Fetched = (Vec<(Place, Content)>, bool);
+
 /// What the handles of a partition share.
 pub(super) struct Partition<'a> {
     pub mode: TimeMode,
@@ -352,7 +355,7 @@ impl<'a> Handle<'a> {
     }
 
     /// The next entries of a variable, and whether there are more; `None` if there is none.
-    pub(super) fn fetch(&mut self, cursor: &Cursor, variable: &str) -> Result<Option<(Vec<(Place, Content)>, bool)>> {
+    pub(super) fn fetch(&mut self, cursor: &Cursor, variable: &str) -> Result<Option<Fetched>> {
         if !self.cursors.contains_key(&cursor.id) {
             let entry = |(place, content): (&Place, &Content)| (place.clone(), content.clone());
             let entries = self.state()?.entries(variable).map(entry).collect();

@@ -135,10 +135,9 @@ impl Handle<'_> {
     fn append(&mut self, name: &str, rows: Vec<Content>) -> Result<Vec<u8>> {
         let state = self.state()?;
         let last = state.entries(name).next_back().map(|(place, _)| place.clone());
-        let mut next = if let Some(Place::At(last)) = last { last + 1 } else { 0 };
-        for row in rows {
-            state.set(name, Place::At(next), row);
-            next += 1;
+        let first = if let Some(Place::At(last)) = last { last + 1 } else { 0 };
+        for (place, row) in (first..).zip(rows) {
+            state.set(name, Place::At(place), row);
         }
         Ok(done())
     }
