@@ -112,7 +112,7 @@ impl ScalarUDFImpl for KeyDigest {
 }
 
 /// One digest per row of `columns`.
-fn digests(columns: &[ArrayRef], rows: usize, digest_key: DigestKey) -> Result<FixedSizeBinaryArray> {
+pub(crate) fn digests(columns: &[ArrayRef], rows: usize, digest_key: DigestKey) -> Result<FixedSizeBinaryArray> {
     let columns = columns.iter().map(Values::of).collect::<Result<Vec<_>>>()?;
     let mut digests = FixedSizeBinaryBuilder::with_capacity(rows, DIGEST_BYTES);
     let mut key = Vec::new();

@@ -4,9 +4,11 @@ use datafusion::common::Column;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use deltaworks_spark::operators::EventTimeWatermark;
+use deltaworks_spark::python::StatefulProcessor;
 use deltaworks_spark::windowing::window_of;
 
 use crate::join::AllRows;
+use crate::processor::{BoundProcessor, as_processor};
 use crate::user_state::{BoundGroups, as_groups};
 
 /// What a value says of the event time of its rows.
@@ -72,6 +74,14 @@ fn of_call(call: &ScalarFunction, input: &LogicalPlan) -> Option<EventTime> {
     }
 }
 
+/// The event time that a processor says a column of its output is; its watermark is that of the input.
+fn given_by(processor: &StatefulProcessor, index: usize, input: &LogicalPlan) -> Option<EventTime> {
+    let time = event_time_column(input).map(|(_, time)| time);
+    time.or_else(|| of_column(&watermark_column(input)?, input))
+        .filter(|_| processor.event_time() == Some(index))
+        .map(|time| time.shaped(Shape::Instant))
+}
+
 /// The arguments after the time, as text.
 fn lengths(call: &ScalarFunction, input: &LogicalPlan) -> String {
     let lengths: Vec<_> = call
@@ -124,6 +134,12 @@ fn of_column(column: &Column, plan: &LogicalPlan) -> Option<EventTime> {
             }
             if as_groups(plan).is_some() || extension.node.as_any().is::<BoundGroups>() {
                 return None;
+            }
+            if let Some(processor) = as_processor(plan) {
+                return given_by(&processor.processor, index, &processor.input);
+            }
+            if let Some(bound) = extension.node.as_any().downcast_ref::<BoundProcessor>() {
+                return given_by(&bound.processor, index, bound.inputs.first()?);
             }
             // Others either pass all columns on or make new ones.
             match extension.node.inputs().as_slice() {

@@ -13,11 +13,13 @@ use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use deltaworks_spark::operators::{Deduplicate, EventTimeWatermark};
+use deltaworks_spark::python::TransformWithState;
 
 use crate::aggregate::{self, StatefulAggregate};
 use crate::collect::CollectKeys;
 use crate::dedup::DedupExec;
 use crate::join::AllRows;
+use crate::processor::{self, BoundProcessor};
 use crate::user_state::BoundGroups;
 use crate::watermark::{InTime, Observe};
 
@@ -50,6 +52,14 @@ impl ExtensionPlanner for IncrementalPlanner {
         }
         if let Some(groups) = any.downcast_ref::<BoundGroups>() {
             return Ok(Some(groups.plan(physical_inputs)?));
+        }
+        if let Some(processor) = any.downcast_ref::<BoundProcessor>() {
+            return Ok(Some(processor.plan(physical_inputs)?));
+        }
+        if let Some(node) = any.downcast_ref::<TransformWithState>() {
+            let now = session.execution_props().query_execution_start_time;
+            let now_ms = now.map_or(0, |now| now.timestamp_millis());
+            return Ok(Some(processor::over_tables(node, physical_inputs, now_ms)?));
         }
         if let Some(rows) = any.downcast_ref::<AllRows>() {
             return Ok(Some(rows.plan(physical_inputs)?));

@@ -1,34 +1,31 @@
 //! State of operators over streams: what a plan needs, and how it is plugged in.
 
-use std::fmt;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, ExprSchema as _, NullEquality, ScalarValue};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::Result as DataFusionResult;
-use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, Extension, Join, JoinType, LogicalPlan, LogicalPlanBuilder, cast, ident, lit,
 };
 use deltaworks_spark::error::{Error, Result};
 use deltaworks_spark::operators::Deduplicate;
-use deltaworks_spark::python::{GroupsWithState, Moment};
+use deltaworks_spark::python::{GroupsWithState, Moment, TransformWithState, Variable, Variables};
 use deltaworks_spark::streaming::is_streaming;
-use parking_lot::Mutex;
 
 use crate::aggregate::{self, EXPIRES, Emission, GroupState, emission, expires_type};
 use crate::collect::CollectKeys;
-use crate::completion::Completion;
 use crate::digest::{DigestKey, has_digest, is_digested, key_digest};
-use crate::digest_set::DigestSet;
 use crate::event_time::{event_time, event_time_column};
 use crate::join;
+pub use crate::new_rows::NewRows;
+use crate::processor;
 use crate::user_state;
-use crate::watermark::{InTime, LateRows, Times, Watermarks};
+use crate::watermark::{InTime, LateRows, Watermarks};
 
 /// What kind of operator keeps state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -42,6 +39,8 @@ pub enum OperatorKind {
     JoinSide,
     /// What a function of the user's remembers of each group.
     UserState,
+    /// What a stateful processor of the user's keeps in variables and timers.
+    Processor,
 }
 
 /// An operator of a plan that keeps state between batches.
@@ -93,6 +92,7 @@ impl StatefulOperator {
             late_rows: LateRows::default(),
             batch: 0,
             moment: Moment::default(),
+            variables: Variables::default(),
         }
     }
 
@@ -138,6 +138,8 @@ pub struct OperatorState {
     pub batch: i64,
     /// When the batch runs.
     pub moment: Moment,
+    /// The variables of a stateful processor.
+    pub variables: Variables,
 }
 
 impl OperatorState {
@@ -146,95 +148,18 @@ impl OperatorState {
         Self { batch, moment: Moment { processing_ms, watermark_ms: None }, ..self }
     }
 
+    /// The state of a processor that has declared these variables.
+    pub fn with_variables(self, declared: BTreeMap<String, Variable>) -> Self {
+        Self { variables: Variables::new(declared), ..self }
+    }
+
     /// Waits until the operator has seen all of its input, which may be later than the end of its output.
     ///
     /// # Errors
     /// Those of the operator's input.
     pub async fn finished(&self) -> Result<()> {
-        self.new_rows.completion.finished().await?;
+        self.new_rows.completion().finished().await?;
         Ok(self.groups.completion().finished().await?)
-    }
-}
-
-/// Collects rows while a plan runs. Clones share what is collected.
-#[derive(Clone)]
-pub struct NewRows {
-    schema: SchemaRef,
-    batches: Arc<Mutex<Vec<RecordBatch>>>,
-    /// With what the rows are accounted that the operator handed over as a whole.
-    accounted: Arc<Mutex<Vec<MemoryReservation>>>,
-    completion: Completion,
-}
-
-impl NewRows {
-    /// An empty collector of rows of `schema`.
-    pub fn new(schema: SchemaRef) -> Self {
-        Self { schema, batches: Arc::default(), accounted: Arc::default(), completion: Completion::default() }
-    }
-
-    pub(crate) fn completion(&self) -> Completion {
-        self.completion.clone()
-    }
-
-    /// The rows' columns.
-    pub fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
-    }
-
-    /// Takes out what has been collected.
-    pub fn take(&self) -> Vec<RecordBatch> {
-        self.accounted.lock().clear();
-        std::mem::take(&mut *self.batches.lock())
-    }
-
-    /// Takes keys that are all new. They become rows here, in the task that found them, while others are still at it.
-    pub(crate) fn push_digests(&self, digests: DigestSet, accounted: MemoryReservation) -> DataFusionResult<()> {
-        let mut batches = Vec::new();
-        for digests in digests.into_arrays() {
-            batches.push(self.batch(vec![digests?])?);
-        }
-        accounted.resize(batches.iter().map(RecordBatch::get_array_memory_size).sum());
-        self.accounted.lock().push(accounted);
-        self.batches.lock().extend(batches);
-        Ok(())
-    }
-
-    /// Takes the columns at `indices`, and when their rows expire if they do.
-    pub(crate) fn push(
-        &self,
-        columns: &[ArrayRef],
-        indices: &[usize],
-        expires: Option<&Times>,
-    ) -> DataFusionResult<()> {
-        let mut taken: Vec<ArrayRef> = indices.iter().map(|index| Arc::clone(&columns[*index])).collect();
-        if let Some(expires) = expires {
-            taken.push(Arc::new(expires.clone().with_timezone("UTC")));
-        }
-        let batch = self.batch(taken)?;
-        if batch.num_rows() > 0 {
-            self.batches.lock().push(batch);
-        }
-        Ok(())
-    }
-
-    /// Rows of the state, from columns of types that can be cast to its own.
-    fn batch(&self, columns: Vec<ArrayRef>) -> DataFusionResult<RecordBatch> {
-        let columns = columns
-            .iter()
-            .zip(self.schema.fields())
-            .map(|(column, field)| arrow::compute::cast(column, field.data_type()))
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
-    }
-
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.batches, &other.batches)
-    }
-}
-
-impl fmt::Debug for NewRows {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NewRows").field("schema", &self.schema).finish_non_exhaustive()
     }
 }
 
@@ -258,6 +183,7 @@ pub fn stateful_operators(plan: &LogicalPlan) -> Result<Vec<StatefulOperator>> {
             )),
             Operator::Join(join) => operators.extend(join::describe(index, join)?),
             Operator::UserState(groups) => operators.push(user_state::describe(index, groups)?),
+            Operator::Processor(node) => operators.push(processor::describe(index, node)),
         }
         Ok(None)
     })?;
@@ -281,6 +207,7 @@ pub fn bind_state(plan: LogicalPlan, states: &[OperatorState]) -> Result<Logical
             }
             Operator::Join(join) => join::bind(index, join, [state(index)?, state(index + 1)?])?,
             Operator::UserState(groups) => user_state::bind(index, groups, state(index)?)?,
+            Operator::Processor(node) => processor::bind(index, node, state(index)?)?,
         }))
     })?;
     if bound != states.len() {
@@ -295,13 +222,14 @@ enum Operator {
     Aggregate(Aggregate, Emission),
     Join(Box<Join>),
     UserState(GroupsWithState),
+    Processor(TransformWithState),
 }
 
 impl Operator {
     /// How many states it has.
     fn states(&self) -> usize {
         match self {
-            Self::Deduplicate(_) | Self::Aggregate(..) | Self::UserState(_) => 1,
+            Self::Deduplicate(_) | Self::Aggregate(..) | Self::UserState(_) | Self::Processor(_) => 1,
             Self::Join(_) => 2,
         }
     }
@@ -327,6 +255,9 @@ fn operator(node: &LogicalPlan) -> Result<Option<Operator>> {
     }
     if let Some(groups) = user_state::as_streaming_groups(node) {
         return Ok(Some(Operator::UserState(groups)));
+    }
+    if let Some(node) = processor::as_processor(node).filter(|node| is_streaming(&node.input)) {
+        return Ok(Some(Operator::Processor(node.clone())));
     }
     match node {
         LogicalPlan::Aggregate(aggregate) if is_streaming(&aggregate.input) => {

@@ -5,14 +5,17 @@ use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::logical_expr::{Aggregate, Distinct, Expr, Join, LogicalPlan};
 use deltaworks_spark::diagnostic::Diagnostic;
 use deltaworks_spark::error::Result;
-use deltaworks_spark::python::{GroupsWithState, Timeout};
+use deltaworks_spark::python::{GroupsWithState, TimeMode, Timeout, TransformWithState};
 use deltaworks_spark::streaming::is_streaming;
 use deltaworks_spark::windowing::session_of;
 
 use crate::aggregate::{Emission, emission};
+use crate::digest::has_digest;
 use crate::event_time::{event_time_column, watermark_column};
+use crate::fingerprint;
 use crate::join::is_of_streams;
 use crate::outer_join;
+use crate::processor::as_processor;
 use crate::state::{as_deduplicate, expiry};
 use crate::user_state::{as_groups, unfit_key};
 
@@ -30,6 +33,8 @@ pub enum StreamOperator {
     Join,
     /// `applyInPandasWithState`
     GroupsWithState,
+    /// `transformWithState`
+    Processor,
     /// `LIMIT`, `OFFSET`
     Limit,
     /// `WITH RECURSIVE`
@@ -95,6 +100,7 @@ fn problem_of(node: &LogicalPlan) -> Option<StreamProblem> {
         )),
         LogicalPlan::Aggregate(aggregate) => aggregate_problem(aggregate),
         LogicalPlan::Extension(_) if as_groups(node).is_some() => as_groups(node).and_then(groups_problem),
+        LogicalPlan::Extension(_) if as_processor(node).is_some() => as_processor(node).and_then(processor_problem),
         LogicalPlan::Window(_) => Some(problem(
             StreamOperator::Window,
             "window functions over rows are not possible on a stream",
@@ -167,6 +173,7 @@ fn keeps_state(node: &LogicalPlan) -> bool {
         || matches!(node, LogicalPlan::Join(join) if is_of_streams(join))
         || as_deduplicate(node).is_some()
         || as_groups(node).is_some()
+        || as_processor(node).is_some()
 }
 
 /// Whether a join of two streams is in `plan`: a row that comes may be joined with any that came before.
@@ -226,6 +233,41 @@ fn groups_problem(groups: &GroupsWithState) -> Option<StreamProblem> {
         problem(
             StreamOperator::GroupsWithState,
             "applyInPandasWithState with EventTimeTimeout over a join of two streams is not supported: what the join gives out may be late",
+            "Write the join to a streaming table and read that, with a watermark of its own.",
+        )
+    })
+}
+
+/// Keys that have no order, and what timers by event time cannot do without.
+fn processor_problem(node: &TransformWithState) -> Option<StreamProblem> {
+    let of = |message: &str, help: &str| Some(problem(StreamOperator::Processor, message, help));
+    let mut keys = node.input.schema().fields()[node.keys()].iter();
+    if let Some(key) = keys.find(|key| !has_digest(key.data_type())) {
+        let key = fingerprint::of_name(key.name());
+        let message = format!("transformWithState cannot group rows by `{key}`, which holds a map");
+        return of(&message, "Group by its entries as an array, or by its text.");
+    }
+    let is_timed = node.processor.mode() == TimeMode::EventTime || node.processor.event_time().is_some();
+    if !is_timed {
+        return None;
+    }
+    if watermark_column(&node.input).is_none() {
+        let help = "Declare it before groupBy: withWatermark(\"column\", \"10 minutes\").";
+        if node.processor.event_time().is_none() {
+            return of("transformWithState in the time mode EventTime needs a watermark on the stream", help);
+        }
+        let mut found = problem(
+            StreamOperator::Processor,
+            "transformWithState with an event time column needs a watermark on the stream",
+            help,
+        );
+        found.diagnostic = found.diagnostic.with_condition("CANNOT_ASSIGN_EVENT_TIME_COLUMN_WITHOUT_WATERMARK");
+        return Some(found);
+    }
+    joins_streams(&node.input).then(|| {
+        problem(
+            StreamOperator::Processor,
+            "transformWithState by event time over a join of two streams is not supported: what the join gives out may be late",
             "Write the join to a streaming table and read that, with a watermark of its own.",
         )
     })

@@ -42,6 +42,51 @@ def gone():
     )
 "#;
 
+/// Its rows live for 100 seconds in a list; a timer that each row puts off says how many there are.
+const PROCESSOR: &str = r#"
+import dlt
+import pandas as pd
+from pyspark.sql.streaming.stateful_processor import StatefulProcessor
+
+class Quiet(StatefulProcessor):
+    def init(self, handle):
+        self.handle = handle
+        self.seen = handle.getValueState("seen", "n INT")
+        self.recent = handle.getListState("recent", "n INT", 100_000)
+        self.kinds = handle.getMapState("kinds", "n INT", "n INT", 100_000)
+        self.mark = handle.getValueState("mark", "n INT", 100_000)
+
+    def handleInputRows(self, key, rows, timerValues):
+        now = timerValues.getCurrentProcessingTimeInMs()
+        count = sum(len(frame) for frame in rows)
+        self.seen.update(((self.seen.get() or (0,))[0] + count,))
+        self.recent.appendList([(1,)] * count)
+        if not self.kinds.containsKey((1,)):
+            self.kinds.updateValue((1,), (1,))
+        self.kinds.updateValue((now,), (1,))
+        if not self.mark.exists():
+            self.mark.update((1,))
+        for timer in list(self.handle.listTimers()):
+            self.handle.deleteTimer(timer)
+        self.handle.registerTimer(now + 60_000)
+        return iter([])
+
+    def handleExpiredTimer(self, key, timerValues, expiredTimerInfo):
+        now = timerValues.getCurrentProcessingTimeInMs()
+        recent, kinds = (sum(1 for _ in rows) for rows in (self.recent.get(), self.kinds.keys()))
+        mark = 1 if self.mark.exists() else 0
+        if key[0] == "again":
+            self.handle.registerTimer(now + 60_000)
+        yield pd.DataFrame({"k": [key[0]], "seen": [f"{self.seen.get()[0]}{recent}{kinds}{mark}"], "at": [now]})
+
+@dlt.table
+def gone():
+    events = spark.readStream.format("json").schema("k STRING").load("in/")
+    return events.groupBy("k").transformWithStateInPandas(
+        Quiet(), "k STRING, seen STRING, at LONG", "append", "ProcessingTime"
+    )
+"#;
+
 /// Milliseconds since the epoch.
 #[derive(Debug)]
 struct TestClock(AtomicI64);
@@ -58,9 +103,9 @@ struct Test {
 }
 
 impl Test {
-    fn new() -> Self {
+    fn new(pipeline: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("pipeline.py"), PIPELINE).unwrap();
+        std::fs::write(folder.path().join("pipeline.py"), pipeline).unwrap();
         std::fs::create_dir(folder.path().join("in")).unwrap();
         Self { folder, clock: Arc::new(TestClock(AtomicI64::new(1_000_000))) }
     }
@@ -131,7 +176,7 @@ impl EventSink for TwoBatches {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_clock_alone_has_groups_time_out() {
-    let test = Test::new();
+    let test = Test::new(PIPELINE);
     test.file("1.json", &["a", "idle", "again"]);
     assert_eq!(test.added_at(1_000_000).await, "");
     assert_eq!(test.added_at(1_030_000).await, "", "their time has not come");
@@ -148,10 +193,37 @@ async fn the_clock_alone_has_groups_time_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_continuous_update_looks_at_the_clock_at_each_trigger() {
-    let test = Test::new();
+    let test = Test::new(PIPELINE);
     test.file("1.json", &["a", "again"]);
     let cancel = CancellationToken::new();
     let sink = TwoBatches { clock: Arc::clone(&test.clock), cancel: cancel.clone(), batches: 0 };
     test.open(true).update(UpdateRequest::default(), vec![Box::new(sink)], cancel).await.unwrap();
     assert_eq!(test.rows_of(1_060_001).await, "a1 again1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn timers_and_state_of_a_processor_expire_by_the_clock() {
+    let test = Test::new(PROCESSOR);
+    test.file("1.json", &["a", "a", "again"]);
+    assert_eq!(test.added_at(1_000_000).await, "");
+    assert_eq!(test.added_at(1_059_999).await, "", "their time has not come");
+    assert_eq!(test.added_at(1_060_000).await, "a2221 again1121", "a timer expires at its time, without new rows");
+    assert_eq!(test.added_at(1_060_001).await, "", "what was handled is not handled again");
+    test.file("2.json", &["a", "b"]);
+    assert_eq!(test.added_at(1_099_000).await, "");
+    test.file("3.json", &["b"]);
+    assert_eq!(test.added_at(1_119_999).await, "", "rows put a timer off");
+    assert_eq!(test.added_at(1_159_000).await, "a3110 again1000", "what was written at 1000 seconds has expired");
+    assert_eq!(test.added_at(1_179_999).await, "b2231");
+    assert_eq!(test.added_at(1_300_000).await, "again1000");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_continuous_update_handles_timers_at_each_trigger() {
+    let test = Test::new(PROCESSOR);
+    test.file("1.json", &["a", "again"]);
+    let cancel = CancellationToken::new();
+    let sink = TwoBatches { clock: Arc::clone(&test.clock), cancel: cancel.clone(), batches: 0 };
+    test.open(true).update(UpdateRequest::default(), vec![Box::new(sink)], cancel).await.unwrap();
+    assert_eq!(test.rows_of(1_060_001).await, "a1121 again1121");
 }

@@ -3,6 +3,7 @@
 
 mod dml;
 mod functions;
+mod processors;
 mod spark_pipelines;
 mod support;
 

@@ -5,14 +5,21 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
+use async_trait::async_trait;
 use datafusion::common::DFSchemaRef;
 use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::memory_pool::MemoryReservation;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 use datafusion::physical_plan::ExecutionPlan;
 use deltaworks_spark::python::{Moment, StatefulFunction};
+use deltaworks_spark::session::conf_of;
+use futures::TryStreamExt as _;
 
-use super::exec::GroupsExec;
+use super::exec::{GroupsExec, PerPartition, collect};
+use super::groups::{Rows, States};
 use crate::map_exec::MapExec;
 use crate::state::NewRows;
 
@@ -37,6 +44,47 @@ impl BoundGroups {
         let groups = Arc::new(GroupsExec::new(node, inputs.to_vec(), Arc::clone(&schema)));
         let pass = MapExec::new("GroupsWithStateExec", groups, schema, |batch, _| Ok(batch));
         Ok(Arc::new(pass.reading_to_the_end(self.state.completion())))
+    }
+}
+
+#[async_trait]
+impl PerPartition for BoundGroups {
+    fn label(&self) -> &'static str {
+        self.function.timeout().name()
+    }
+
+    fn has_rows(&self, input: usize) -> bool {
+        input == 0
+    }
+
+    async fn run(
+        &self,
+        inputs: Vec<SendableRecordBatchStream>,
+        mut reservation: MemoryReservation,
+        context: &TaskContext,
+    ) -> Result<Vec<RecordBatch>> {
+        let mut inputs = inputs.into_iter();
+        let Some(rows) = inputs.next() else {
+            return Err(DataFusionError::Internal("a function with state has an input".to_owned()));
+        };
+        let rows = Rows::group(&collect(rows, &mut reservation).await?)?;
+        let mut states = States::of(self, &rows)?;
+        if let Some(mut kept) = inputs.next()
+            && !states.is_empty()
+        {
+            while let Some(batch) = kept.try_next().await? {
+                let bytes = states.see(&batch)?;
+                reservation.try_grow(bytes)?;
+            }
+        }
+        if let Some(due) = inputs.next() {
+            states.time_out(&collect(due, &mut reservation).await?)?;
+        }
+        let conf = conf_of(&**context.session_config().options());
+        let mut given = states.call_for_rows(self, &rows, &conf)?;
+        given.extend(states.call_for_timeouts(self, &rows, &conf)?);
+        states.hand_over(self)?;
+        Ok(given)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Runs a function with state: a partition's rows, and the states of their groups, which lie in the same partition.
+//! Runs functions with state: a partition's rows, and the states of their groups, which lie in the same partition.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
@@ -18,23 +19,37 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties,
 };
-use deltaworks_spark::session::conf_of;
 use futures::{TryStreamExt as _, stream};
 
-use super::bound::BoundGroups;
-use super::groups::{Rows, States};
+/// What is done with the rows of a partition and the states of their groups.
+#[async_trait]
+pub(crate) trait PerPartition: fmt::Debug + Send + Sync {
+    /// For explanations.
+    fn label(&self) -> &'static str;
+
+    /// Whether an input has rows, with their digest in the last column, and not states, with it in the first.
+    fn has_rows(&self, input: usize) -> bool;
+
+    /// The rows that are given for those of a partition.
+    async fn run(
+        &self,
+        inputs: Vec<SendableRecordBatchStream>,
+        reservation: MemoryReservation,
+        context: &TaskContext,
+    ) -> Result<Vec<RecordBatch>>;
+}
 
 /// A function with state over rows, the states kept, and those that have timed out.
 #[derive(Debug)]
-pub(super) struct GroupsExec {
-    node: Arc<BoundGroups>,
+pub(crate) struct GroupsExec {
+    node: Arc<dyn PerPartition>,
     inputs: Vec<Arc<dyn ExecutionPlan>>,
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
 }
 
 impl GroupsExec {
-    pub(super) fn new(node: Arc<BoundGroups>, inputs: Vec<Arc<dyn ExecutionPlan>>, schema: SchemaRef) -> Self {
+    pub(crate) fn new(node: Arc<dyn PerPartition>, inputs: Vec<Arc<dyn ExecutionPlan>>, schema: SchemaRef) -> Self {
         let partitions = inputs.first().map_or(1, |input| input.output_partitioning().partition_count());
         let properties = PlanProperties::new(
             EquivalenceProperties::new(Arc::clone(&schema)),
@@ -45,17 +60,16 @@ impl GroupsExec {
         Self { node, inputs, schema, properties: Arc::new(properties) }
     }
 
-    /// Rows have their digest in the last column, states in the first.
     fn digest(&self, input: usize) -> Vec<Arc<dyn PhysicalExpr>> {
         let schema = self.inputs[input].schema();
-        let place = if input == 0 { schema.fields().len() - 1 } else { 0 };
+        let place = if self.node.has_rows(input) { schema.fields().len() - 1 } else { 0 };
         vec![Arc::new(Column::new(schema.field(place).name(), place))]
     }
 }
 
 impl DisplayAs for GroupsExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "GroupsExec: {}", self.node.function.timeout().name())
+        write!(f, "GroupsExec: {}", self.node.label())
     }
 }
 
@@ -107,7 +121,7 @@ impl ExecutionPlan for GroupsExec {
         let reservation = MemoryConsumer::new(format!("GroupsExec[{partition}]")).register(context.memory_pool());
         let node = Arc::clone(&self.node);
         let batches = async move {
-            let batches = run(&node, inputs, reservation, &context).await?;
+            let batches = node.run(inputs, reservation, &context).await?;
             Ok::<_, DataFusionError>(stream::iter(batches.into_iter().map(Ok)))
         };
         let batches = stream::once(batches).try_flatten();
@@ -115,38 +129,11 @@ impl ExecutionPlan for GroupsExec {
     }
 }
 
-async fn run(
-    node: &BoundGroups,
-    inputs: Vec<SendableRecordBatchStream>,
-    mut reservation: MemoryReservation,
-    context: &TaskContext,
-) -> Result<Vec<RecordBatch>> {
-    let mut inputs = inputs.into_iter();
-    let Some(rows) = inputs.next() else {
-        return Err(DataFusionError::Internal("a function with state has an input".to_owned()));
-    };
-    let rows = Rows::group(&collect(rows, &mut reservation).await?)?;
-    let mut states = States::of(node, &rows)?;
-    if let Some(mut kept) = inputs.next()
-        && !states.is_empty()
-    {
-        while let Some(batch) = kept.try_next().await? {
-            let bytes = states.see(&batch)?;
-            reservation.try_grow(bytes)?;
-        }
-    }
-    if let Some(due) = inputs.next() {
-        states.time_out(&collect(due, &mut reservation).await?)?;
-    }
-    let conf = conf_of(&**context.session_config().options());
-    let mut given = states.call_for_rows(node, &rows, &conf)?;
-    given.extend(states.call_for_timeouts(node, &rows, &conf)?);
-    states.hand_over(node)?;
-    Ok(given)
-}
-
 /// All rows of a partition, accounted.
-async fn collect(mut input: SendableRecordBatchStream, reservation: &mut MemoryReservation) -> Result<RecordBatch> {
+pub(crate) async fn collect(
+    mut input: SendableRecordBatchStream,
+    reservation: &mut MemoryReservation,
+) -> Result<RecordBatch> {
     let (schema, mut batches) = (input.schema(), Vec::new());
     while let Some(batch) = input.try_next().await? {
         reservation.try_grow(batch.get_array_memory_size())?;

@@ -20,19 +20,19 @@ use super::{OWN_COLUMNS, REMOVED};
 use crate::aggregate::{convert, stored_type};
 use crate::digest::DIGEST_BYTES;
 
-type Digest = [u8; DIGEST_BYTES as usize];
+pub(crate) type Digest = [u8; DIGEST_BYTES as usize];
 
 /// The rows of a partition, group by group.
-pub(super) struct Rows {
+pub(crate) struct Rows {
     /// Values, then keys.
-    batch: RecordBatch,
-    digests: Vec<Digest>,
-    ranges: Vec<Range<usize>>,
+    pub batch: RecordBatch,
+    pub digests: Vec<Digest>,
+    pub ranges: Vec<Range<usize>>,
 }
 
 impl Rows {
     /// Groups come in the order of their first rows, rows in the order they came.
-    pub(super) fn group(batch: &RecordBatch) -> Result<Self> {
+    pub(crate) fn group(batch: &RecordBatch) -> Result<Self> {
         let width = batch.num_columns() - 1;
         let mut places: HashMap<Digest, usize> = HashMap::new();
         let mut members: Vec<Vec<u64>> = Vec::new();
@@ -320,16 +320,16 @@ impl<'a> Stored<'a> {
 }
 
 /// The values of a stored column as they were before: readers give views of text and bytes.
-fn restored(column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
+pub(crate) fn restored(column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
     convert(&convert(column, &stored_type(column.data_type()))?, field.data_type())
 }
 
-fn digests(column: &ArrayRef) -> Result<Vec<Digest>> {
+pub(crate) fn digests(column: &ArrayRef) -> Result<Vec<Digest>> {
     let column: &FixedSizeBinaryArray = column.as_fixed_size_binary_opt().ok_or_else(other_log)?;
     let digest = |row| Digest::try_from(column.value(row)).map_err(|_| other_log());
     (0..column.len()).map(digest).collect()
 }
 
-fn other_log() -> DataFusionError {
+pub(crate) fn other_log() -> DataFusionError {
     DataFusionError::Internal("the state of a function in Python has other columns than it was given".to_owned())
 }

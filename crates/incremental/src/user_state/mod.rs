@@ -30,17 +30,17 @@ use crate::state::{OperatorKind, OperatorState, StatefulOperator};
 use crate::watermark::InTime;
 
 mod bound;
-mod exec;
-mod groups;
+pub(crate) mod exec;
+pub(crate) mod groups;
 
 pub(crate) use bound::BoundGroups;
 
 /// The digest of the group's key.
-const DIGEST: &str = "digest";
+pub(crate) const DIGEST: &str = "digest";
 /// The number of the batch that wrote the row.
-const BATCH: &str = "batch";
+pub(crate) const BATCH: &str = "batch";
 /// Whether the group has been forgotten.
-const REMOVED: &str = "removed";
+pub(crate) const REMOVED: &str = "removed";
 /// Whether the group has a value, and not a timeout alone.
 const HAS_VALUE: &str = "has_value";
 /// When the group times out, in milliseconds since the epoch.
@@ -144,11 +144,11 @@ fn groups_schema(groups: &GroupsWithState) -> &datafusion::common::DFSchemaRef {
 }
 
 /// The digest as it comes from the rows of a batch: Arrow has no cast from the views that readers give.
-fn digest_of_stored() -> Expr {
+pub(crate) fn digest_of_stored() -> Expr {
     cast(cast(ident(DIGEST), DataType::Binary), DataType::FixedSizeBinary(DIGEST_BYTES))
 }
 
-fn scan(name: &str, prior: &Arc<dyn TableProvider>) -> DataFusionResult<LogicalPlanBuilder> {
+pub(crate) fn scan(name: &str, prior: &Arc<dyn TableProvider>) -> DataFusionResult<LogicalPlanBuilder> {
     LogicalPlanBuilder::scan(name, provider_as_source(Arc::clone(prior)), None)
 }
 

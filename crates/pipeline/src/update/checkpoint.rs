@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use deltaworks_lake::Table;
+use deltaworks_spark::python::Variable;
 use deltaworks_spark::streaming::Offset;
 use deltaworks_spark::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
@@ -78,6 +79,9 @@ pub struct OperatorProgress {
     /// With what digests in its state are made: a UUID, chosen at random for the first batch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest_key: Option<String>,
+    /// The variables that a stateful processor has declared, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub variables: BTreeMap<String, Variable>,
 }
 
 /// The watermarks of a stream after a batch, in microseconds since the epoch.
@@ -260,6 +264,8 @@ pub async fn current_generation(table: &Table, pipeline_id: &str) -> Result<i64>
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use deltaworks_spark::python::VariableKind;
+
     use super::*;
 
     #[tokio::test]
@@ -287,6 +293,10 @@ mod tests {
                 fingerprint: "dedup[order_id]".into(),
                 state_version: None,
                 digest_key: Some("9f2b6c1e-7a51-4c0e-8f0d-2b7d6c1e7a51".into()),
+                variables: BTreeMap::from([(
+                    "seen".to_owned(),
+                    Variable { kind: VariableKind::Map, key: Some("string".into()), value: "int".into(), since: 3 },
+                )]),
             }],
             watermark: Some(WatermarkProgress {
                 current_us: None,

@@ -1,5 +1,6 @@
 //! What a streaming flow remembers between batches besides offsets: the state of operators, and watermarks.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,10 +14,12 @@ use datafusion::physical_plan::memory::MemoryStream;
 use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream};
 use datafusion::prelude::SessionContext;
 use deltaworks_incremental::{
-    DigestKey, EXPIRES, LatestEventTime, OperatorKind, OperatorState, StatefulOperator, Watermarks, first_due, newest,
+    DigestKey, EXPIRES, LatestEventTime, OperatorKind, OperatorState, StatefulOperator, Watermarks, first_due,
+    first_timer, latest_entries, newest,
 };
 use deltaworks_lake::state::files_to_merge;
 use deltaworks_lake::{DataFile, Replacement, Table};
+use deltaworks_spark::python::Variable;
 use deltaworks_spark::{Error, Result};
 use uuid::Uuid;
 
@@ -31,6 +34,8 @@ pub struct OperatorTable {
     table: Remembered,
     /// With what the digests of its state are made.
     key: Uuid,
+    /// What a stateful processor has declared.
+    variables: BTreeMap<String, Variable>,
 }
 
 impl OperatorTable {
@@ -48,20 +53,26 @@ impl OperatorTable {
                 .map_err(|error| Error::internal(format!("digest key `{text}` of a progress file: {error}")))?,
             None => environment.ids.next_id(),
         };
-        Ok(Self { operator, table: Remembered::open(&environment.lake, folder, version).await?, key })
+        let variables = progress.map(|progress| progress.variables.clone()).unwrap_or_default();
+        Ok(Self { operator, table: Remembered::open(&environment.lake, folder, version).await?, key, variables })
     }
 
     /// The state for a batch, of its number, that runs at a time in milliseconds since the epoch.
     pub async fn state(&self, watermarks: Watermarks, batch: i64, now_ms: i64) -> Result<OperatorState> {
         let prior = self.table.provider().await?;
-        Ok(self.operator.state(prior, watermarks, DigestKey::new(self.key.into_bytes())).at(batch, now_ms))
+        let state = self.operator.state(prior, watermarks, DigestKey::new(self.key.into_bytes()));
+        Ok(state.at(batch, now_ms).with_variables(self.variables.clone()))
     }
 
     /// Whether a part of its state has timed out by the clock.
     pub async fn is_due(&self, ctx: &SessionContext, now_ms: i64) -> Result<bool> {
         match self.table.provider().await? {
             Some(prior) if self.operator.times_out => {
-                let due = ctx.execute_logical_plan(first_due(&prior, now_ms)?).await?;
+                let due = match self.operator.kind {
+                    OperatorKind::Processor => first_timer(&prior, now_ms)?,
+                    _ => first_due(&prior, now_ms)?,
+                };
+                let due = ctx.execute_logical_plan(due).await?;
                 Ok(due.collect().await?.iter().any(|rows| rows.num_rows() > 0))
             }
             _ => Ok(false),
@@ -78,8 +89,12 @@ impl OperatorTable {
         OperatorProgress {
             fingerprint: self.operator.fingerprint.clone(),
             state_version: self.table.version(),
-            digest_key: matches!(self.operator.kind, OperatorKind::Deduplicate | OperatorKind::UserState)
-                .then(|| self.key.to_string()),
+            digest_key: matches!(
+                self.operator.kind,
+                OperatorKind::Deduplicate | OperatorKind::UserState | OperatorKind::Processor
+            )
+            .then(|| self.key.to_string()),
+            variables: self.variables.clone(),
         }
     }
 
@@ -106,7 +121,9 @@ impl OperatorTable {
                 let replacement = Replacement { replaced: Vec::new(), rows: vec![rows], schema };
                 return self.table.replace(replacement, app_id, batch).await;
             }
-            OperatorKind::UserState => return self.remember_changes(ctx, state, app_id, batch).await,
+            OperatorKind::UserState | OperatorKind::Processor => {
+                return self.remember_changes(ctx, state, app_id, batch).await;
+            }
             OperatorKind::Deduplicate | OperatorKind::Aggregate | OperatorKind::JoinSide => {}
         }
         let base = self.table.open_table().await?;
@@ -126,7 +143,7 @@ impl OperatorTable {
                 let (schema, rows) = state.groups.merged(ctx, stored, state.watermarks.final_us).await?;
                 (schema, vec![rows])
             }
-            OperatorKind::Deduplicate | OperatorKind::JoinSide | OperatorKind::UserState => {
+            OperatorKind::Deduplicate | OperatorKind::JoinSide | OperatorKind::UserState | OperatorKind::Processor => {
                 let new = state.new_rows.take();
                 if new.is_empty() && leave.gone.is_empty() {
                     return Ok(());
@@ -154,6 +171,7 @@ impl OperatorTable {
         app_id: &str,
         batch: i64,
     ) -> Result<()> {
+        self.variables = state.variables.all();
         let (schema, new) = (state.new_rows.schema(), state.new_rows.take());
         if new.is_empty() {
             return Ok(());
@@ -168,7 +186,11 @@ impl OperatorTable {
             let old = ctx.read_table(to_schema(base.provider_for_files(&replaced).await?, &schema)?)?;
             log = log.union(old)?;
         }
-        let log = newest(log, replaced.len() == files.len())?;
+        let whole = replaced.len() == files.len();
+        let log = match self.operator.kind {
+            OperatorKind::Processor => latest_entries(log, state, whole)?,
+            _ => newest(log, whole)?,
+        };
         let rows = vec![execute_stream(log.create_physical_plan().await?, ctx.task_ctx())?];
         self.table.replace(Replacement { replaced, rows, schema }, app_id, batch).await
     }

@@ -28,6 +28,7 @@ mod relation_lateral;
 mod relation_na;
 mod relation_nearest;
 mod relation_parse;
+mod relation_processor;
 mod relation_python;
 mod relation_rows;
 mod relation_source;

@@ -37,10 +37,12 @@ impl Planner<'_> {
 
     /// `applyInPandas`, `applyInArrow`
     pub(super) async fn group_map(&self, map: &proto::GroupMap) -> Result<Scope> {
-        if map.is_map_groups_with_state() || map.transform_with_state_info.is_some() || map.initial_input.is_some() {
-            return Err(Error::unsupported("`GroupedData.transformWithState` and `transformWithStateInPandas`").with_help(
-                "Use applyInPandasWithState, aggregate, or keep the newest row per key with `create_auto_cdc_flow`.",
-            ));
+        if map.transform_with_state_info.is_some() {
+            return self.transform_with_state(map).await;
+        }
+        if map.is_map_groups_with_state() || map.initial_input.is_some() {
+            return Err(Error::unsupported("`mapGroupsWithState` and `flatMapGroupsWithState` of Scala")
+                .with_help("Use transformWithState or applyInPandasWithState in Python."));
         }
         let scope = self.input(&map.input).await?;
         let scope = self.sorted_before(scope, &map.sorting_expressions)?;

@@ -4,7 +4,8 @@
 //! task ([`worker`]), Arrow batches in and out over a socket, and is used again for the next. [`function`] is
 //! such a function among the engine's own, [`aggregate`] one of groups, [`relation`] one of whole relations,
 //! [`table_call`] a call of a table function, whose columns its static method may tell ([`analyze`]), [`with_state`] one
-//! of the groups of a stream that remembers something of each ([`pickle`]: in which form).
+//! of the groups of a stream that remembers something of each ([`pickle`]: in which form), [`processor`] a class that
+//! does so in variables and with timers.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ mod execution;
 mod function;
 mod ordered_groups;
 mod pickle;
+mod processor;
 mod relation;
 mod table_call;
 mod with_state;
@@ -29,6 +31,11 @@ pub use daemon::PythonWorkers;
 pub(crate) use execution::PythonPlanner;
 pub(crate) use function::PythonFunction;
 pub(crate) use ordered_groups::OrderedGroups;
+pub(crate) use processor::Key;
+pub use processor::{
+    Content, GroupState, Layout, Place, ProcessorCall, ProcessorGroups, StatefulProcessor, TIMERS, TimeMode,
+    TransformWithState, Variable, VariableKind, Variables, Written,
+};
 pub(crate) use relation::{PythonInput, PythonRelation, RelationFunction, Shape};
 pub(crate) use table_call::{Argument, Carried, TableArgument, TableCall, TableFunction, TableFunctions};
 pub use with_state::{Change, GroupCall, Groups, GroupsWithState, Moment, Outcome, StatefulFunction, Timeout};

@@ -22,9 +22,10 @@ use crate::types::canonical;
 mod answer;
 mod run;
 mod task;
-mod values;
+pub(super) mod values;
 
 pub use run::{Change, GroupCall, Groups, Moment, Outcome};
+pub(super) use task::without_upper_case;
 
 /// When the function is called for a group that gets no rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

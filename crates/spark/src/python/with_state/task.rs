@@ -160,7 +160,7 @@ impl Sending<'_> {
 
 /// The same JSON without letters in upper case, of which workers of PySpark 4.2 make others: they read what they are told
 /// of a task in lower case, where `elementType` is no type of elements.
-fn without_upper_case(json: &str) -> String {
+pub(in crate::python) fn without_upper_case(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for letter in json.chars() {
         match letter.is_uppercase() {

@@ -23,7 +23,7 @@ use crate::types::{is_variant, type_name};
 ///
 /// # Errors
 /// `Unsupported`, with the column.
-pub(super) fn check_types(fields: &Fields) -> Result<()> {
+pub(in crate::python) fn check_types(fields: &Fields) -> Result<()> {
     fields.iter().try_for_each(|field| check_type(field.name(), field.data_type()))
 }
 
@@ -43,7 +43,11 @@ fn check_type(name: &str, data_type: &DataType) -> Result<()> {
 }
 
 /// The columns of `fields` from rows of values; a row without values is NULL in all of them.
-pub(super) fn to_columns(rows: &[Option<Vec<Pickled>>], fields: &Fields, function: &str) -> Result<Vec<ArrayRef>> {
+pub(in crate::python) fn to_columns(
+    rows: &[Option<Vec<Pickled>>],
+    fields: &Fields,
+    function: &str,
+) -> Result<Vec<ArrayRef>> {
     for row in rows.iter().flatten() {
         if row.len() != fields.len() {
             return Err(Error::user(format!(
@@ -63,7 +67,7 @@ pub(super) fn to_columns(rows: &[Option<Vec<Pickled>>], fields: &Fields, functio
 }
 
 /// The values of a row of `columns`, as Spark keeps them.
-pub(super) fn to_values(columns: &[ArrayRef], row: usize) -> Result<Vec<Pickled>> {
+pub(in crate::python) fn to_values(columns: &[ArrayRef], row: usize) -> Result<Vec<Pickled>> {
     columns.iter().map(|column| value(column, row)).collect()
 }
 
