@@ -51,6 +51,14 @@ impl SparkConf {
         self.all.get("spark.sql.mapKeyDedupPolicy").is_some_and(|policy| policy.eq_ignore_ascii_case("LAST_WIN"))
     }
 
+    /// A setting that is on or off.
+    ///
+    /// # Errors
+    /// `INVALID_CONF_VALUE` (`User`) if it is neither.
+    pub fn flag(&self, key: &str, default: bool) -> Result<bool> {
+        self.all.get(key).map_or(Ok(default), |value| boolean(key, value))
+    }
+
     /// Puts one key back to what it is in `defaults`.
     ///
     /// # Errors

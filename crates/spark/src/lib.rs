@@ -4,6 +4,7 @@
 //! out. This crate knows nothing of pipelines, Delta or files: what a query names is resolved by a
 //! [`relation::RelationResolver`] that the caller passes in.
 
+pub mod cancel;
 pub mod cast;
 pub mod catalog;
 pub mod coercion;

@@ -20,7 +20,7 @@ use deltaworks_spark::edit::{Edit, EditedFile, FILE, Operation, RowChange, RowCo
 use deltaworks_spark::{Error, Result};
 use futures::TryStreamExt;
 use serde_json::Value;
-use tokio::task::JoinSet;
+use datafusion::common::runtime::JoinSet;
 
 use crate::update::target::writer_options;
 

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::future::Future;
 
 use deltaworks_spark::{Error, Result};
-use tokio::task::JoinSet;
+use datafusion::common::runtime::JoinSet;
 
 use crate::name::DatasetName;
 

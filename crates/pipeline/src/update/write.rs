@@ -9,7 +9,7 @@ use datafusion::prelude::SessionContext;
 use deltaworks_lake::{Table, Writer, WriterOptions, WrittenFiles};
 use deltaworks_spark::{Error, Kind, Result};
 use futures::TryStreamExt;
-use tokio::task::JoinSet;
+use datafusion::common::runtime::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// The data files of a batch.

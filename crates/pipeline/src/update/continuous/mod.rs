@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use deltaworks_spark::{Error, Result};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use datafusion::common::runtime::JoinSet;
 
 use self::flow::RepeatedFlow;
 use self::interval::trigger_interval;

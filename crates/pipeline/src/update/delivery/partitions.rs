@@ -8,7 +8,7 @@ use datafusion::prelude::SessionContext;
 use deltaworks_spark::{Error, Kind, Result};
 use futures::TryStreamExt;
 use tokio::sync::mpsc::{self, Receiver, Sender};
-use tokio::task::JoinSet;
+use datafusion::common::runtime::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// How many batches of a partition wait for who takes them.

@@ -8,12 +8,14 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::codegen::BoxStream;
 use uuid::Uuid;
 
 use super::Session;
 use super::error_store::ErrorStore;
+use crate::cancel;
 use crate::connect::proto::execute_plan_response::{ObservedMetrics, ResponseType};
 use crate::connect::proto::{self, ExecutePlanResponse};
 use crate::error::{Error, Kind, Result};
@@ -32,6 +34,8 @@ pub(super) struct Operation {
     state: Mutex<State>,
     changed: watch::Sender<u64>,
     task: Mutex<Option<AbortHandle>>,
+    /// Reaches what does not notice that the task is aborted.
+    cancelled: CancellationToken,
     errors: Arc<ErrorStore>,
 }
 
@@ -60,6 +64,7 @@ impl Operation {
             state: Mutex::default(),
             changed: watch::Sender::new(0),
             task: Mutex::new(None),
+            cancelled: CancellationToken::new(),
             errors: Arc::clone(&session.errors),
         })
     }
@@ -68,7 +73,7 @@ impl Operation {
     pub fn start(self: &Arc<Self>, work: impl Future<Output = Result<()>> + Send + 'static) {
         let operation = Arc::clone(self);
         let task = tokio::spawn(async move {
-            let result = work.await;
+            let result = cancel::under(operation.cancelled.clone(), work).await;
             if result.is_ok() {
                 operation.push(ResponseType::ResultComplete(Default::default())).await;
             }
@@ -134,6 +139,7 @@ impl Operation {
 
     /// Stops the execution; the client gets a cancellation.
     pub fn cancel(&self) {
+        self.cancelled.cancel();
         if let Some(task) = self.task.lock().take() {
             task.abort();
         }

@@ -10,7 +10,7 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream_partitioned};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use datafusion::common::runtime::JoinSet;
 
 use crate::error::{Error, Result};
 
