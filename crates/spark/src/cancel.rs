@@ -20,7 +20,9 @@ pub async fn under<F: Future>(cancel: CancellationToken, future: F) -> F::Output
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
         if set_join_set_tracer(&Inherit).is_err() {
-            tracing::warn!("another tracer of tasks is installed: Python functions are not killed when they are cancelled");
+            tracing::warn!(
+                "another tracer of tasks is installed: Python functions are not killed when they are cancelled"
+            );
         }
     });
     CANCEL.scope(cancel, future).await

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 
-use deltaworks_spark::{Error, Result};
 use datafusion::common::runtime::JoinSet;
+use deltaworks_spark::{Error, Result};
 
 use crate::name::DatasetName;
 

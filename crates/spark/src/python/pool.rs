@@ -88,9 +88,12 @@ impl PythonWorkers {
         let result = task(&mut forked.worker);
         drop(watch);
         result.map_err(|error| {
+            let is_cancelled = cancel.is_some_and(|cancel| cancel.is_cancelled());
             // It may be at work still, and is of no use any more.
-            self.kill(forked);
-            match cancel.is_some_and(|cancel| cancel.is_cancelled()) {
+            if is_cancelled || !forked.worker.has_left() {
+                self.kill(forked);
+            }
+            match is_cancelled {
                 true => Error::new(Kind::Cancelled, "the operation was cancelled").with_condition("OPERATION_CANCELED"),
                 false => self.explained(error),
             }

@@ -26,6 +26,8 @@ pub(super) struct Worker {
     stream: TcpStream,
     /// The id of its process.
     process: i32,
+    /// Whether it has ended the conversation, as it does when it dies.
+    has_left: bool,
 }
 
 /// Ends the conversation with a worker, from another thread than the one that waits for it.
@@ -93,7 +95,7 @@ pub(super) enum Input<'a> {
 /// Opens the conversation with a worker that was just forked.
 pub(super) fn greet(stream: TcpStream, secret: &str) -> Result<Worker> {
     stream.set_nodelay(true)?;
-    let mut worker = Worker { stream, process: 0 };
+    let mut worker = Worker { stream, process: 0, has_left: false };
     // The id of the process is proof that it was forked.
     worker.process = worker.read_int()?;
     if worker.process <= 0 {
@@ -203,6 +205,11 @@ impl Worker {
         self.process
     }
 
+    /// Whether it has ended the conversation: there may be another process of its id by now.
+    pub(super) fn has_left(&self) -> bool {
+        self.has_left
+    }
+
     /// What ends the conversation from elsewhere.
     pub(super) fn hangup(&self) -> Result<Hangup> {
         Ok(Hangup(self.stream.try_clone()?))
@@ -273,7 +280,10 @@ impl Worker {
 
     pub(super) fn read_int(&mut self) -> Result<i32> {
         let mut buffer = [0; 4];
-        self.stream.read_exact(&mut buffer).map_err(died)?;
+        if let Err(error) = self.stream.read_exact(&mut buffer) {
+            self.has_left = error.kind() == ErrorKind::UnexpectedEof;
+            return Err(died(error));
+        }
         Ok(i32::from_be_bytes(buffer))
     }
 

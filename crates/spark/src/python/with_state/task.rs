@@ -182,8 +182,8 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::python::{PythonOptions, PythonWorkers};
     use crate::python::relation::RelationFunction;
+    use crate::python::{PythonOptions, PythonWorkers};
     use crate::types::parse_schema;
 
     fn function() -> StatefulFunction {
