@@ -106,8 +106,8 @@ fn machine_memory_bytes() -> Option<usize> {
 /// The memory that this process and those it starts may take: that of their control group, if it has less than the machine.
 fn available_memory_bytes() -> Option<u64> {
     let machine = machine_memory_bytes().and_then(|bytes| u64::try_from(bytes).ok());
-    let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"].into_iter();
-    let group = group.filter_map(|path| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok()).next();
+    let mut files = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"].iter();
+    let group = files.find_map(|path| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok());
     machine.into_iter().chain(group).min()
 }
 

@@ -76,7 +76,7 @@ impl Drop for Server {
 /// Starts a client that may be killed, and gives the folder that it needs.
 pub fn spawn_client(server: &Server, script: &str, environment: &[(&str, &str)]) -> (Child, tempfile::TempDir) {
     let (mut command, folder) = server.command(script, environment);
-    (command.stdout(Stdio::null()).spawn().unwrap(), folder)
+    (command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap(), folder)
 }
 
 /// Waits until something has happened, for two minutes at most.

@@ -145,6 +145,27 @@ connect().sql('SELECT 1').join(Analyzed()).schema";
 }
 
 #[test]
+fn a_server_ends_in_order_while_a_function_loops() {
+    let server = Server::start(&[], &[("DELTAWORKS_PYTHON", &python())]);
+    let folder = tempfile::tempdir().unwrap();
+    let pid = folder.path().join("loops");
+    let script = "
+def loops(i):
+    note(FOLDER, 'loops')
+    while True:
+        pass
+connect().range(1).select(F.udf(loops, 'long')('id')).collect()";
+    let environment = [("FOLDER", folder.path().to_str().unwrap())];
+    let (mut client, _file) = spawn_client(&server, &format!("{PRELUDE}{script}"), &environment);
+    wait_until("the function runs", || pid.exists());
+    let pid = std::fs::read_to_string(pid).unwrap();
+    assert!(server.terminate());
+    wait_until("the worker is killed", || !Command::new("kill").args(["-0", &pid]).output().unwrap().status.success());
+    client.kill().unwrap();
+    client.wait().unwrap();
+}
+
+#[test]
 fn memory_of_functions_is_bounded() {
     let settings = ["--set", "configuration.spark.executor.pyspark.memory=2g", "--set", "threads=2"];
     let server = Server::start(&settings, &[("DELTAWORKS_PYTHON", &python())]);
