@@ -11,7 +11,7 @@ fn clients_are_told_how_far_a_query_is() {
 import os, tempfile, time
 spark = connect()
 folder = tempfile.mkdtemp()
-spark.range(1000).write.parquet(os.path.join(folder, "numbers"))
+spark.range(1000).write.json(os.path.join(folder, "numbers"))
 told = []
 def handler(stages, inflight_tasks, operation_id, done):
     told.append((list(stages), inflight_tasks, operation_id, done))
@@ -27,7 +27,7 @@ def waits(i):
 
 # The query ends only if its client hears of it while it runs.
 spark.registerProgressHandler(handler)
-numbers = spark.read.parquet(os.path.join(folder, "numbers"))
+numbers = spark.read.schema("id long").json(os.path.join(folder, "numbers"))
 rows = numbers.groupBy((F.col("id") % 2).alias("k")).count()
 rows = rows.select(F.udf(waits, "long")("count").alias("n")).collect()
 assert sorted(r.n for r in rows) == [500, 500], rows
@@ -37,6 +37,11 @@ assert done and inflight == 0, told[-1]
 assert stages and all(s.done and s.num_completed_tasks == s.num_tasks > 0 for s in stages), stages
 assert sum(s.num_bytes_read for s in stages) > 0, stages
 assert [done for _, _, _, done in told].count(True) == 1, told
+
+spark.range(1000).write.saveAsTable("stored")
+told.clear()
+assert spark.table("stored").agg(F.sum("id")).first()[0] == 499_500
+assert sum(s.num_bytes_read for s in told[-1][0]) > 0, told[-1]
 
 told.clear()
 spark.range(10).write.saveAsTable("t")
