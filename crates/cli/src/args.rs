@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use deltaworks_pipeline::event::Level;
+use deltaworks_spark::connect::service::TlsIdentity;
 use deltaworks_spark::{Error, Result};
 
 use crate::engine::{Selection, UpdateRequest};
@@ -247,6 +248,12 @@ pub(crate) struct ConnectArgs {
     /// What clients must send as bearer token; better given in DELTAWORKS_CONNECT_TOKEN
     #[arg(long)]
     token: Option<Secret>,
+    /// The server's certificate as PEM, and those it is signed by: connections are encrypted
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The private key of the certificate as PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
 }
 
 impl ConnectArgs {
@@ -256,6 +263,18 @@ impl ConnectArgs {
     /// `User` if there is none and the address is not this machine's own.
     pub(crate) fn token(&self) -> Result<Option<String>> {
         self.token_or(std::env::var(TOKEN_VARIABLE).ok())
+    }
+
+    /// What connections are encrypted with, if anything.
+    ///
+    /// # Errors
+    /// `User` if a file cannot be read or does not hold what it should.
+    pub(crate) fn tls(&self) -> Result<Option<TlsIdentity>> {
+        let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) else { return Ok(None) };
+        let read = |path: &PathBuf| {
+            std::fs::read(path).map_err(|error| Error::user(format!("cannot read `{}`: {error}", path.display())))
+        };
+        TlsIdentity::from_pem(&read(certificate)?, &read(key)?).map(Some)
     }
 
     fn token_or(&self, variable: Option<String>) -> Result<Option<String>> {

@@ -7,10 +7,11 @@ use arrow::datatypes::SchemaRef;
 use datafusion::prelude::DataFrame;
 use datafusion::scalar::ScalarValue;
 use deltaworks_lake::Lake;
+use deltaworks_spark::cancel::under;
 use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::connect::service::is_query;
 use deltaworks_spark::diagnostic::{Diagnostic, Severity, SourceLocation};
-use deltaworks_spark::python::PythonWorkers;
+use deltaworks_spark::python::{PythonOptions, PythonWorkers};
 use deltaworks_spark::sql::Parameters;
 use deltaworks_spark::{Error, Result, sql};
 use tokio_util::sync::CancellationToken;
@@ -113,6 +114,8 @@ impl Pipeline {
                 name: log.name.clone()?,
             })
         });
+        let sessions = Sessions::new(options)?;
+        let python = PythonOptions::new(python::interpreter(&spec), vec![folder_of_modules(&spec)]);
         let environment = Environment {
             pipeline_id: spec.id.clone(),
             storage,
@@ -120,9 +123,9 @@ impl Pipeline {
             lake: Lake::new(Arc::clone(&options.stores)),
             clock: Arc::clone(&options.clock),
             ids: Arc::clone(&options.ids),
-            python: Arc::new(PythonWorkers::new(python::interpreter(&spec), vec![folder_of_modules(&spec)])),
+            python: Arc::new(PythonWorkers::new(python.with_conf(&conf, sessions.machine())?)),
             conf,
-            sessions: Sessions::new(options)?,
+            sessions,
             path_mappings: Arc::new(spec.path_mappings.clone()),
             parameters: Arc::new(parameters(&spec)),
             event_log,
@@ -294,7 +297,7 @@ impl Pipeline {
             loaded = load => loaded?,
         };
         if request.validate_only {
-            let validation = analyse(definitions, python, &environment).await;
+            let validation = under(cancel.clone(), analyse(definitions, python, &environment)).await;
             if !validation.is_valid() {
                 return Ok(invalid(update_id, validation.diagnostics, emitter));
             }
@@ -306,7 +309,7 @@ impl Pipeline {
             Some(python) => python.start_hooks(hooks, emitter.clone()),
             None => drop(hooks),
         }
-        let (graph, diagnostics) = resolve(&definitions, &environment).await;
+        let (graph, diagnostics) = under(cancel.clone(), resolve(&definitions, &environment)).await;
         let validation = Validation { graph, diagnostics };
         if !validation.is_valid() {
             return Ok(invalid(update_id, validation.diagnostics, emitter));
@@ -326,7 +329,8 @@ impl Pipeline {
             max_concurrent_flows: self.spec.max_concurrent_flows,
             retries: self.retries(continuous),
         };
-        let outcome = told_when_stopping(rounds.run(validation.graph), emitter, cancel).await?;
+        let rounds = under(rounds.cancel_of_batches(), rounds.run(validation.graph));
+        let outcome = told_when_stopping(rounds, emitter, cancel).await?;
         Ok(conclude(update_id, outcome, emitter, cancel))
     }
 

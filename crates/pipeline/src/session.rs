@@ -13,6 +13,7 @@ use datafusion::prelude::SessionContext;
 use deltaworks_incremental::IncrementalPlanner;
 use deltaworks_spark::Result;
 use deltaworks_spark::conf::SparkConf;
+use deltaworks_spark::python::Machine;
 use deltaworks_spark::session::{SessionOptions, session_context};
 
 use crate::event::{Clock, IdGenerator, RandomIds, SystemClock};
@@ -102,6 +103,14 @@ fn machine_memory_bytes() -> Option<usize> {
     kibibytes.checked_mul(1024)
 }
 
+/// The memory that this process and those it starts may take: that of their control group, if it has less than the machine.
+fn available_memory_bytes() -> Option<u64> {
+    let machine = machine_memory_bytes().and_then(|bytes| u64::try_from(bytes).ok());
+    let mut files = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"].iter();
+    let group = files.find_map(|path| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok());
+    machine.into_iter().chain(group).min()
+}
+
 /// Operators that hold the most memory are named in an out-of-memory error; this many of them.
 const NAMED_CONSUMERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
 /// The memory limit where none is set: enough for large joins, small enough for a laptop.
@@ -130,6 +139,11 @@ impl Sessions {
         let parallelism =
             options.parallelism.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
         Ok(Self { runtime, parallelism })
+    }
+
+    /// What workers that run the user's functions share.
+    pub fn machine(&self) -> Machine {
+        Machine { workers: self.parallelism, memory_bytes: available_memory_bytes() }
     }
 
     /// A session with `conf` that can run everything a pipeline's plans contain.

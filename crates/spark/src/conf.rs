@@ -1,10 +1,12 @@
 //! The SQL configuration of a session: what changes how a query is read or evaluated.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono_tz::Tz;
 
 use crate::error::{Error, Result};
+use crate::units::{parse_duration, parse_size};
 
 /// Spark SQL configuration: the settings we act on, and all others as they were given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +51,38 @@ impl SparkConf {
     /// `spark.sql.mapKeyDedupPolicy`: whether of equal keys of a map the last one counts; an error otherwise.
     pub fn last_map_key_wins(&self) -> bool {
         self.all.get("spark.sql.mapKeyDedupPolicy").is_some_and(|policy| policy.eq_ignore_ascii_case("LAST_WIN"))
+    }
+
+    /// A setting that is on or off.
+    ///
+    /// # Errors
+    /// `INVALID_CONF_VALUE` (`User`) if it is neither.
+    pub fn flag(&self, key: &str, default: bool) -> Result<bool> {
+        self.all.get(key).map_or(Ok(default), |value| boolean(key, value))
+    }
+
+    /// A setting that is a size, in bytes.
+    ///
+    /// # Errors
+    /// `INVALID_CONF_VALUE` (`User`) if it is none.
+    pub fn size(&self, key: &str) -> Result<Option<u64>> {
+        self.parsed(key, parse_size, "a size like `4g` or `512m`")
+    }
+
+    /// A setting that is a time.
+    ///
+    /// # Errors
+    /// `INVALID_CONF_VALUE` (`User`) if it is none.
+    pub fn duration(&self, key: &str) -> Result<Option<Duration>> {
+        self.parsed(key, parse_duration, "a time like `5m` or `300s`")
+    }
+
+    fn parsed<T>(&self, key: &str, parse: impl Fn(&str) -> Option<T>, expected: &str) -> Result<Option<T>> {
+        let Some(value) = self.all.get(key) else { return Ok(None) };
+        parse(value).map(Some).ok_or_else(|| {
+            Error::user(format!("setting `{key}` has value `{value}`, expected {expected}"))
+                .with_condition("INVALID_CONF_VALUE.TYPE_MISMATCH")
+        })
     }
 
     /// Puts one key back to what it is in `defaults`.

@@ -4,6 +4,7 @@
 //! out. This crate knows nothing of pipelines, Delta or files: what a query names is resolved by a
 //! [`relation::RelationResolver`] that the caller passes in.
 
+pub mod cancel;
 pub mod cast;
 pub mod catalog;
 pub mod coercion;
@@ -26,6 +27,7 @@ mod optimizer;
 mod orderable;
 mod ordered;
 mod plan_problem;
+pub mod progress;
 pub mod python;
 mod recursion;
 pub mod relation;
@@ -36,6 +38,7 @@ pub mod streaming;
 pub mod subquery;
 mod table_functions;
 pub mod types;
+mod units;
 mod values;
 pub mod variant;
 pub mod windowing;

@@ -24,10 +24,15 @@ pub(super) async fn run_until(
     output: &Output,
     stop: CancellationToken,
 ) -> Result<Exit> {
+    let options = ServeOptions { token: args.token()?, tls: args.tls()?, ..ServeOptions::default() };
+    if options.tls.is_none() && !args.host.is_loopback() {
+        output.note(
+            "warning: token and data cross the network in plain text; give --tls-cert and --tls-key, or put a proxy that ends TLS before the server.",
+        );
+    }
     let listener = listen(args.host, args.port).await?;
     let address = listener.local_addr()?;
     output.result(&format!("{}\n", url(address)));
-    let options = ServeOptions { token: args.token()?, ..ServeOptions::default() };
     engine.serve(listener, options, stop).await?;
     Ok(Exit::Done)
 }

@@ -4,8 +4,14 @@
 mod dml;
 mod functions;
 mod processors;
+mod progress;
+mod rust_client;
+mod sessions;
 mod spark_pipelines;
 mod support;
+mod tls;
+mod transport;
+mod workers;
 
 use std::path::Path;
 use std::process::Command;
@@ -197,10 +203,13 @@ assert [r[0] for r in df.select(plus("id", F.lit(1))).collect()] == [2, 3]
 spark.udf.register("twice", lambda i: i * 2, "int")
 assert [r[0] for r in spark.sql("SELECT twice(id) FROM {df} ORDER BY id", df=df).collect()] == [2, 4]
 try:
-    df.select(F.udf(lambda i: 1 // 0, "int")("id")).collect()
+    def divides(i):
+        return 1 // 0
+    df.select(F.udf(divides, "int")("id")).collect()
     raise SystemExit("no error")
 except PythonException as error:
     assert "ZeroDivisionError" in str(error), error
+    assert "Traceback (most recent call last)" in str(error) and "in divides" in str(error), error
 assert df.select(shout("s", F.lit(1))).count() == 2
 "#,
     );

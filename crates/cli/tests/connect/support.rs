@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// A server in a folder of its own; killed if a test gives up on it.
 pub struct Server {
@@ -33,18 +34,23 @@ impl Server {
 
     /// Runs a client. It is a file, because PySpark takes `python -c` for a doctest.
     pub fn client(&self, script: &str, environment: &[(&str, &str)]) -> Output {
+        let (mut command, _folder) = self.command(script, environment);
+        command.output().expect("DELTAWORKS_TEST_PYTHON must name a Python with pyspark-client")
+    }
+
+    fn command(&self, script: &str, environment: &[(&str, &str)]) -> (Command, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("client.py");
         let prelude = "from pyspark.sql import SparkSession\nfrom pyspark.sql import functions as F\n\
                        def connect():\n    return SparkSession.builder.remote(URL).create()\n";
         std::fs::write(&file, format!("URL = '{}'\n{prelude}{script}\nprint('DONE')\n", self.url)).unwrap();
-        Command::new(python())
+        let mut command = Command::new(python());
+        command
             .arg(&file)
             .env("SPARK_CONNECT_MODE_ENABLED", "1")
             .envs(environment.iter().copied())
-            .current_dir(folder.path())
-            .output()
-            .expect("DELTAWORKS_TEST_PYTHON must name a Python with pyspark-client")
+            .current_dir(folder.path());
+        (command, folder)
     }
 
     pub fn check(&self, script: &str) {
@@ -64,6 +70,21 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Starts a client that may be killed, and gives the folder that it needs.
+pub fn spawn_client(server: &Server, script: &str, environment: &[(&str, &str)]) -> (Child, tempfile::TempDir) {
+    let (mut command, folder) = server.command(script, environment);
+    (command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap(), folder)
+}
+
+/// Waits until something has happened, for two minutes at most.
+pub fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
+    let given_up = Instant::now() + Duration::from_mins(2);
+    while !happened() {
+        assert!(Instant::now() < given_up, "{what}: not within two minutes");
+        std::thread::yield_now();
     }
 }
 

@@ -79,6 +79,48 @@ while not pathlib.Path('never').exists():
 }
 
 #[test]
+fn functions_that_loop_are_killed_when_the_update_is_cancelled() {
+    let pipeline = Pipeline::new(&[(
+        "pipeline.py",
+        "import dlt, os, pathlib
+from pyspark.sql import functions as F
+
+@F.udf('long')
+def loops(i):
+    pathlib.Path('FOLDER/pid.new').write_text(str(os.getpid()))
+    os.rename('FOLDER/pid.new', 'FOLDER/pid')
+    while True:
+        pass
+
+@dlt.table
+def never():
+    return spark.range(3).select(loops('id').alias('id'))
+",
+    )]);
+    let source = std::fs::read_to_string(pipeline.path().join("pipeline.py")).unwrap();
+    pipeline.write("pipeline.py", &source.replace("FOLDER", &pipeline.path().display().to_string()));
+    let mut child = pipeline.command(&["run", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = pipeline.path().join("pid");
+    while !pid.exists() {
+        assert!(child.try_wait().unwrap().is_none(), "the update has ended");
+        std::thread::yield_now();
+    }
+    let worker = std::fs::read_to_string(pid).unwrap();
+    let sent = Command::new("kill").args(["-s", "TERM", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let done = child.wait_with_output().unwrap();
+    let out = String::from_utf8(done.stdout).unwrap();
+    assert_eq!(done.status.code(), Some(1), "{out}");
+    let last: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+    assert_eq!(last["details"]["update_progress"]["state"], "CANCELED");
+    let given_up = Instant::now() + Duration::from_mins(1);
+    while Command::new("kill").args(["-0", &worker]).output().unwrap().status.success() {
+        assert!(Instant::now() < given_up, "worker {worker} is still there");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn the_process_of_the_sources_ends_with_its_engine() {
     let pipeline = Pipeline::new(&[(
         "pipeline.py",

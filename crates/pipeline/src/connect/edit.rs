@@ -8,6 +8,7 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::common::Column;
+use datafusion::common::runtime::JoinSet;
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
@@ -17,10 +18,9 @@ use deltaworks_lake::feed::{CHANGE_TYPE, ChangeType};
 use deltaworks_lake::{Commit, DataFile, FILE_COLUMN, FileIndex, Table, Writer, WriterOptions, WrittenFiles};
 use deltaworks_spark::catalog::TableEntry;
 use deltaworks_spark::edit::{Edit, EditedFile, FILE, Operation, RowChange, RowCounts, TableEdit};
-use deltaworks_spark::{Error, Result};
+use deltaworks_spark::{Error, Result, progress};
 use futures::TryStreamExt;
 use serde_json::Value;
-use tokio::task::JoinSet;
 
 use crate::update::target::writer_options;
 
@@ -205,6 +205,7 @@ async fn write_rows(
     records: bool,
 ) -> Result<(WrittenFiles, RowCounts)> {
     let physical = ctx.state().create_physical_plan(&plan).await?;
+    progress::runs(&physical);
     // Dropping the set, as happens if the statement is cancelled, ends the tasks.
     let mut tasks = JoinSet::new();
     for partition in 0..physical.output_partitioning().partition_count() {

@@ -66,12 +66,13 @@ pub(crate) async fn run_command(pipeline: &Pipeline, text: &str) -> Result<DataF
 /// Serves the catalog of `pipeline` on `listener` until `shutdown` is done.
 ///
 /// # Errors
-/// `Unavailable` if the listener fails.
+/// `Unavailable` if the listener fails; `INVALID_CONF_VALUE` (`User`) if the settings have a time that is none.
 pub async fn serve(
     pipeline: &Pipeline,
     listener: TcpListener,
     options: ServeOptions,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<()> {
+    let options = options.with_conf(&pipeline.environment().conf)?;
     serve_with(Arc::new(CatalogHost::new(pipeline)), listener, options, shutdown).await
 }

@@ -152,7 +152,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "configuration",
         Kind::Texts,
         |d, n| d.configuration(n),
-        "Spark settings and the pipeline's own keys, for `spark.conf.get` and `${key}` in SQL.",
+        "Spark settings and the pipeline's own keys, for `spark.conf.get` and `${key}` in SQL. Those of [workers](connect.md#functions-in-python) and of the [server](connect.md#sessions) belong to the program.",
     ),
     both("parameters", Kind::Values, |d, n| d.spec.parameters.extend(texts(n)), "Named parameters."),
     both(

@@ -75,6 +75,12 @@ enum Readiness {
 }
 
 impl Rounds {
+    /// What gives up the batches under way.
+    pub fn cancel_of_batches(&self) -> CancellationToken {
+        // A continuous update is stopped in its normal course: no batch is given up for it.
+        if self.continuous { CancellationToken::new() } else { self.cancel.clone() }
+    }
+
     /// Runs `graph`, and what it grows into, to the end.
     ///
     /// # Errors
@@ -105,8 +111,7 @@ impl Rounds {
                 prepared: std::mem::take(&mut prepared),
                 emitter: self.emitter.clone(),
                 stop: self.cancel.clone(),
-                // A continuous update is stopped in its normal course: no batch is given up for it.
-                cancel: if self.continuous { CancellationToken::new() } else { self.cancel.clone() },
+                cancel: self.cancel_of_batches(),
                 repeats,
                 max_concurrent_flows: self.max_concurrent_flows,
                 retries: self.retries,

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 
+use datafusion::common::runtime::JoinSet;
 use deltaworks_spark::{Error, Result};
-use tokio::task::JoinSet;
 
 use crate::name::DatasetName;
 

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
+use datafusion::common::runtime::JoinSet;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionContext;
 use deltaworks_lake::{Table, Writer, WriterOptions, WrittenFiles};
-use deltaworks_spark::{Error, Kind, Result};
+use deltaworks_spark::{Error, Kind, Result, progress};
 use futures::TryStreamExt;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// The data files of a batch.
@@ -33,6 +33,7 @@ pub async fn write_plan(
     cancel: &CancellationToken,
 ) -> Result<Written> {
     let physical = ctx.state().create_physical_plan(&plan).await?;
+    progress::runs(&physical);
     let mut tasks = JoinSet::new();
     for partition in 0..physical.output_partitioning().partition_count() {
         let writer = Writer::new(table, options.clone())?;
@@ -59,6 +60,7 @@ pub async fn write_one_by_one(
     options: &WriterOptions,
 ) -> Result<WrittenFiles> {
     let physical = ctx.state().create_physical_plan(&plan).await?;
+    progress::runs(&physical);
     let physical: Arc<dyn ExecutionPlan> = match physical.output_partitioning().partition_count() {
         1 => physical,
         _ => Arc::new(CoalescePartitionsExec::new(physical)),

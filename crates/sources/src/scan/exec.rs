@@ -11,7 +11,7 @@ use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
-use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::metrics::{BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SendableRecordBatchStream,
@@ -101,7 +101,9 @@ impl ExecutionPlan for FileScanExec {
         let tasks = self.tasks.get(partition).cloned().unwrap_or_default();
         let request = Arc::new(self.scan.request(context.session_config().batch_size()));
         let metrics = BaselineMetrics::new(&self.metrics, partition);
-        let rows = PartitionRows::new(Arc::clone(&self.scan), partition, tasks, request);
+        // Under the name that scans of DataFusion have for it.
+        let bytes = MetricBuilder::new(&self.metrics).counter("bytes_scanned", partition);
+        let rows = PartitionRows::new(Arc::clone(&self.scan), partition, tasks, request, bytes);
         let batches = try_unfold(rows, async |mut rows| Ok(rows.next().await?.map(|batch| (batch, rows)))).map(
             move |batch: Result<RecordBatch>| {
                 if let Ok(batch) = &batch {
@@ -126,10 +128,11 @@ struct PartitionRows {
 }
 
 impl PartitionRows {
-    fn new(scan: Arc<Scan>, partition: usize, tasks: Vec<FileTask>, request: Arc<ReadRequest>) -> Self {
+    fn new(scan: Arc<Scan>, partition: usize, tasks: Vec<FileTask>, request: Arc<ReadRequest>, bytes: Count) -> Self {
         let bad_records = scan.bad_records.as_ref().map(|place| place.writer(&scan.spec, partition, &tasks));
         let format = Arc::clone(&scan.spec.format);
         let read = move |task: FileTask| {
+            bytes.add(usize::try_from(task.end - task.start).unwrap_or(usize::MAX));
             format.read(task.clone(), Arc::clone(&request)).map(move |decoded| (task.clone(), decoded))
         };
         Self { decoded: futures::stream::iter(tasks).flat_map(read).boxed(), scan, bad_records }

@@ -150,6 +150,10 @@ impl Service<http::Request<Body>> for ConnectServer {
                         proto::ReleaseSessionResponse
                     )
                 }
+                "CloneSession" => {
+                    unary!(service, request, clone_session, proto::CloneSessionRequest, proto::CloneSessionResponse)
+                }
+                "GetStatus" => unary!(service, request, get_status, proto::GetStatusRequest, proto::GetStatusResponse),
                 "FetchErrorDetails" => unary!(
                     service,
                     request,

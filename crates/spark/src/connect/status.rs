@@ -40,7 +40,7 @@ pub fn status(error: &Error) -> Status {
 
 /// As [`status`], for an error that the client may ask more about under `id`.
 pub(super) fn status_with_id(error: &Error, id: Option<&str>) -> Status {
-    let message = cut(&error.to_string());
+    let message = cut(&told(error));
     let classes = classes(error);
     let mut metadata = HashMap::from([(
         "classes".to_owned(),
@@ -74,7 +74,7 @@ pub(super) fn details(error: &Error) -> fetch_error_details_response::Error {
     use fetch_error_details_response::SparkThrowable;
     fetch_error_details_response::Error {
         error_type_hierarchy: classes(error).into_iter().map(str::to_owned).collect(),
-        message: error.to_string(),
+        message: told(error),
         spark_throwable: Some(SparkThrowable {
             error_class: error.condition().map(str::to_owned),
             message_parameters: parameters(error),
@@ -82,6 +82,14 @@ pub(super) fn details(error: &Error) -> fetch_error_details_response::Error {
             ..SparkThrowable::default()
         }),
         ..fetch_error_details_response::Error::default()
+    }
+}
+
+/// The message, and where the user's code raised it.
+fn told(error: &Error) -> String {
+    match error.traceback() {
+        Some(traceback) => format!("{error}\n\n{}", traceback.trim_end()),
+        None => error.to_string(),
     }
 }
 

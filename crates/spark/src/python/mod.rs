@@ -1,7 +1,8 @@
 //! User-defined functions in Python, run by the worker that PySpark itself ships.
 //!
-//! [`PythonWorkers`] starts `pyspark.daemon` of the user's interpreter, which forks workers; a worker is given a
-//! task ([`worker`]), Arrow batches in and out over a socket, and is used again for the next. [`function`] is
+//! [`PythonWorkers`] starts `pyspark.daemon` of the user's interpreter ([`daemon`]), which forks workers; a worker is given
+//! a task ([`worker`]), Arrow batches in and out over a socket, and is used again for the next. One whose task is cancelled
+//! ([`crate::cancel`]) is killed. [`function`] is
 //! such a function among the engine's own, [`aggregate`] one of groups, [`relation`] one of whole relations,
 //! [`table_call`] a call of a table function, whose columns its static method may tell ([`analyze`]), [`with_state`] one
 //! of the groups of a stream that remembers something of each ([`pickle`]: in which form), [`processor`] a class that
@@ -18,8 +19,10 @@ mod analyze;
 mod daemon;
 mod execution;
 mod function;
+mod options;
 mod ordered_groups;
 mod pickle;
+mod pool;
 mod processor;
 mod relation;
 mod table_call;
@@ -27,10 +30,11 @@ mod with_state;
 mod worker;
 
 pub(crate) use aggregate::{PythonAggregate, is_aggregate};
-pub use daemon::PythonWorkers;
 pub(crate) use execution::PythonPlanner;
 pub(crate) use function::PythonFunction;
+pub use options::{Machine, MemoryBound, PythonOptions};
 pub(crate) use ordered_groups::OrderedGroups;
+pub use pool::PythonWorkers;
 pub(crate) use processor::Key;
 pub use processor::{
     Content, GroupState, Layout, Place, ProcessorCall, ProcessorGroups, StatefulProcessor, TIMERS, TimeMode,

@@ -2,9 +2,10 @@
 //!
 //! Numbers are big-endian; texts and bytes follow their length.
 
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 
+use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use arrow::record_batch::RecordBatch;
@@ -23,6 +24,22 @@ const START_ARROW: i32 = -6;
 #[derive(Debug)]
 pub(super) struct Worker {
     stream: TcpStream,
+    /// The id of its process.
+    process: i32,
+    /// Whether it has ended the conversation, as it does when it dies.
+    has_left: bool,
+}
+
+/// Ends the conversation with a worker, from another thread than the one that waits for it.
+#[derive(Debug)]
+pub(super) struct Hangup(TcpStream);
+
+impl Hangup {
+    /// Whoever waits for the worker waits no longer.
+    pub(super) fn now(self) {
+        // One that has hung up already is what is wanted.
+        let _done = self.0.shutdown(Shutdown::Both);
+    }
 }
 
 /// What a worker is to do.
@@ -78,22 +95,34 @@ pub(super) enum Input<'a> {
 /// Opens the conversation with a worker that was just forked.
 pub(super) fn greet(stream: TcpStream, secret: &str) -> Result<Worker> {
     stream.set_nodelay(true)?;
-    let mut worker = Worker { stream };
-    // The id of the process: proof that it was forked.
-    if worker.read_int()? <= 0 {
-        return Err(broken("the worker could not be forked"));
+    let mut worker = Worker { stream, process: 0, has_left: false };
+    // The id of the process is proof that it was forked.
+    worker.process = worker.read_int()?;
+    if worker.process <= 0 {
+        return Err(broken("it could not be forked"));
     }
     let mut out = Vec::new();
     bytes(&mut out, secret.as_bytes());
     worker.stream.write_all(&out)?;
     if worker.read_text()? != "ok" {
-        return Err(broken("the worker did not accept the secret"));
+        return Err(broken("it did not accept the secret"));
     }
     Ok(worker)
 }
 
 fn broken(why: impl std::fmt::Display) -> Error {
-    Error::new(Kind::Unavailable, format!("the Python worker died: {why}")).with_condition("PYTHON_WORKER_FAILED")
+    Error::new(Kind::Unavailable, format!("the Python worker failed: {why}")).with_condition("PYTHON_WORKER_FAILED")
+}
+
+/// The error of a conversation that broke off.
+fn died(error: std::io::Error) -> Error {
+    match error.kind() {
+        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
+            Error::new(Kind::Unavailable, "the Python worker died while it ran the function")
+                .with_condition("PYTHON_WORKER_FAILED")
+        }
+        _ => broken(error),
+    }
 }
 
 pub(super) fn int(out: &mut Vec<u8>, value: i32) {
@@ -171,6 +200,28 @@ impl Task {
 }
 
 impl Worker {
+    /// The id of its process.
+    pub(super) fn process(&self) -> i32 {
+        self.process
+    }
+
+    /// Whether it has ended the conversation: there may be another process of its id by now.
+    pub(super) fn has_left(&self) -> bool {
+        self.has_left
+    }
+
+    /// What ends the conversation from elsewhere.
+    pub(super) fn hangup(&self) -> Result<Hangup> {
+        Ok(Hangup(self.stream.try_clone()?))
+    }
+
+    /// Whether it is there and has nothing to say.
+    pub(super) fn is_waiting(&mut self) -> bool {
+        let peeked = self.stream.set_nonblocking(true).and_then(|()| self.stream.peek(&mut [0]));
+        let silent = matches!(peeked, Err(error) if error.kind() == ErrorKind::WouldBlock);
+        silent && self.stream.set_nonblocking(false).is_ok()
+    }
+
     /// Runs a task. Rows are sent and read at the same time: a function may give rows before it has seen all.
     ///
     /// # Errors
@@ -196,8 +247,9 @@ impl Worker {
         loop {
             match self.read_int()? {
                 START_ARROW => {
-                    for batch in StreamReader::try_new(&mut self.stream, None)? {
-                        batches.push(with_null_fields(batch?)?);
+                    let rows = StreamReader::try_new(&mut self.stream, None).map_err(broken_stream)?;
+                    for batch in rows {
+                        batches.push(with_null_fields(batch.map_err(broken_stream)?)?);
                     }
                 }
                 TIMING => {
@@ -228,7 +280,10 @@ impl Worker {
 
     pub(super) fn read_int(&mut self) -> Result<i32> {
         let mut buffer = [0; 4];
-        self.stream.read_exact(&mut buffer).map_err(broken)?;
+        if let Err(error) = self.stream.read_exact(&mut buffer) {
+            self.has_left = error.kind() == ErrorKind::UnexpectedEof;
+            return Err(died(error));
+        }
         Ok(i32::from_be_bytes(buffer))
     }
 
@@ -239,17 +294,25 @@ impl Worker {
 
     pub(super) fn read_bytes(&mut self, length: i32) -> Result<Vec<u8>> {
         let mut buffer = vec![0; usize::try_from(length).map_err(broken)?];
-        self.stream.read_exact(&mut buffer).map_err(broken)?;
+        self.stream.read_exact(&mut buffer).map_err(died)?;
         Ok(buffer)
     }
 
     pub(super) fn send_all(&mut self, message: &[u8]) -> Result<()> {
-        self.stream.write_all(message).map_err(broken)
+        self.stream.write_all(message).map_err(died)
     }
 
     fn skip(&mut self, count: u64) -> Result<()> {
-        std::io::copy(&mut (&mut self.stream).take(count), &mut std::io::sink()).map_err(broken)?;
+        std::io::copy(&mut (&mut self.stream).take(count), &mut std::io::sink()).map_err(died)?;
         Ok(())
+    }
+}
+
+/// The error of a worker whose rows end in the middle.
+fn broken_stream(error: ArrowError) -> Error {
+    match error {
+        ArrowError::IoError(_, source) => died(source),
+        error => Error::from(error),
     }
 }
 

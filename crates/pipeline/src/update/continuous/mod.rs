@@ -8,9 +8,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use datafusion::common::runtime::JoinSet;
 use deltaworks_spark::{Error, Result};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
 
 use self::flow::RepeatedFlow;
 use self::interval::trigger_interval;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use datafusion::common::runtime::JoinSet;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionContext;
 use deltaworks_spark::{Error, Kind, Result};
 use futures::TryStreamExt;
 use tokio::sync::mpsc::{self, Receiver, Sender};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// How many batches of a partition wait for who takes them.

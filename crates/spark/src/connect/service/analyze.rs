@@ -1,12 +1,15 @@
 //! AnalyzePlan: schemas and other questions about a plan that need no rows.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use arrow::array::AsArray as _;
 use datafusion::logical_expr::LogicalPlan;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{ConnectService, Session, analysis_context, relation_of, tree};
+use super::{ConnectService, Session, analysis_context, compressed, relation_of, tree};
+use crate::cancel;
 use crate::connect::host::{AnalysisContext, Purpose};
 use crate::connect::proto::analyze_plan_request::{Analyze, explain::ExplainMode};
 use crate::connect::proto::analyze_plan_response::{self as answer, Result as Answer};
@@ -22,12 +25,21 @@ const SPARK_VERSION: &str = "4.2.0";
 
 impl ConnectService {
     pub async fn analyze_plan(&self, request: proto::AnalyzePlanRequest) -> Result<proto::AnalyzePlanResponse, Status> {
-        let session = self.session(request.user_context.as_ref(), &request.session_id).await?;
+        let session = self.session_of(&request).await?;
         let analysis = analysis_context(request.user_context.as_ref());
-        let result = match request.analyze {
-            Some(question) => session.answer(question, analysis.as_ref()).await,
-            None => Err(Error::internal("an analysis without a question")),
+        let question = request.analyze;
+        let asked = Arc::clone(&session);
+        let answer = async move {
+            match question {
+                Some(question) => asked.answer(question, analysis.as_ref()).await,
+                None => Err(Error::internal("an analysis without a question")),
+            }
         };
+        let cancel = CancellationToken::new();
+        // Functions in Python that tell of a call are killed when the client is gone.
+        let _gone = cancel.clone().drop_guard();
+        let result = tokio::spawn(cancel::under(cancel, answer)).await;
+        let result = result.unwrap_or_else(|died| Err(Error::internal(format!("an analysis died: {died}"))));
         Ok(proto::AnalyzePlanResponse {
             session_id: session.id.clone(),
             server_side_session_id: session.server_id.clone(),
@@ -55,15 +67,15 @@ impl Session {
                 })
             }
             Analyze::IsLocal(request) => {
-                Answer::IsLocal(answer::IsLocal { is_local: root(request.plan.as_ref()).is_some_and(is_local) })
+                Answer::IsLocal(answer::IsLocal { is_local: root(request.plan)?.as_ref().is_some_and(is_local) })
             }
             Analyze::IsStreaming(request) => {
                 let plan = self.analyzed(request.plan, analysis).await?;
                 Answer::IsStreaming(answer::IsStreaming { is_streaming: is_streaming(&plan) })
             }
             Analyze::InputFiles(request) => {
-                let relation = root(request.plan.as_ref()).ok_or_else(not_a_relation)?;
-                Answer::InputFiles(answer::InputFiles { files: self.input_files(relation, analysis).await? })
+                let relation = root(request.plan)?.ok_or_else(not_a_relation)?;
+                Answer::InputFiles(answer::InputFiles { files: self.input_files(&relation, analysis).await? })
             }
             Analyze::SparkVersion(_) => {
                 Answer::SparkVersion(answer::SparkVersion { version: SPARK_VERSION.to_owned() })
@@ -109,7 +121,7 @@ impl Session {
     }
 
     async fn analyzed(&self, plan: Option<proto::Plan>, analysis: Option<&AnalysisContext>) -> Result<LogicalPlan> {
-        match plan.and_then(|plan| plan.op_type) {
+        match compressed::operation(plan)? {
             Some(plan::OpType::Root(relation)) => self.plan(&relation, Purpose::Analyze, analysis).await,
             _ => Err(not_a_relation()),
         }
@@ -176,11 +188,11 @@ impl Session {
 }
 
 /// The relation of a plan.
-fn root(plan: Option<&proto::Plan>) -> Option<&proto::Relation> {
-    match plan?.op_type.as_ref()? {
-        plan::OpType::Root(relation) => Some(relation),
+fn root(plan: Option<proto::Plan>) -> Result<Option<proto::Relation>> {
+    Ok(match compressed::operation(plan)? {
+        Some(plan::OpType::Root(relation)) => Some(relation),
         _ => None,
-    }
+    })
 }
 
 fn not_a_relation() -> Error {

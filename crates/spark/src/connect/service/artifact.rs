@@ -21,7 +21,7 @@ impl ConnectService {
         let mut open: Option<Upload> = None;
         while let Some(request) = requests.message().await? {
             if session.is_none() {
-                session = Some(self.session(request.user_context.as_ref(), &request.session_id).await?);
+                session = Some(self.session_of(&request).await?);
             }
             let Some(session) = &session else { continue };
             let mut done = Vec::new();
@@ -66,7 +66,7 @@ impl ConnectService {
         &self,
         request: proto::ArtifactStatusesRequest,
     ) -> Result<proto::ArtifactStatusesResponse, Status> {
-        let session = self.session(request.user_context.as_ref(), &request.session_id).await?;
+        let session = self.session_of(&request).await?;
         let statuses: HashMap<_, _> = request
             .names
             .into_iter()

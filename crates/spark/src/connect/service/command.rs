@@ -258,7 +258,7 @@ impl Session {
         match plan {
             Some(plan) if made => {
                 let entry = self.catalog()?.table(&name).await?.ok_or_else(|| not_found(&create.name))?;
-                self.insert(&entry, plan, Matching::ByPosition, Replaced::Nothing).await
+                self.filled(&name, self.insert(&entry, plan, Matching::ByPosition, Replaced::Nothing)).await
             }
             _ => Ok(()),
         }

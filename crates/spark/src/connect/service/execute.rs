@@ -3,50 +3,50 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow::ipc::writer::StreamWriter;
-use arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use bytes::Bytes;
+use arrow::record_batch::RecordBatch;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use futures::TryStreamExt;
 use tonic::Status;
 use tonic::codegen::BoxStream;
 use uuid::Uuid;
 
-use super::operation::Operation;
+use super::batches::{chunk_bytes, plain_batch, plain_schema, send_batch, send_text, split};
+use super::operation::{Operation, Terms};
 use super::show::{self, Shown};
-use super::{ConnectService, Session, analysis_context, relation_of, rows};
+use super::{ConnectService, Session, analysis_context, compressed, relation_of, rows};
 use crate::connect::artifacts::Checkpoint;
 use crate::connect::host::{AnalysisContext, PipelineReply, Purpose};
 use crate::connect::proto::CheckpointCommandResult;
-use crate::connect::proto::execute_plan_response::{ArrowBatch, ResponseType, SqlCommandResult};
+use crate::connect::proto::execute_plan_response::{ResponseType, SqlCommandResult};
 use crate::connect::proto::{self, ExecutePlanResponse, command::CommandType, plan, relation::RelType};
 use crate::connect::status::status;
-use crate::connect::{faces, types};
+use crate::connect::types;
 use crate::error::{Error, Result};
 use crate::streaming::is_streaming;
-
-/// The most bytes of rows in one response.
-const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 impl ConnectService {
     pub async fn execute_plan(
         &self,
         request: proto::ExecutePlanRequest,
     ) -> Result<BoxStream<ExecutePlanResponse>, Status> {
-        let session = self.session(request.user_context.as_ref(), &request.session_id).await?;
+        let session = self.session_of(&request).await?;
         if let Some(id) = &request.operation_id
             && let Some(operation) = session.operations.lock().get(id)
         {
             return Ok(operation.responses(None));
         }
         let analysis = analysis_context(request.user_context.as_ref());
-        let reattachable = request.request_options.iter().any(|option| {
+        let mut terms = Terms { progress_interval: self.progress_interval, ..Terms::default() };
+        for option in request.request_options.into_iter().filter_map(|option| option.request_option) {
             use proto::execute_plan_request::request_option::RequestOption;
-            matches!(&option.request_option, Some(RequestOption::ReattachOptions(options)) if options.reattachable)
-        });
-        let operation = Operation::new(&session, request.operation_id, request.tags, reattachable);
+            match option {
+                RequestOption::ReattachOptions(options) => terms.reattachable = options.reattachable,
+                RequestOption::ResultChunkingOptions(options) => terms.chunk_bytes = chunk_bytes(&options),
+                RequestOption::Extension(_) => {}
+            }
+        }
+        let reattachable = terms.reattachable;
+        let operation = Operation::new(&session, request.operation_id, request.tags, terms);
         session.operations.lock().insert(operation.id.clone(), Arc::clone(&operation));
         let (worker, of) = (Arc::clone(&operation), Arc::clone(&session));
         operation.start(async move {
@@ -63,7 +63,7 @@ impl ConnectService {
         &self,
         request: proto::ReattachExecuteRequest,
     ) -> Result<BoxStream<ExecutePlanResponse>, Status> {
-        let session = self.session(request.user_context.as_ref(), &request.session_id).await?;
+        let session = self.session_of(&request).await?;
         let operation = session.operations.lock().get(&request.operation_id).cloned();
         let operation = operation.ok_or_else(|| {
             status(
@@ -79,7 +79,7 @@ impl ConnectService {
         request: proto::ReleaseExecuteRequest,
     ) -> Result<proto::ReleaseExecuteResponse, Status> {
         use proto::release_execute_request::Release;
-        let session = self.session(request.user_context.as_ref(), &request.session_id).await?;
+        let session = self.session_of(&request).await?;
         let operation = session.operations.lock().get(&request.operation_id).cloned();
         if let Some(operation) = &operation {
             match &request.release {
@@ -101,7 +101,7 @@ impl ConnectService {
 
     pub async fn interrupt(&self, request: proto::InterruptRequest) -> Result<proto::InterruptResponse, Status> {
         use proto::interrupt_request::Interrupt;
-        let session = self.session(request.user_context.as_ref(), &request.session_id).await?;
+        let session = self.session_of(&request).await?;
         let operations: Vec<_> = session.operations.lock().values().cloned().collect();
         let meant = |operation: &Arc<Operation>| match &request.interrupt {
             None => true,
@@ -128,13 +128,10 @@ impl Session {
         plan: Option<proto::Plan>,
         analysis: Option<&AnalysisContext>,
     ) -> Result<()> {
-        match plan.and_then(|plan| plan.op_type) {
+        match compressed::operation(plan)? {
             Some(plan::OpType::Root(relation)) => self.execute_relation(operation, &relation, analysis).await,
             Some(plan::OpType::Command(command)) => self.execute_command(operation, command, analysis).await,
-            Some(plan::OpType::CompressedOperation(_)) => {
-                Err(Error::unsupported("a compressed plan").with_condition("CONNECT_INVALID_PLAN.CANNOT_PARSE"))
-            }
-            None => Err(Error::internal("a request without a plan")),
+            _ => Err(Error::internal("a request without a plan")),
         }
     }
 
@@ -165,6 +162,13 @@ impl Session {
                 send_batch(operation, &rows, 0).await.map(|_| ())
             }
             _ => {
+                // Some clients send commands in the place of queries.
+                let command = sql_text(relation).filter(|text| !is_query(text));
+                let done = match command {
+                    Some(text) => Some(self.execute_command_text(relation, text).await?),
+                    None => None,
+                };
+                let relation = done.as_ref().unwrap_or(relation);
                 let plan = self.plan(relation, Purpose::Execute, analysis).await?;
                 self.run(operation, plan).await?;
                 self.observe(operation, relation, analysis).await
@@ -215,6 +219,7 @@ impl Session {
         if !sent {
             send_batch(operation, &RecordBatch::new_empty(schema), 0).await?;
         }
+        operation.push_metrics().await;
         Ok(())
     }
 
@@ -329,16 +334,17 @@ impl Session {
             }))
         });
         let text = sql_text(&relation).unwrap_or_default();
-        let relation = if is_query(text) {
-            relation
-        } else {
-            let references = self.keep_references(&relation);
-            let done = self.run_command(text).await;
-            self.forget_references(&references);
-            done?
-        };
+        let relation = if is_query(text) { relation } else { self.execute_command_text(&relation, text).await? };
         operation.push(ResponseType::SqlCommandResult(SqlCommandResult { relation: Some(relation) })).await;
         Ok(())
+    }
+
+    /// Runs the command that `relation` is; gives the relation of its rows.
+    async fn execute_command_text(&self, relation: &proto::Relation, text: &str) -> Result<proto::Relation> {
+        let references = self.keep_references(relation);
+        let done = self.run_command(text).await;
+        self.forget_references(&references);
+        done
     }
 
     async fn execute_pipeline(
@@ -411,69 +417,6 @@ pub fn is_query(text: &str) -> bool {
             word.to_ascii_lowercase().as_str(),
             "select" | "with" | "from" | "values" | "table" | "map" | "reduce"
         )
-}
-
-async fn send_text(operation: &Operation, column: &str, text: String) -> Result<()> {
-    let schema = Arc::new(Schema::new(vec![Field::new(column, DataType::Utf8, false)]));
-    let batch = RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(arrow::array::StringArray::from(vec![text]))])?;
-    operation.push_schema(types::from_arrow_schema(&schema)?).await;
-    send_batch(operation, &batch, 0).await.map(|_| ())
-}
-
-/// Sends a batch that starts at row `offset`; gives the row after it.
-async fn send_batch(operation: &Operation, batch: &RecordBatch, offset: i64) -> Result<i64> {
-    let mut data = Vec::new();
-    let mut writer = StreamWriter::try_new(&mut data, batch.schema_ref())?;
-    writer.write(batch)?;
-    writer.finish()?;
-    drop(writer);
-    let row_count = i64::try_from(batch.num_rows()).unwrap_or(i64::MAX);
-    operation
-        .push(ResponseType::ArrowBatch(ArrowBatch {
-            row_count,
-            data: Bytes::from(data),
-            start_offset: Some(offset),
-            chunk_index: None,
-            num_chunks_in_batch: None,
-        }))
-        .await;
-    Ok(offset + row_count)
-}
-
-/// A batch in parts of at most [`MAX_BATCH_BYTES`], as far as whole rows allow.
-fn split(batch: &RecordBatch) -> Vec<RecordBatch> {
-    let rows = batch.num_rows();
-    let parts = batch.get_array_memory_size().div_ceil(MAX_BATCH_BYTES).clamp(1, rows.max(1));
-    let step = rows.div_ceil(parts).max(1);
-    (0..rows.max(1)).step_by(step).map(|start| batch.slice(start, step.min(rows - start))).collect()
-}
-
-/// The schema in the types that every client can read.
-fn plain_schema(schema: &Schema) -> SchemaRef {
-    let fields: Vec<_> = schema
-        .fields()
-        .iter()
-        .map(|field| field.as_ref().clone().with_data_type(faces::canonical(field.data_type())))
-        .collect();
-    Arc::new(Schema::new(fields))
-}
-
-fn plain_batch(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
-    let columns = batch
-        .columns()
-        .iter()
-        .zip(schema.fields())
-        .map(|(column, field)| {
-            if column.data_type() == field.data_type() {
-                Ok(Arc::clone(column))
-            } else {
-                cast(column, field.data_type())
-            }
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    let nullable: Vec<_> = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
-    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(nullable)), columns, &options)?)
 }
 
 #[cfg(test)]

@@ -22,13 +22,17 @@ impl Default for Lifetimes {
     }
 }
 
-/// How often is looked.
+/// How often is looked, at least.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(15);
+
+/// How often is looked, at most.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
 
 impl ConnectService {
     /// Cleans up for as long as it is polled.
     pub(super) async fn keep_clean(&self, lifetimes: Lifetimes) {
-        let mut ticks = interval(SWEEP_INTERVAL);
+        let shortest = lifetimes.idle_session.min(lifetimes.detached_execution);
+        let mut ticks = interval((shortest / 4).clamp(SHORTEST_INTERVAL, SWEEP_INTERVAL));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let now = ticks.tick().await;

@@ -2,8 +2,10 @@
 
 mod analyze;
 mod artifact;
+mod batches;
 mod catalog;
 mod command;
+mod compressed;
 mod dml;
 mod error_store;
 mod execute;
@@ -13,10 +15,13 @@ mod lifetime;
 mod maintenance;
 mod observe;
 mod operation;
+mod progress;
 mod rows;
+mod sessions;
 mod settings;
 mod show;
 mod tables;
+mod tls;
 mod tree;
 mod views;
 mod write;
@@ -43,7 +48,7 @@ use super::grpc::ConnectServer;
 use super::host::{AnalysisContext, ConnectHost, ConnectSession, Purpose};
 use super::plan::plan_relation_with;
 use super::proto::{self, relation::RelType};
-use super::status::status;
+use crate::conf::SparkConf;
 use crate::error::{Error, Kind, Result};
 use crate::python::{NamedFunction, TableFunctions};
 use crate::relation::ObjectName;
@@ -53,15 +58,49 @@ use functions::OwnFunctions;
 pub use lifetime::Lifetimes;
 use operation::Operation;
 pub use show::show_rows;
+pub use tls::TlsIdentity;
 use views::{GlobalViews, Views};
 
 /// How the service treats its clients.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ServeOptions {
     /// The token every request must carry; `None`: whoever reaches the listener is served.
     pub token: Option<String>,
     /// How long clients may be silent.
     pub lifetimes: Lifetimes,
+    /// What connections are encrypted with; `None`: they are not.
+    pub tls: Option<TlsIdentity>,
+    /// How often clients are told how far an execution is; `None`: never.
+    pub progress_interval: Option<Duration>,
+}
+
+/// No token, no encryption, otherwise as Spark has it.
+impl Default for ServeOptions {
+    fn default() -> Self {
+        Self { token: None, lifetimes: Lifetimes::default(), tls: None, progress_interval: Some(PROGRESS_INTERVAL) }
+    }
+}
+
+/// How often clients are told how far an execution is, if nothing is set.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
+
+impl ServeOptions {
+    /// With what Spark's settings for servers say.
+    ///
+    /// # Errors
+    /// `INVALID_CONF_VALUE` (`User`) for a time that is none.
+    pub fn with_conf(mut self, conf: &SparkConf) -> Result<Self> {
+        if let Some(time) = conf.duration("spark.connect.session.manager.defaultSessionTimeout")? {
+            self.lifetimes.idle_session = time;
+        }
+        if let Some(time) = conf.duration("spark.connect.execute.manager.detachedTimeout")? {
+            self.lifetimes.detached_execution = time;
+        }
+        if let Some(time) = conf.duration("spark.connect.progress.reportInterval")? {
+            self.progress_interval = (!time.is_zero()).then_some(time);
+        }
+        Ok(self)
+    }
 }
 
 /// Serves Spark Connect on `listener` until `shutdown` is done; requests in progress are finished.
@@ -96,17 +135,24 @@ pub async fn serve_with(
         token: options.token,
         sessions: Mutex::default(),
         global_views: GlobalViews::default(),
+        progress_interval: options.progress_interval,
     });
     let stop = async {
         shutdown.await;
         service.cancel_all();
     };
-    // The server's own `tcp_nodelay` is for listeners that it opens itself. Without it each answer waits some 40 ms for
-    // the client to acknowledge what was sent before.
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let server = tonic::transport::Server::builder()
-        .add_service(ConnectServer(Arc::clone(&service)))
-        .serve_with_incoming_shutdown(incoming, stop);
+    let router = tonic::transport::Server::builder().add_service(ConnectServer(Arc::clone(&service)));
+    let server = async {
+        match options.tls {
+            Some(identity) => router.serve_with_incoming_shutdown(identity.connections(listener), stop).await,
+            None => {
+                // The server's own `tcp_nodelay` is for listeners that it opens itself. Without it each answer waits
+                // some 40 ms for the client to acknowledge what was sent before.
+                let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+                router.serve_with_incoming_shutdown(incoming, stop).await
+            }
+        }
+    };
     tokio::select! {
         served = server => served
             .map_err(|error| Error::new(Kind::Unavailable, "the Spark Connect service failed").with_source(error)),
@@ -123,6 +169,7 @@ pub(super) struct ConnectService {
     token: Option<String>,
     sessions: Mutex<HashMap<SessionKey, Arc<Session>>>,
     global_views: GlobalViews,
+    progress_interval: Option<Duration>,
 }
 
 /// What the service keeps for one client.
@@ -160,38 +207,6 @@ impl ConnectService {
         if differing == 0 { Ok(()) } else { Err(Status::unauthenticated("the token is missing or wrong")) }
     }
 
-    async fn session(&self, user: Option<&proto::UserContext>, session_id: &str) -> Result<Arc<Session>, Status> {
-        let user = user.map(|user| user.user_id.clone()).unwrap_or_default();
-        let key = (user, session_id.to_owned());
-        if let Some(session) = self.sessions.lock().get(&key) {
-            *session.used.lock() = Instant::now();
-            return Ok(Arc::clone(session));
-        }
-        let host = self.host.session(&key.0, session_id).await.map_err(|error| status(&error))?;
-        let session = Session::new(host, session_id, Arc::clone(&self.global_views));
-        Ok(Arc::clone(self.sessions.lock().entry(key).or_insert_with(|| Arc::new(session))))
-    }
-
-    pub async fn release_session(
-        &self,
-        request: proto::ReleaseSessionRequest,
-    ) -> Result<proto::ReleaseSessionResponse, Status> {
-        let user = request.user_context.map(|user| user.user_id).unwrap_or_default();
-        let session = self.end_session(&(user, request.session_id.clone())).await;
-        let server_side_session_id = session.map(|session| session.server_id.clone()).unwrap_or_default();
-        Ok(proto::ReleaseSessionResponse { session_id: request.session_id, server_side_session_id })
-    }
-
-    /// Forgets a session and stops what it runs.
-    async fn end_session(&self, key: &SessionKey) -> Option<Arc<Session>> {
-        let session = self.sessions.lock().remove(key)?;
-        for operation in session.operations.lock().values() {
-            operation.cancel();
-        }
-        self.host.release(&key.0, &key.1).await;
-        Some(session)
-    }
-
     /// Stops whatever runs, so that no connection waits for it.
     fn cancel_all(&self) {
         for session in self.sessions.lock().values() {
@@ -205,7 +220,7 @@ impl ConnectService {
         &self,
         request: proto::FetchErrorDetailsRequest,
     ) -> Result<proto::FetchErrorDetailsResponse, Status> {
-        let session = self.session(request.user_context.as_ref(), &request.session_id).await?;
+        let session = self.session_of(&request).await?;
         let error = session.errors.take(&request.error_id);
         Ok(proto::FetchErrorDetailsResponse {
             session_id: session.id.clone(),

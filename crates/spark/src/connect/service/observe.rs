@@ -40,7 +40,7 @@ impl Session {
             all.push(metrics);
         }
         if !all.is_empty() {
-            operation.push_metrics(all).await;
+            operation.push_observed(all).await;
         }
         Ok(())
     }

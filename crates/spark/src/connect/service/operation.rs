@@ -7,31 +7,52 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::codegen::BoxStream;
 use uuid::Uuid;
 
-use super::Session;
 use super::error_store::ErrorStore;
+use super::{Session, progress};
+use crate::cancel;
 use crate::connect::proto::execute_plan_response::{ObservedMetrics, ResponseType};
+use crate::connect::proto::get_status_response::operation_status::OperationState;
 use crate::connect::proto::{self, ExecutePlanResponse};
 use crate::error::{Error, Kind, Result};
+use crate::progress::Plans;
 
 /// How many responses may wait for the client before the execution pauses.
 const MAX_WAITING: usize = 16;
+
+/// What a client has asked for beside a plan.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Terms {
+    /// Whether it may go away and come back.
+    pub reattachable: bool,
+    /// How many bytes of a batch go into one response; `None`: all.
+    pub chunk_bytes: Option<usize>,
+    /// How often it is told how far the execution is; `None`: never.
+    pub progress_interval: Option<Duration>,
+}
 
 /// One execution.
 pub(super) struct Operation {
     pub id: String,
     pub tags: Vec<String>,
-    /// Whether the client may go away and come back.
+    /// How many bytes of a batch go into one response; `None`: all.
+    pub chunk_bytes: Option<usize>,
     reattachable: bool,
+    progress_interval: Option<Duration>,
+    /// What it runs.
+    plans: Plans,
     session_id: String,
     server_id: String,
     state: Mutex<State>,
     changed: watch::Sender<u64>,
     task: Mutex<Option<AbortHandle>>,
+    /// Reaches what does not notice that the task is aborted.
+    cancelled: CancellationToken,
     errors: Arc<ErrorStore>,
 }
 
@@ -50,16 +71,20 @@ struct State {
 }
 
 impl Operation {
-    pub fn new(session: &Session, id: Option<String>, tags: Vec<String>, reattachable: bool) -> Arc<Self> {
+    pub fn new(session: &Session, id: Option<String>, tags: Vec<String>, terms: Terms) -> Arc<Self> {
         Arc::new(Self {
             id: id.unwrap_or_else(|| Uuid::new_v4().to_string()),
             tags,
-            reattachable,
+            chunk_bytes: terms.chunk_bytes,
+            reattachable: terms.reattachable,
+            progress_interval: terms.progress_interval,
+            plans: Plans::default(),
             session_id: session.id.clone(),
             server_id: session.server_id.clone(),
             state: Mutex::default(),
             changed: watch::Sender::new(0),
             task: Mutex::new(None),
+            cancelled: CancellationToken::new(),
             errors: Arc::clone(&session.errors),
         })
     }
@@ -68,13 +93,58 @@ impl Operation {
     pub fn start(self: &Arc<Self>, work: impl Future<Output = Result<()>> + Send + 'static) {
         let operation = Arc::clone(self);
         let task = tokio::spawn(async move {
-            let result = work.await;
+            let work = cancel::under(operation.cancelled.clone(), operation.plans.of(work));
+            let result = operation.telling_progress(work).await;
             if result.is_ok() {
+                operation.push_last_progress().await;
                 operation.push(ResponseType::ResultComplete(Default::default())).await;
             }
             operation.finish(result.map_err(|error| operation.errors.status(&error)));
         });
         *self.task.lock() = Some(task.abort_handle());
+    }
+
+    /// Runs `work` to its end, and tells the client every so often how far it is.
+    async fn telling_progress<T>(&self, work: impl Future<Output = T>) -> T {
+        let Some(interval) = self.progress_interval else { return work.await };
+        let mut work = std::pin::pin!(work);
+        let mut ticks = tokio::time::interval_at(Instant::now() + interval, interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut work => return result,
+                _ = ticks.tick() => self.tell_progress(),
+            }
+        }
+    }
+
+    /// Adds how far the execution is, unless the client is behind.
+    fn tell_progress(&self) {
+        let plans = self.plans.started();
+        if plans.is_empty() {
+            return;
+        }
+        let response_type = Some(ResponseType::ExecutionProgress(progress::progress(&plans, false)));
+        if self.try_add(ExecutePlanResponse { response_type, ..self.response() }).is_ok() {
+            self.notify();
+        }
+    }
+
+    /// Adds that all is done.
+    async fn push_last_progress(&self) {
+        let plans = self.plans.take();
+        if self.progress_interval.is_some() && !plans.is_empty() {
+            self.push(ResponseType::ExecutionProgress(progress::progress(&plans, true))).await;
+        }
+    }
+
+    /// Adds what the operators of the last plan have counted.
+    pub async fn push_metrics(&self) {
+        if let Some(plan) = self.plans.started().last() {
+            let metrics = Some(progress::metrics(plan));
+            self.add(ExecutePlanResponse { metrics, ..self.response() }).await;
+        }
     }
 
     /// Adds a response; waits while the client is behind.
@@ -88,7 +158,7 @@ impl Operation {
     }
 
     /// Adds what was observed.
-    pub async fn push_metrics(&self, observed_metrics: Vec<ObservedMetrics>) {
+    pub async fn push_observed(&self, observed_metrics: Vec<ObservedMetrics>) {
         self.add(ExecutePlanResponse { observed_metrics, ..self.response() }).await;
     }
 
@@ -106,21 +176,28 @@ impl Operation {
         }
     }
 
-    async fn add(&self, response: ExecutePlanResponse) {
+    async fn add(&self, mut response: ExecutePlanResponse) {
         let mut changes = self.changed.subscribe();
         loop {
-            {
-                let mut state = self.state.lock();
-                if state.first + state.kept.len() < state.taken + MAX_WAITING {
-                    state.kept.push_back(response);
-                    break;
-                }
+            match self.try_add(response) {
+                Ok(()) => break,
+                Err(refused) => response = *refused,
             }
             if changes.changed().await.is_err() {
                 return;
             }
         }
         self.notify();
+    }
+
+    /// Adds a response; gives it back if the client is behind.
+    fn try_add(&self, response: ExecutePlanResponse) -> Result<(), Box<ExecutePlanResponse>> {
+        let mut state = self.state.lock();
+        if state.first + state.kept.len() >= state.taken + MAX_WAITING {
+            return Err(Box::new(response));
+        }
+        state.kept.push_back(response);
+        Ok(())
     }
 
     fn finish(&self, end: Result<(), Status>) {
@@ -134,6 +211,7 @@ impl Operation {
 
     /// Stops the execution; the client gets a cancellation.
     pub fn cancel(&self) {
+        self.cancelled.cancel();
         if let Some(task) = self.task.lock().take() {
             task.abort();
         }
@@ -149,6 +227,16 @@ impl Operation {
     /// Whether the execution has come to an end.
     pub fn is_finished(&self) -> bool {
         self.state.lock().end.is_some()
+    }
+
+    /// What a client is told that asks for it.
+    pub fn operation_state(&self) -> OperationState {
+        match &self.state.lock().end {
+            None => OperationState::Running,
+            Some(Ok(())) => OperationState::Succeeded,
+            Some(Err(_)) if self.cancelled.is_cancelled() => OperationState::Cancelled,
+            Some(Err(_)) => OperationState::Failed,
+        }
     }
 
     /// Forgets the responses up to and including `response_id`.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
+use datafusion::common::runtime::JoinSet;
 use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
@@ -10,9 +11,9 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream_partitioned};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 
 use crate::error::{Error, Result};
+use crate::progress;
 
 /// How many batches of a partition wait for those before it.
 const WAITING: usize = 4;
@@ -27,6 +28,7 @@ pub(super) async fn in_order(
 ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
     let state = ctx.state();
     let mut physical = state.create_physical_plan(&plan).await?;
+    progress::runs(&physical);
     let mut fetch = None;
     // What merges partitions in the order of their arrival is done here instead.
     if let Some(merge) = physical.downcast_ref::<CoalescePartitionsExec>() {

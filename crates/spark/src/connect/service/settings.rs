@@ -32,8 +32,8 @@ const CLIENT_DEFAULTS: &[(&str, &str)] = &[
     ("spark.sql.repl.eagerEval.maxNumRows", "20"),
     ("spark.sql.repl.eagerEval.truncate", "20"),
     ("spark.sql.binaryOutputStyle", "UTF8"),
-    ("spark.connect.session.planCompression.threshold", "-1"),
-    ("spark.connect.session.planCompression.defaultAlgorithm", "NONE"),
+    ("spark.connect.session.planCompression.threshold", "10485760"),
+    ("spark.connect.session.planCompression.defaultAlgorithm", "ZSTD"),
     ("spark.sql.warehouse.dir", "spark-warehouse"),
     ("spark.sql.shuffle.partitions", "200"),
     ("spark.sql.sources.default", "parquet"),
@@ -44,7 +44,7 @@ const CLIENT_DEFAULTS: &[(&str, &str)] = &[
 
 impl ConnectService {
     pub async fn config(&self, request: proto::ConfigRequest) -> Result<proto::ConfigResponse, Status> {
-        let session = self.session(request.user_context.as_ref(), &request.session_id).await?;
+        let session = self.session_of(&request).await?;
         let pairs = match request.operation.and_then(|operation| operation.op_type) {
             Some(operation) => session.config(operation),
             None => Err(Error::internal("a request for settings without an operation")),

@@ -160,6 +160,18 @@ impl Session {
         Ok(true)
     }
 
+    /// Waits until a table that was made for some rows has them. Without them it goes again, also if nobody waits any more.
+    pub(super) async fn filled(&self, name: &TableName, rows: impl Future<Output = Result<()>>) -> Result<()> {
+        let catalog = self.catalog()?;
+        let mut unfinished = Unfinished { catalog: Arc::clone(&catalog), name: Some(name.clone()) };
+        let filled = rows.await;
+        unfinished.name = None;
+        if filled.is_err() {
+            drop_unfinished(catalog.as_ref(), name).await;
+        }
+        filled
+    }
+
     /// Puts the rows of `plan` into a table that exists, its columns matched to the table's and cast to their types.
     pub(super) async fn insert(
         &self,
@@ -244,5 +256,27 @@ fn check_provider(provider: Option<&str>) -> Result<()> {
         None | Some("" | "delta" | "parquet") => Ok(()),
         Some(other) => Err(Error::unsupported(format!("a table in the format `{other}`"))
             .with_help("Leave USING out, or use DELTA: tables are Delta tables.")),
+    }
+}
+
+/// A table whose rows have not come yet.
+struct Unfinished {
+    catalog: Arc<dyn Catalog>,
+    name: Option<TableName>,
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let Some(name) = self.name.take() else { return };
+        let catalog = Arc::clone(&self.catalog);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { drop_unfinished(catalog.as_ref(), &name).await });
+        }
+    }
+}
+
+async fn drop_unfinished(catalog: &dyn Catalog, name: &TableName) {
+    if let Err(error) = catalog.drop_table(name).await {
+        tracing::warn!(%error, "the table {name} of a write that failed could not be dropped; it has no rows");
     }
 }

@@ -163,7 +163,7 @@ impl Session {
         self.create_table(table, provider, mode).await?;
         let entry = self.catalog()?.table(&name).await?;
         let entry = entry.ok_or_else(|| Error::internal(format!("table {name} is not there after it was made")))?;
-        self.insert(&entry, plan, Matching::ByPosition, Replaced::Nothing).await
+        self.filled(&name, self.insert(&entry, plan, Matching::ByPosition, Replaced::Nothing)).await
     }
 
     /// A table that is read by the query that replaces it would be gone before its rows are read.

@@ -182,8 +182,8 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::python::PythonWorkers;
     use crate::python::relation::RelationFunction;
+    use crate::python::{PythonOptions, PythonWorkers};
     use crate::types::parse_schema;
 
     fn function() -> StatefulFunction {
@@ -192,7 +192,7 @@ mod tests {
             eval_type: 208,
             command: Default::default(),
             python_version: String::new(),
-            workers: Arc::new(PythonWorkers::new(PathBuf::from("python"), Vec::new())),
+            workers: Arc::new(PythonWorkers::new(PythonOptions::new(PathBuf::from("python"), Vec::new()))),
         };
         let state = parse_schema("n INT").unwrap();
         let output = Arc::new(parse_schema("n INT").unwrap());
