@@ -76,11 +76,13 @@ class Spark:
 
 
 def commits(table: Path) -> list[tuple[float, list[Path]]]:
-    """When each commit was in the folder, in seconds, and the files that it added."""
+    """When each commit was in the folder, in seconds, and the files with new rows that it added."""
     found = []
     for commit in sorted((table / "_delta_log").glob("*.json")):
         actions = [json.loads(line) for line in commit.read_text().splitlines()]
-        added = [table / action["add"]["path"] for action in actions if "add" in action]
+        added = [action["add"] for action in actions if "add" in action]
+        # A compaction moves rows that were there before.
+        added = [table / file["path"] for file in added if file["dataChange"]]
         found.append((commit.stat().st_mtime, added))
     return found
 

@@ -26,12 +26,16 @@ use crate::output::Output;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Plans are walked by recursion, within futures that are as deep: unoptimised, two megabytes are too few for some.
+const STACK_BYTES: usize = 16 << 20;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     logging::init();
     panics::init();
     let output = Output::standard(cli.global.color, cli.global.verbosity());
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("deltaworks").build() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match runtime.enable_all().thread_name("deltaworks").thread_stack_size(STACK_BYTES).build() {
         Ok(runtime) => runtime,
         Err(error) => {
             output.error_line(&format!("error: cannot start: {error}"));

@@ -12,13 +12,13 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::catalog::TableProvider;
+use datafusion::common::runtime::JoinSet;
 use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream};
 use datafusion::prelude::SessionContext;
 use deltalake::kernel::{Add, Remove};
 use deltaworks_spark::error::{Error, Result};
 use deltaworks_spark::relation::TimeTravel;
 use futures::TryStreamExt as _;
-use tokio::task::JoinSet;
 use url::Url;
 
 use crate::changes::DataFile;

@@ -149,7 +149,7 @@ async fn compact_if_due(ctx: SessionContext, mut table: Table) -> Result<()> {
         let value = definition.properties.iter().find(|(name, _)| name.eq_ignore_ascii_case(key));
         value.is_some_and(|(_, value)| value.eq_ignore_ascii_case("false"))
     };
-    if SWITCHES.iter().any(|key| is_off(key)) {
+    if SWITCHES.iter().any(is_off) {
         return Ok(());
     }
     let stated = writer_options(definition, &ctx).stated_file_size()?;

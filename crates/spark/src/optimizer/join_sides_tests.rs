@@ -19,7 +19,8 @@ fn session(left: Vec<i64>, right: Vec<i64>) -> SessionContext {
     let options = SessionOptions { conf, target_partitions: 2, runtime, extension_planners: Vec::new() };
     let context = session_context(options).unwrap();
     for (table, column, keys) in [("l", "a", left), ("r", "b", right)] {
-        let batch = RecordBatch::try_from_iter([(column, Arc::new(Int64Array::from(keys)) as _)]).unwrap();
+        let batch =
+            RecordBatch::try_from_iter_with_nullable([(column, Arc::new(Int64Array::from(keys)) as _, true)]).unwrap();
         let table_of = MemTable::try_new(batch.schema(), vec![vec![batch]]).unwrap();
         context.register_table(table, Arc::new(table_of)).unwrap();
     }
