@@ -89,7 +89,7 @@ pub async fn batch_provider(
     let read = FileRead { reader, format, paths, schema, options, streaming: false };
     let relation = FileRelation::resolve(read, context).await?;
     let request = format!("{:?} {paths:?} {:?}", relation.name, options.iter().collect::<Vec<_>>());
-    Ok(Arc::new(scan::FileTable::requested(relation, request).await?))
+    Ok(scan::FileTable::requested(relation, request).await?.provider())
 }
 
 /// What a read at once sees now, with the columns it had: `None` for anything but files, whose storage tells.
@@ -97,9 +97,8 @@ pub async fn batch_provider(
 /// # Errors
 /// `PATH_NOT_FOUND` (`User`) if a path is gone; `Unavailable` if storage does not answer.
 pub async fn latest_of(provider: &dyn TableProvider) -> Result<Option<Arc<dyn TableProvider>>> {
-    let any: &dyn std::any::Any = provider;
-    let Some(files) = any.downcast_ref::<scan::FileTable>() else { return Ok(None) };
-    Ok(files.latest().await?.map(|latest| Arc::new(latest) as _))
+    let Some(files) = scan::FileTable::of(provider) else { return Ok(None) };
+    Ok(files.latest().await?.map(scan::FileTable::provider))
 }
 
 /// What a read at once sees, as text: two reads of files that give the same text give the same rows.
@@ -107,8 +106,7 @@ pub async fn latest_of(provider: &dyn TableProvider) -> Result<Option<Arc<dyn Ta
 /// For files that is the request and path, size and modification time of every file; `None` for anything
 /// else, whose state only its storage tells: Delta tables, Kafka topics and databases.
 pub fn state_of(provider: &dyn TableProvider) -> Option<String> {
-    let any: &dyn std::any::Any = provider;
-    any.downcast_ref::<scan::FileTable>()?.state()
+    scan::FileTable::of(provider)?.state()
 }
 
 /// The plan that scans a [`batch_provider`].

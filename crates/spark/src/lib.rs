@@ -37,6 +37,7 @@ pub mod sql_function;
 pub mod streaming;
 pub mod subquery;
 mod table_functions;
+pub mod text_table;
 pub mod types;
 mod units;
 mod values;

@@ -38,12 +38,13 @@ use crate::listing::FileEntry;
 /// So many footers are fetched at a time.
 const FOOTERS_AT_ONCE: usize = 16;
 
-/// The scan of `tasks`; `None` if the files are not that plain.
+/// The scan of `tasks`, in the types of `schema`: those of `spec`, or views of texts; `None` if the files are not that plain.
 ///
 /// # Errors
 /// `FAILED_READ_FILE.*` (`Data`, `Unavailable`) if a footer cannot be read.
 pub(super) async fn scan(
     spec: &ScanSpec,
+    schema: &Schema,
     files: &[Arc<FileEntry>],
     tasks: &[Vec<FileTask>],
     projection: &[usize],
@@ -65,7 +66,13 @@ pub(super) async fn scan(
     }
     let opened = futures::stream::iter(files.to_vec()).map(opened).buffered(FOOTERS_AT_ONCE);
     let opened: Vec<Opened> = opened.try_collect().await?;
-    let wanted = Schema::new(columns.data.clone());
+    let mut wanted: Vec<FieldRef> = columns.data.iter().cloned().collect();
+    for (role, field) in columns.roles.iter().zip(schema.fields()) {
+        if let Role::Data(slot) = role {
+            wanted[*slot] = Arc::clone(field);
+        }
+    }
+    let wanted = Schema::new(wanted);
     if !opened.iter().all(|file| file.holds(&wanted, &slots)) {
         return Ok(None);
     }
@@ -116,12 +123,12 @@ impl Opened {
         slots.iter().all(|slot| {
             let field = wanted.field(*slot);
             self.schema.field_with_name(field.name()).is_ok_and(|stored| {
-                let stored = match stored.data_type() {
-                    DataType::Utf8View | DataType::LargeUtf8 => &DataType::Utf8,
-                    DataType::BinaryView | DataType::LargeBinary => &DataType::Binary,
+                let layout = |data_type| match data_type {
+                    DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
+                    DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
                     other => other,
                 };
-                stored == field.data_type()
+                layout(stored.data_type().clone()) == layout(field.data_type().clone())
             })
         })
     }

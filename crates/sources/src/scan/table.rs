@@ -1,14 +1,18 @@
 //! A set of files as a table provider.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableType};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::expressions::{CastExpr, Column};
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
+use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
+use deltaworks_spark::text_table::{TextTable, TextViews};
 
 use super::exec::{FileScanExec, Scan};
 use super::{Evolution, ScanSpec, plain_parquet};
@@ -25,6 +29,8 @@ pub(crate) struct FileTable {
     bad_records: Option<Arc<BadRecords>>,
     /// What was asked for; `None` for a slice of a stream.
     request: Option<Request>,
+    /// The columns, with texts as views where those are wanted.
+    schema: SchemaRef,
 }
 
 /// A read of all files that there are.
@@ -64,7 +70,26 @@ impl FileTable {
 
     fn new(relation: &FileRelation, files: Vec<FileEntry>) -> Self {
         let files = files.into_iter().map(Arc::new).collect();
-        Self { spec: Arc::clone(&relation.spec), files, evolution: None, bad_records: None, request: None }
+        let (spec, schema) = (Arc::clone(&relation.spec), Arc::clone(&relation.spec.columns.schema));
+        Self { spec, files, evolution: None, bad_records: None, request: None, schema }
+    }
+
+    /// The table as plans know it.
+    pub(crate) fn provider(self) -> Arc<dyn TableProvider> {
+        // Other formats are decoded into texts.
+        match self.spec.format.is_parquet() && self.request.is_some() {
+            true => Arc::new(TextTable::new(Arc::new(self))),
+            false => Arc::new(self),
+        }
+    }
+
+    /// The table that [`Self::provider`] gave to a plan.
+    pub(crate) fn of(provider: &dyn TableProvider) -> Option<&Self> {
+        let any: &dyn Any = provider;
+        match any.downcast_ref::<TextTable>() {
+            Some(table) => Self::of(table.table()),
+            None => any.downcast_ref(),
+        }
     }
 
     /// The same read of the files that there are now; `None` for a slice of a stream.
@@ -90,7 +115,7 @@ impl FileTable {
 #[async_trait]
 impl TableProvider for FileTable {
     fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.spec.columns.schema)
+        Arc::clone(&self.schema)
     }
 
     fn table_type(&self) -> TableType {
@@ -111,12 +136,50 @@ impl TableProvider for FileTable {
         // A slice of a stream reports what it reads, and evolves.
         if self.request.is_some()
             && self.bad_records.is_none()
-            && let Some(plan) = plain_parquet::scan(&self.spec, &self.files, &tasks, &projection, limit).await?
+            && let Some(plan) =
+                plain_parquet::scan(&self.spec, &self.schema, &self.files, &tasks, &projection, limit).await?
         {
             return Ok(plan);
         }
+        let wanted = self.schema.project(&projection)?;
         let (evolution, bad_records) = (self.evolution.clone(), self.bad_records.clone());
         let scan = Scan::new(Arc::clone(&self.spec), projection, evolution, bad_records)?;
-        Ok(Arc::new(FileScanExec::new(scan, tasks)))
+        in_types_of(&wanted, Arc::new(FileScanExec::new(scan, tasks)))
+    }
+}
+
+impl TextViews for FileTable {
+    fn with_views(&self, columns: &[usize]) -> Arc<dyn TableProvider> {
+        let as_view = |(index, field): (usize, &FieldRef)| match columns.contains(&index) {
+            true => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
+            false => Arc::clone(field),
+        };
+        let fields: Vec<FieldRef> = self.schema.fields().iter().enumerate().map(as_view).collect();
+        Arc::new(Self {
+            spec: Arc::clone(&self.spec),
+            files: self.files.clone(),
+            evolution: self.evolution.clone(),
+            bad_records: self.bad_records.clone(),
+            request: self.request.clone(),
+            schema: Arc::new(Schema::new_with_metadata(fields, self.schema.metadata().clone())),
+        })
+    }
+}
+
+/// The rows of `plan` in the types of `schema`.
+fn in_types_of(schema: &Schema, plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let stored = plan.schema();
+    let columns = stored.fields().iter().zip(schema.fields()).enumerate().map(|(index, (stored, wanted))| {
+        let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(stored.name(), index));
+        let expr = match stored.data_type() == wanted.data_type() {
+            true => column,
+            false => Arc::new(CastExpr::new(column, wanted.data_type().clone(), None)) as _,
+        };
+        ProjectionExpr { expr, alias: stored.name().clone() }
+    });
+    let columns: Vec<ProjectionExpr> = columns.collect();
+    match columns.iter().all(|column| column.expr.downcast_ref::<Column>().is_some()) {
+        true => Ok(plan),
+        false => Ok(Arc::new(ProjectionExec::try_new(columns, plan)?)),
     }
 }

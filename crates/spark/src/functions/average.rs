@@ -35,7 +35,7 @@ struct Division {
     /// One more than the greatest average.
     limit: u128,
     /// By what a sum is multiplied before it is divided: the scales' difference.
-    factor: i256,
+    factor: i128,
 }
 
 impl Division {
@@ -43,7 +43,7 @@ impl Division {
     fn of(input: &DataType, output: &DataType) -> Option<Self> {
         let (DataType::Decimal128(p, s), DataType::Decimal128(precision, scale)) = (input, output) else { return None };
         let digits = u32::try_from(i16::from(*scale) - i16::from(*s)).ok()?;
-        let factor = i256::from_i128(10_i128.checked_pow(digits)?);
+        let factor = 10_i128.checked_pow(digits)?;
         let sum_precision = (p + 10).min(38);
         let limit = |digits: u8| 10_u128.pow(u32::from(digits));
         Some(Self {
@@ -58,14 +58,39 @@ impl Division {
 
     /// The average, rounded half up; `None` if it has too many digits.
     fn divide(self, sum: i128, count: i64) -> Option<i128> {
+        let rounded = match sum.checked_mul(self.factor) {
+            // Wider divisions take many times as long.
+            Some(scaled) => match i64::try_from(scaled) {
+                Ok(scaled) => {
+                    let away = scaled.signum() * i64::from(rounds_away((scaled % count).unsigned_abs(), count));
+                    i128::from(scaled / count) + i128::from(away)
+                }
+                Err(_) => {
+                    let (rest, count) = (scaled % i128::from(count), i128::from(count));
+                    scaled / count + scaled.signum() * i128::from(rest.unsigned_abs() * 2 >= count.unsigned_abs())
+                }
+            },
+            None => self.divide_wide(sum, count)?,
+        };
+        below(rounded, self.limit)
+    }
+
+    /// The same where a sum with the digits of an average has more than 128 bits.
+    fn divide_wide(self, sum: i128, count: i64) -> Option<i128> {
         let count = i256::from_i128(i128::from(count));
-        let scaled = i256::from_i128(sum).checked_mul(self.factor)?;
+        let scaled = i256::from_i128(sum).checked_mul(i256::from_i128(self.factor))?;
         let (quotient, rest) = (scaled.checked_div(count)?, scaled.checked_rem(count)?);
         let twice = rest.wrapping_abs().checked_mul(i256::from_i128(2))?;
         let away = if scaled.is_negative() { i256::MINUS_ONE } else { i256::ONE };
         let rounded = if twice >= count { quotient.wrapping_add(away) } else { quotient };
-        below(rounded.to_i128()?, self.limit)
+        rounded.to_i128()
     }
+}
+
+/// Whether what is left of a division is half of the divisor, or more.
+fn rounds_away(rest: u64, divisor: i64) -> bool {
+    // The rest is less than the divisor, so twice as much fits.
+    rest * 2 >= divisor.unsigned_abs()
 }
 
 /// `value`, if it is nearer to zero than `limit`.
@@ -139,54 +164,73 @@ impl AggregateUDFImpl for Average {
     }
 }
 
-/// Count and sum of each group; a sum that has too many digits is remembered as `None`.
+/// Count and sum of a group, side by side: of many groups, each row asks for another one.
+#[derive(Debug, Clone, Copy)]
+struct State {
+    /// Beyond all limits if it has had too many digits.
+    sum: i128,
+    count: i64,
+}
+
+impl State {
+    const NOTHING: Self = Self { sum: 0, count: 0 };
+    const TOO_MUCH: i128 = i128::MAX;
+
+    #[inline]
+    fn add(&mut self, count: i64, sum: i128, limit: u128) {
+        self.count += count;
+        self.sum = match (self.sum, sum) {
+            (Self::TOO_MUCH, _) | (_, Self::TOO_MUCH) => Self::TOO_MUCH,
+            (a, b) => a.checked_add(b).and_then(|sum| below(sum, limit)).unwrap_or(Self::TOO_MUCH),
+        };
+    }
+
+    /// The sum, if it has not had too many digits.
+    fn sum(&self) -> Option<i128> {
+        (self.sum != Self::TOO_MUCH).then_some(self.sum)
+    }
+}
+
+/// Count and sum of each group.
 #[derive(Debug)]
 struct Averages {
     division: Division,
     input_scale: i8,
-    counts: Vec<i64>,
-    sums: Vec<Option<i128>>,
+    groups: Vec<State>,
 }
 
 impl Averages {
     fn new(division: Division, input: &DataType, groups: usize) -> Self {
         let input_scale = if let DataType::Decimal128(_, scale) = input { *scale } else { 0 };
-        Self { division, input_scale, counts: vec![0; groups], sums: vec![Some(0); groups] }
+        Self { division, input_scale, groups: vec![State::NOTHING; groups] }
     }
 
-    fn add(&mut self, group: usize, count: i64, sum: Option<i128>) {
-        self.counts[group] += count;
-        self.sums[group] = match (self.sums[group], sum) {
-            (Some(a), Some(b)) => a.checked_add(b).and_then(|sum| below(sum, self.division.sum_limit)),
-            _ => None,
-        };
+    #[inline]
+    fn add(&mut self, group: usize, count: i64, sum: i128) {
+        self.groups[group].add(count, sum, self.division.sum_limit);
     }
 
     fn grow(&mut self, groups: usize) {
-        self.counts.resize(groups, 0);
-        self.sums.resize(groups, Some(0));
+        self.groups.resize(groups, State::NOTHING);
     }
 
-    fn averages(&self, groups: std::ops::Range<usize>) -> Result<Decimal128Array> {
-        let values: Decimal128Array = groups
-            .map(|group| match (self.counts[group], self.sums[group]) {
-                (0, _) | (_, None) => None,
-                (count, Some(sum)) => self.division.divide(sum, count),
-            })
-            .collect();
+    fn averages(&self, groups: &[State]) -> Result<Decimal128Array> {
+        let average = |group: &State| match (group.count, group.sum()) {
+            (0, _) | (_, None) => None,
+            (count, Some(sum)) => self.division.divide(sum, count),
+        };
+        let values: Decimal128Array = groups.iter().map(average).collect();
         Ok(values.with_precision_and_scale(self.division.precision, self.division.scale)?)
     }
 
-    fn states(&self, groups: std::ops::Range<usize>) -> Result<Vec<ArrayRef>> {
-        let counts: Int64Array = self.counts[groups.clone()].iter().copied().map(Some).collect();
-        let sums: Decimal128Array = self.sums[groups].iter().copied().collect();
+    fn states(&self, groups: &[State]) -> Result<Vec<ArrayRef>> {
+        let counts = Int64Array::from_iter_values(groups.iter().map(|group| group.count));
+        let sums: Decimal128Array = match groups.iter().all(|group| group.sum().is_some()) {
+            true => Decimal128Array::from_iter_values(groups.iter().map(|group| group.sum)),
+            false => groups.iter().map(State::sum).collect(),
+        };
         let sums = sums.with_precision_and_scale(self.division.sum_precision, self.input_scale)?;
         Ok(vec![Arc::new(counts), Arc::new(sums)])
-    }
-
-    fn emitted(&mut self, emit: EmitTo) -> Self {
-        let (counts, sums) = (emit.take_needed(&mut self.counts), emit.take_needed(&mut self.sums));
-        Self { counts, sums, ..*self }
     }
 }
 
@@ -207,12 +251,12 @@ fn counts_and_sums(states: &[ArrayRef]) -> Result<(&PrimitiveArray<Int64Type>, &
 
 impl Accumulator for Averages {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        decimals(values)?.iter().flatten().for_each(|value| self.add(0, 1, Some(value)));
+        decimals(values)?.iter().flatten().for_each(|value| self.add(0, 1, value));
         Ok(())
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        decimals(values)?.iter().flatten().for_each(|value| self.add(0, -1, value.checked_neg()));
+        decimals(values)?.iter().flatten().for_each(|value| self.add(0, -1, -value));
         Ok(())
     }
 
@@ -222,16 +266,17 @@ impl Accumulator for Averages {
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
         let (counts, sums) = counts_and_sums(states)?;
+        let sums = sums.iter().map(|sum| sum.unwrap_or(State::TOO_MUCH));
         counts.values().iter().zip(sums).for_each(|(count, sum)| self.add(0, *count, sum));
         Ok(())
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        ScalarValue::try_from_array(&self.averages(0..1)?, 0)
+        ScalarValue::try_from_array(&self.averages(&self.groups)?, 0)
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        self.states(0..1)?.iter().map(|state| ScalarValue::try_from_array(state, 0)).collect()
+        self.states(&self.groups)?.iter().map(|state| ScalarValue::try_from_array(state, 0)).collect()
     }
 
     fn size(&self) -> usize {
@@ -249,10 +294,14 @@ impl GroupsAccumulator for Averages {
     ) -> Result<()> {
         self.grow(total);
         let values = decimals(values)?;
+        if filter.is_none() && values.null_count() == 0 {
+            groups.iter().zip(values.values()).for_each(|(group, value)| self.add(*group, 1, *value));
+            return Ok(());
+        }
         for (row, group) in groups.iter().enumerate() {
             let counts = filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
             if counts && values.is_valid(row) {
-                self.add(*group, 1, Some(values.value(row)));
+                self.add(*group, 1, values.value(row));
             }
         }
         Ok(())
@@ -262,32 +311,35 @@ impl GroupsAccumulator for Averages {
         self.grow(total);
         let (counts, sums) = counts_and_sums(states)?;
         for ((count, sum), group) in counts.values().iter().zip(sums).zip(groups) {
-            self.add(*group, *count, sum);
+            self.add(*group, *count, sum.unwrap_or(State::TOO_MUCH));
         }
         Ok(())
     }
 
     fn evaluate(&mut self, emit: EmitTo) -> Result<ArrayRef> {
-        let emitted = self.emitted(emit);
-        Ok(Arc::new(emitted.averages(0..emitted.counts.len())?))
+        let groups = emit.take_needed(&mut self.groups);
+        Ok(Arc::new(self.averages(&groups)?))
     }
 
     fn state(&mut self, emit: EmitTo) -> Result<Vec<ArrayRef>> {
-        let emitted = self.emitted(emit);
-        emitted.states(0..emitted.counts.len())
+        let groups = emit.take_needed(&mut self.groups);
+        self.states(&groups)
     }
 
     fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
         let values = decimals(values)?;
-        let mut rows = Self { counts: Vec::new(), sums: Vec::new(), ..*self };
-        rows.grow(values.len());
-        let groups: Vec<usize> = (0..values.len()).collect();
-        GroupsAccumulator::update_batch(&mut rows, &[Arc::new(values.clone())], &groups, filter, values.len())?;
-        rows.states(0..values.len())
+        let state = |row: usize| {
+            let counts = filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
+            match counts && values.is_valid(row) {
+                true => State { sum: values.value(row), count: 1 },
+                false => State::NOTHING,
+            }
+        };
+        self.states(&(0..values.len()).map(state).collect::<Vec<_>>())
     }
 
     fn size(&self) -> usize {
-        self.counts.capacity() * size_of::<i64>() + self.sums.capacity() * size_of::<Option<i128>>()
+        self.groups.capacity() * size_of::<State>()
     }
 }
 
@@ -320,12 +372,28 @@ mod tests {
     }
 
     #[test]
+    fn divisions_of_all_widths_round_alike() {
+        let division = |digits| Division::of(&DataType::Decimal128(18, 1), &DataType::Decimal128(38, digits)).unwrap();
+        // In 64, in 128 and in 256 bits.
+        for division in [division(2), division(22), division(38)] {
+            for (sum, count) in [(7, 2), (-7, 2), (5, 10), (-5, 10), (1, 3), (-2, 3), (0, 9), (i128::from(i64::MAX), 7)]
+            {
+                let wide = division.divide_wide(sum, count).and_then(|average| below(average, division.limit));
+                assert_eq!(division.divide(sum, count), wide, "{sum} / {count}, {division:?}");
+            }
+        }
+        assert_eq!(division(2).divide(1, 20), Some(1));
+        assert_eq!(division(2).divide(-1, 20), Some(-1));
+        assert_eq!(division(2).divide(1, 21), Some(0));
+    }
+
+    #[test]
     fn rows_leave_a_window_and_states_are_merged() {
         let mut window = averages();
         Accumulator::update_batch(&mut window, &[column(&[Some(10), Some(20), None])]).unwrap();
         window.retract_batch(&[column(&[Some(10), None])]).unwrap();
         assert_eq!(Accumulator::evaluate(&mut window).unwrap().to_string(), "2.00000");
-        let mut groups = Averages { counts: Vec::new(), sums: Vec::new(), ..averages() };
+        let mut groups = Averages { groups: Vec::new(), ..averages() };
         let filter = BooleanArray::from(vec![true, true, false]);
         let states = groups.convert_to_state(&[column(&[Some(10), None, Some(5)])], Some(&filter)).unwrap();
         GroupsAccumulator::merge_batch(&mut groups, &states, &[0, 1, 0], 2).unwrap();

@@ -213,10 +213,14 @@ fn counts(filter: &BooleanArray, row: usize) -> bool {
     filter.is_valid(row) && filter.value(row)
 }
 
-fn column(values: impl Iterator<Item = Option<i128>>, data_type: &DataType) -> Result<ArrayRef> {
+fn column(values: impl ExactSizeIterator<Item = Option<i128>> + Clone, data_type: &DataType) -> Result<ArrayRef> {
     Ok(match data_type {
         DataType::Decimal128(precision, scale) => {
-            Arc::new(values.collect::<Decimal128Array>().with_precision_and_scale(*precision, *scale)?)
+            let decimals = match values.clone().all(|value| value.is_some()) {
+                true => Decimal128Array::from_iter_values(values.flatten()),
+                false => values.collect(),
+            };
+            Arc::new(decimals.with_precision_and_scale(*precision, *scale)?)
         }
         // Checked against the limits of a long before.
         _ => Arc::new(values.map(|v| v.map(|v| v as i64)).collect::<Int64Array>()),
@@ -270,11 +274,11 @@ impl GroupsAccumulator for Sums {
     }
 
     fn evaluate(&mut self, emit: EmitTo) -> Result<ArrayRef> {
-        column(self.emitted(emit).into_iter().map(Total::value), &self.result)
+        column(self.emitted(emit).iter().map(|total| total.value()), &self.result)
     }
 
     fn state(&mut self, emit: EmitTo) -> Result<Vec<ArrayRef>> {
-        Ok(vec![column(self.emitted(emit).into_iter().map(Total::state), &self.result)?])
+        Ok(vec![column(self.emitted(emit).iter().map(|total| total.state()), &self.result)?])
     }
 
     fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {

@@ -6,6 +6,7 @@ mod harmless;
 mod join_sides;
 mod lambdas;
 mod never_null;
+mod text_views;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use counted_rows::CountedRows;
 use eager_aggregation::EagerAggregation;
 use join_sides::JoinSides;
+use text_views::ReadTextViews;
 
 type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 
@@ -23,6 +25,7 @@ type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 pub(crate) fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let mut rules = Optimizer::new().rules;
     rules.insert(0, Arc::new(CountedRows));
+    rules.push(Arc::new(ReadTextViews));
     rules
 }
 
