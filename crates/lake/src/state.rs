@@ -57,12 +57,34 @@ pub struct StateTable {
     lake: Lake,
     location: Url,
     latest: Option<Table>,
+    /// The properties that the table is created with.
+    properties: BTreeMap<String, String>,
 }
 
 impl StateTable {
     pub(crate) async fn open(lake: &Lake, location: &Url) -> Result<Self> {
         let latest = lake.open(location, None).await?;
-        Ok(Self { lake: lake.clone(), location: location.clone(), latest })
+        Ok(Self { lake: lake.clone(), location: location.clone(), latest, properties: BTreeMap::new() })
+    }
+
+    /// Gives the table a property when it is created. One that is there keeps those that it has.
+    #[must_use]
+    pub fn created_with(mut self, name: &str, value: String) -> Self {
+        self.properties.insert(name.to_owned(), value);
+        self
+    }
+
+    /// A property of the table, if it is there.
+    ///
+    /// # Errors
+    /// `Data` if its metadata cannot be read.
+    pub fn property(&self, name: &str) -> Result<Option<String>> {
+        let definition = self.latest.as_ref().map(Table::definition).transpose()?;
+        Ok(definition.and_then(|mut definition| definition.properties.remove(name)))
+    }
+
+    fn definition(&self, schema: &SchemaRef) -> TableDefinition {
+        TableDefinition { properties: self.properties.clone(), ..TableDefinition::new(Arc::clone(schema)) }
     }
 
     /// The latest version, if the table is there. The truth is the version the checkpoint names.
@@ -100,7 +122,7 @@ impl StateTable {
     ) -> Result<u64> {
         let mut table = match self.latest.take() {
             Some(table) => table,
-            None => self.lake.create(&self.location, &TableDefinition::new(Arc::clone(schema))).await?,
+            None => self.lake.create(&self.location, &self.definition(schema)).await?,
         };
         let result = self.replace(&mut table, base, batches, app_id, batch).await;
         self.latest = Some(table);
@@ -142,7 +164,7 @@ impl StateTable {
         let table = match &self.latest {
             Some(table) => table.clone(),
             None => {
-                let definition = TableDefinition::new(Arc::clone(&replacement.schema));
+                let definition = self.definition(&replacement.schema);
                 self.latest.insert(self.lake.create(&self.location, &definition).await?).clone()
             }
         };

@@ -5,8 +5,9 @@
 //! module does not know.
 //!
 //! - An *event* is a row of the target's columns, then [`SEQUENCE`], then [`OPERATION`].
-//! - [`Scd1`] keeps the latest state of each key. Its ledger has a row per key ever seen: key columns, the
-//!   sequence of the event in force, its operation. A deletion stays there, so that a late event finds it.
+//! - [`Scd1`] keeps the latest state of each key. Its ledger has a row per key whose row in the table does not tell the
+//!   sequence: key columns, the sequence of the event in force, its operation. A deletion stays there, so that a late
+//!   event finds it.
 //! - [`Scd2`] keeps every version of each key. Its ledger has the events that cannot be read off the versions:
 //!   those that changed nothing tracked, and deletions that ended nothing.
 //!
@@ -20,6 +21,7 @@ use deltaworks_spark::error::{Error, Result};
 
 mod compare;
 mod difference;
+mod known;
 mod partition;
 mod scd1;
 mod scd2;

@@ -7,19 +7,24 @@
 //!
 //! Between events of one batch with the same key and sequence an upsert wins over a delete, and of two upserts
 //! the one with the greater values. Columns that are partial keep their value where an upsert has NULL.
+//!
+//! Where a column of the table holds the sequence, rows tell it themselves: the ledger has a row of those keys only of which
+//! that is not so, above all of keys that were deleted.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, Int32Array, RecordBatch, UInt32Array, new_null_array};
-use arrow::compute::{interleave, take};
+use arrow::array::{Array, BooleanArray, Int32Array, RecordBatch, UInt32Array, new_null_array};
+use arrow::compute::kernels::cmp::not_distinct;
+use arrow::compute::{and, interleave, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::row::Row;
 use deltaworks_spark::error::Result;
 use foldhash::fast::RandomState;
 
 use super::compare::{Comparable, Prefixes, rows_of};
+use super::known::{Known, KnownRows};
 use super::{Events, OPERATION, Operation, SEQUENCE, project};
 
 /// How rows are kept.
@@ -29,8 +34,8 @@ pub struct Scd1 {
     pub keys: Vec<usize>,
     /// For each column, whether NULL in an upsert keeps the value.
     pub partial: Vec<bool>,
-    /// A key that the ledger does not have has no row. Otherwise it may have one that others wrote.
-    pub ledger_has_all: bool,
+    /// The column, by position, that holds the sequence of the event in force, unless the ledger has another.
+    pub sequence: Option<usize>,
 }
 
 /// What became of the keys that some events changed. Keys ascend.
@@ -41,6 +46,8 @@ pub struct Applied {
     upserts: Vec<u32>,
     needs_stored: bool,
     removed: u64,
+    /// The stored rows of the keys.
+    touched: Vec<u32>,
 }
 
 /// One key.
@@ -48,9 +55,9 @@ pub struct Applied {
 struct Changed {
     /// The event in force.
     last: u32,
-    /// The ledger's row before.
-    before: Option<u32>,
-    /// The ledger's row is another one now.
+    /// The ledger's row before, if it goes.
+    forgotten: Option<u32>,
+    /// The ledger has a new row.
     recorded: bool,
     /// Its upserts, as a range of [`Applied::upserts`]; empty if the row is gone.
     upserts: std::ops::Range<usize>,
@@ -68,34 +75,37 @@ impl Scd1 {
         Arc::new(Schema::new(fields))
     }
 
-    /// Applies upserts and deletes to the ledger's rows of their keys.
+    /// Applies upserts and deletes to what is known of their keys: the ledger's rows, and the `stored` ones of the table (the
+    /// key columns and the sequence, NULL if the row does not tell it).
     ///
     /// # Errors
     /// `Internal` if a batch does not have the expected columns.
-    pub fn apply(&self, events: &RecordBatch, ledger: &RecordBatch) -> Result<Applied> {
+    pub fn apply(&self, events: &RecordBatch, ledger: &RecordBatch, stored: &RecordBatch) -> Result<Applied> {
         let parts = Events::new(events)?;
-        let known = Events::new(ledger)?;
+        let recorded = Events::new(ledger)?;
         let key_columns = project(parts.columns, &self.keys)?;
-        let comparable = Comparable::like(&key_columns)?;
-        let (keys, known_keys) = (comparable.rows(&key_columns)?, comparable.rows(known.columns)?);
-        let comparable = Comparable::like(std::slice::from_ref(parts.sequence))?;
-        let sequences = comparable.rows(std::slice::from_ref(parts.sequence))?;
-        let known_sequences = comparable.rows(std::slice::from_ref(known.sequence))?;
-        let in_force: HashMap<_, usize, RandomState> = known_keys.iter().zip(0..).collect();
+        let comparable = (Comparable::like(&key_columns)?, Comparable::like(std::slice::from_ref(parts.sequence))?);
+        let (keys, sequences) =
+            (comparable.0.rows(&key_columns)?, comparable.1.rows(std::slice::from_ref(parts.sequence))?);
+        let known = KnownRows::new(&comparable, &recorded, stored)?;
+        let known = Known::of(&known, &recorded);
+        let is_shown = self.is_shown(&parts)?;
         let (by_key, by_sequence) = (Prefixes::of(&keys), Prefixes::of(&sequences));
         let order = ordered(&parts, &by_key, &by_sequence)?;
 
-        let mut applied =
-            Applied { changed: Vec::new(), upserts: Vec::new(), needs_stored: self.is_partial(), removed: 0 };
+        let mut applied = Applied {
+            changed: Vec::new(),
+            upserts: Vec::new(),
+            needs_stored: self.is_partial(),
+            removed: 0,
+            touched: Vec::new(),
+        };
         for group in order.chunk_by(|a, b| a.key == b.key && by_key.rest(a.row, b.row) == Ordering::Equal) {
-            let before = match in_force.is_empty() {
-                true => None,
-                false => in_force.get(&keys.row(group[0].row as usize)).copied(),
-            };
-            let was_live = before.is_some_and(|row| known.is(row, Operation::Upsert));
-            let mut latest = before.map(|row| InForce::Known(known_sequences.row(row)));
+            let before = known.before(&keys, group[0].row);
+            let was_live = known.is_live(before);
+            let mut latest = known.sequence(before).map(InForce::Known);
             let mut last = None;
-            let (start, mut fresh) = (applied.upserts.len(), !was_live && (before.is_some() || self.ledger_has_all));
+            let (start, mut fresh) = (applied.upserts.len(), !was_live);
             for place in group {
                 let compared = match latest {
                     Some(InForce::Known(latest)) => sequences.row(place.row as usize).cmp(&latest),
@@ -122,14 +132,31 @@ impl Scd1 {
             let Some(last) = last else { continue };
             let upserts = start..applied.upserts.len();
             applied.removed += u64::from(was_live && upserts.is_empty());
-            let recorded = before.is_none_or(|row| {
-                known_sequences.row(row) != sequences.row(last as usize)
-                    || known.operations.value(row) != parts.operations.value(last as usize)
+            applied.touched.extend(known.stored_rows(before));
+            let is_shown = is_shown.as_ref().is_some_and(|shown| shown.value(last as usize));
+            let is_recorded = before.ledger.is_some_and(|row| {
+                known.sequence(before) == Some(sequences.row(last as usize))
+                    && recorded.operations.value(row as usize) == parts.operations.value(last as usize)
             });
-            let before = before.and_then(|row| u32::try_from(row).ok());
-            applied.changed.push(Changed { last, before, recorded, upserts, fresh });
+            applied.changed.push(Changed {
+                last,
+                forgotten: before.ledger.filter(|_| is_shown || !is_recorded),
+                recorded: !is_shown && !is_recorded,
+                upserts,
+                fresh,
+            });
         }
         Ok(applied)
+    }
+
+    /// For each event, whether the row that it makes tells its sequence; `None` if no row does.
+    fn is_shown(&self, events: &Events<'_>) -> Result<Option<BooleanArray>> {
+        let column = self.sequence.and_then(|index| events.columns.get(index));
+        let Some(column) = column.filter(|column| column.data_type() == events.sequence.data_type()) else {
+            return Ok(None);
+        };
+        let upserts: BooleanArray = (0..column.len()).map(|row| Some(events.is(row, Operation::Upsert))).collect();
+        Ok(Some(and(&not_distinct(column, events.sequence)?, &upserts)?))
     }
 
     fn is_partial(&self) -> bool {
@@ -210,7 +237,7 @@ impl Scd1 {
         Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
     }
 
-    /// The ledger's new rows. Those in their place before are [`Applied::replaced_in_ledger`].
+    /// The ledger's new rows. Those that they replace, or that are not needed any more, are [`Applied::forgotten`].
     ///
     /// # Errors
     /// `Internal` if the batch does not have the expected columns.
@@ -233,9 +260,14 @@ impl Applied {
         self.needs_stored
     }
 
-    /// The rows of the ledger that have been replaced.
-    pub fn replaced_in_ledger(&self) -> impl Iterator<Item = u32> + '_ {
-        self.changed.iter().filter(|key| key.recorded).filter_map(|key| key.before)
+    /// The rows of the ledger that go.
+    pub fn forgotten(&self) -> impl Iterator<Item = u32> + '_ {
+        self.changed.iter().filter_map(|key| key.forgotten)
+    }
+
+    /// The stored rows of the keys that changed.
+    pub fn touched(&self) -> &[u32] {
+        &self.touched
     }
 
     /// Whether no event changed anything.

@@ -42,6 +42,8 @@ pub struct Changes {
     pub sequence_type: DataType,
     /// The columns that the sequence is computed from.
     pub sequence_columns: Vec<String>,
+    /// The stored column that the sequence is.
+    pub sequence_stored: Option<String>,
     /// The source is a snapshot, to be compared with what is stored.
     pub snapshot: bool,
 }
@@ -85,6 +87,7 @@ pub(super) fn plan(
         keys,
         sequence_type: version.unwrap_or_else(snapshot_version_type),
         sequence_columns: Vec::new(),
+        sequence_stored: None,
         snapshot: matches!(cdc.source, ChangeSource::Snapshot(_) | ChangeSource::Function(_)),
     };
     let mut projection: Vec<Expr> = Vec::with_capacity(selected.len() + 2);
@@ -98,6 +101,12 @@ pub(super) fn plan(
         changes.sequence_type = sequence.get_type(fields)?;
         check_orderable(&changes.sequence_type, cdc)?;
         changes.sequence_columns = sequence.column_refs().into_iter().map(|column| column.name.clone()).collect();
+        changes.sequence_stored = match &sequence {
+            Expr::Column(column) if selected.contains(&column.name) && !changes.sequence_type.is_nested() => {
+                Some(column.name.clone())
+            }
+            _ => None,
+        };
         projection.push(sequence.alias(SEQUENCE));
         projection.push(operation(ctx, cdc, &source)?.alias(OPERATION));
     }
@@ -314,6 +323,7 @@ pub(super) fn of_output(output: &Output, flows: &[ResolvedFlow]) -> Result<Optio
         .reduce(wider)
         .unwrap_or(changes.sequence_type);
     for other in flows.iter().filter_map(|flow| flow.changes.as_ref()) {
+        changes.sequence_stored = changes.sequence_stored.or_else(|| other.sequence_stored.clone());
         // Each flow tracks what it sets.
         let known = |name: &String| changes.tracked.iter().any(|tracked| tracked.eq_ignore_ascii_case(name));
         let more: Vec<String> = other.tracked.iter().filter(|name| !known(name)).cloned().collect();

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute::kernels::boolean::{and, not};
 use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
-use arrow::datatypes::{Int32Type, SchemaRef};
-use deltaworks_incremental::cdc::{Applied, Operation, Scd1, distinct_keys, latest_truncation, not_before};
+use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
+use deltaworks_incremental::cdc::{Applied, Operation, SEQUENCE, Scd1, distinct_keys, latest_truncation, not_before};
 use deltaworks_lake::DataFile;
-use deltaworks_spark::Result;
+use deltaworks_spark::{Error, Result};
 
 use super::parts::{in_parallel, partition_by_key};
-use super::rewrite::{Copied, Stored, files_that_hold, replacement, stored_rows, with_file, without_file};
+use super::rewrite::{
+    Copied, Stored, files_named, files_of, replacement, rows_of_others, stored_rows, with_file, without_file,
+};
 use super::{ChangeCounts, Merge, Outcome, Rewrite};
 
 /// What became of some keys.
@@ -22,6 +24,8 @@ struct Part {
     rows: Rows,
     /// Rows that deletes took out.
     removed: u64,
+    /// The files that hold a row of theirs.
+    files: Vec<String>,
     /// The ledger's rows of the keys, with their file.
     ledger: RecordBatch,
     /// Those of them that are no more, and those that come.
@@ -56,39 +60,54 @@ struct Latest {
     counts: ChangeCounts,
 }
 
+/// What was known of the keys of a batch, with the files it was read from.
+struct Known {
+    /// The ledger's rows.
+    ledger: Stored,
+    /// The rows of the table: keys and sequence.
+    stored: Stored,
+}
+
 /// A truncation that is new to the table.
 struct Truncation {
     at: ArrayRef,
-    /// The ledger's rows that it spares.
+    /// The ledger's rows that it spares, and keys and sequences of the table's rows that it spares and the ledger does not have.
     spared: Vec<RecordBatch>,
+    spared_rows: Vec<RecordBatch>,
 }
 
 impl Merge<'_> {
     /// Applies events to a table that holds the latest state of each key.
     pub(super) async fn latest(&self, events: Vec<RecordBatch>) -> Result<Outcome> {
-        let mut scd = Scd1 { keys: self.keys.clone(), partial: self.partial.clone(), ledger_has_all: false };
+        let scd = Scd1 { keys: self.keys.clone(), partial: self.partial.clone(), sequence: self.sequence_column()? };
         let sequence_type = events[0].column(self.columns.fields().len()).data_type().clone();
         let ledger_schema = scd.ledger_schema(&self.columns, &sequence_type);
-        let known = self.ledger.truncated(self.ctx).await?;
-        let (events, truncated) = after_truncation(events, known)?;
+        let rows_schema = self.sequenced(&scd, &sequence_type)?;
+        let truncated = self.ledger.truncated(self.ctx).await?;
+        let (events, truncated) = after_truncation(events, truncated)?;
         let truncation = match truncated {
-            Some(at) => Some(self.spared(at, &ledger_schema).await?),
+            Some(at) => Some(self.spared(at, &ledger_schema, &rows_schema).await?),
             None => None,
         };
-        scd.ledger_has_all = truncation.is_some();
-        let recorded = match &truncation {
-            Some(truncation) => Stored { files: Vec::new(), rows: with_no_file(&truncation.spared)? },
-            None => self.recorded(&events, &ledger_schema).await?,
+        let Known { ledger: recorded, stored } = match &truncation {
+            Some(truncation) => Known {
+                ledger: Stored { files: Vec::new(), rows: with_no_file(&truncation.spared)? },
+                stored: Stored { files: Vec::new(), rows: truncation.spared_rows.clone() },
+            },
+            None => self.known(&events, &ledger_schema, &rows_schema).await?,
         };
-        let ledger_keys: Vec<usize> = (0..self.keys.len()).collect();
-        let ledger = partition_by_key(recorded.rows, &with_file(&ledger_schema), &ledger_keys, events.len()).await?;
+        let leading: Vec<usize> = (0..self.keys.len()).collect();
+        let ledger = partition_by_key(recorded.rows, &with_file(&ledger_schema), &leading, events.len()).await?;
+        let rows = partition_by_key(stored.rows, &with_file(&rows_schema), &leading, events.len()).await?;
         let (worker, nothing) = (scd.clone(), RecordBatch::new_empty(Arc::clone(&self.columns)));
-        let parts = in_parallel(events.into_iter().zip(ledger).collect(), move |(events, ledger)| {
-            let applied = worker.apply(&events, &without_file(&ledger)?)?;
+        let work = events.into_iter().zip(ledger).zip(rows).collect();
+        let parts = in_parallel(work, move |((events, ledger), rows)| {
+            let applied = worker.apply(&events, &without_file(&ledger)?, &without_file(&rows)?)?;
             Ok(Part {
                 keys: worker.changed_keys(&applied, &events)?,
+                files: files_of(&rows, applied.touched())?,
                 removed: applied.removed(),
-                replaced: applied.replaced_in_ledger().map(Some).collect(),
+                replaced: applied.forgotten().map(Some).collect(),
                 recorded: worker.ledger_rows(&applied, &events)?,
                 ledger,
                 rows: match applied.needs_stored() {
@@ -101,7 +120,7 @@ impl Merge<'_> {
         let keys: Vec<_> = parts.iter().map(|part| &part.keys).collect();
         let keys = concat_batches(&Arc::new(self.columns.project(&self.keys)?), keys)?;
         let Latest { replaced, rows, feed, mut counts } =
-            self.latest_rows(&scd, &parts, &keys, truncation.is_some()).await?;
+            self.latest_rows(&scd, &parts, &keys, &stored.files, truncation.is_some()).await?;
         let copied = match &truncation {
             Some(truncation) => {
                 let spared = live_keys(truncation, &keys)?;
@@ -116,25 +135,64 @@ impl Merge<'_> {
         Ok(Outcome { target, feed, ledger: Some(ledger), counts })
     }
 
-    /// The ledger's rows of the events' keys.
-    async fn recorded(&self, events: &[RecordBatch], schema: &SchemaRef) -> Result<Stored> {
-        let Some(table) = &self.ledger.table else { return Ok(Stored { files: Vec::new(), rows: Vec::new() }) };
+    /// The column that holds the sequence, by position.
+    fn sequence_column(&self) -> Result<Option<usize>> {
+        let Some(name) = &self.ledger.sequence else { return Ok(None) };
+        let found = self.columns.fields().iter().position(|field| field.name().eq_ignore_ascii_case(name));
+        found.map(Some).ok_or_else(|| {
+            Error::data(format!("`{}` has no column `{name}` any more, which orders its changes", self.into.target))
+                .with_help("Refresh the table fully.")
+        })
+    }
+
+    /// Keys and sequence of the table's rows; a sequence that no column holds is read as NULL.
+    fn sequenced(&self, scd: &Scd1, sequence_type: &DataType) -> Result<SchemaRef> {
+        let name = scd.sequence.map_or(SEQUENCE, |column| self.columns.field(column).name());
+        let mut fields = self.columns.project(&self.keys)?.fields().to_vec();
+        fields.push(Arc::new(Field::new(name, sequence_type.clone(), true)));
+        Ok(Arc::new(Schema::new(fields)))
+    }
+
+    /// What is known of the events' keys.
+    async fn known(&self, events: &[RecordBatch], ledger: &SchemaRef, rows: &SchemaRef) -> Result<Known> {
+        let nothing = || Stored { files: Vec::new(), rows: Vec::new() };
+        if self.ledger.table.is_none() && self.table.files()?.is_empty() {
+            return Ok(Known { ledger: nothing(), stored: nothing() });
+        }
         let keys = events.iter().map(|events| distinct_keys(events, &self.keys)).collect::<Result<Vec<_>>>()?;
         let keys = concat_batches(&Arc::new(self.columns.project(&self.keys)?), &keys)?;
-        stored_rows(self.ctx, table, schema, &keys, None).await
+        let ledger = match &self.ledger.table {
+            Some(table) => stored_rows(self.ctx, table, ledger, &keys, None).await?,
+            None => nothing(),
+        };
+        Ok(Known { ledger, stored: stored_rows(self.ctx, self.table, rows, &keys, None).await? })
     }
 
-    async fn spared(&self, at: ArrayRef, schema: &SchemaRef) -> Result<Truncation> {
-        let mut spared = Vec::new();
-        for rows in self.ledger.rows(self.ctx, schema).await? {
-            let later = not_before(rows.column(self.keys.len()), &at)?;
-            let keyed = not(&is(&rows, Operation::Truncate))?;
-            spared.push(filter_record_batch(&rows, &and(&later, &keyed)?)?);
+    /// What a truncation spares.
+    async fn spared(&self, at: ArrayRef, ledger: &SchemaRef, rows: &SchemaRef) -> Result<Truncation> {
+        let later = |rows: &RecordBatch| not_before(rows.column(self.keys.len()), &at);
+        let leading: Vec<usize> = (0..self.keys.len()).collect();
+        let (mut spared, mut recorded) = (Vec::new(), Vec::new());
+        for rows in self.ledger.rows(self.ctx, ledger).await? {
+            let keyed = filter_record_batch(&rows, &not(&is(&rows, Operation::Truncate))?)?;
+            recorded.push(keyed.project(&leading)?);
+            spared.push(filter_record_batch(&keyed, &later(&keyed)?)?);
         }
-        Ok(Truncation { at, spared })
+        let recorded = concat_batches(&Arc::new(self.columns.project(&self.keys)?), &recorded)?;
+        let others = rows_of_others(self.ctx, self.table, rows, &recorded).await?;
+        let spared_rows = others.iter().map(|rows| Ok(filter_record_batch(rows, &later(rows)?)?));
+        let spared_rows = spared_rows.collect::<Result<Vec<_>>>()?;
+        Ok(Truncation { at, spared, spared_rows })
     }
 
-    async fn latest_rows(&self, scd: &Scd1, parts: &[Part], keys: &RecordBatch, truncated: bool) -> Result<Latest> {
+    async fn latest_rows(
+        &self,
+        scd: &Scd1,
+        parts: &[Part],
+        keys: &RecordBatch,
+        looked_at: &[DataFile],
+        truncated: bool,
+    ) -> Result<Latest> {
         let deleted: u64 = parts.iter().map(|part| part.removed).sum();
         let known = parts.iter().map(|part| match &part.rows {
             Rows::Known(rows) if !self.records_changes => Some(rows.clone()),
@@ -143,7 +201,7 @@ impl Merge<'_> {
         if let Some(rows) = known.collect::<Option<Vec<_>>>() {
             let files = match truncated {
                 true => self.table.files()?,
-                false => files_that_hold(self.ctx, self.table, keys).await?,
+                false => files_named(self.table, looked_at, parts.iter().flat_map(|part| &part.files))?,
             };
             let rows: Vec<_> = rows.into_iter().filter(|rows| rows.num_rows() > 0).collect();
             let upserted = rows.iter().map(|rows| rows.num_rows() as u64).sum();
@@ -176,11 +234,13 @@ impl Merge<'_> {
     ) -> Result<Rewrite> {
         let Some(truncation) = truncation else {
             let own: Vec<usize> = (0..self.keys.len()).collect();
-            let keys = parts.iter().map(|part| Ok(part.recorded.project(&own)?)).collect::<Result<Vec<_>>>()?;
-            let keys = concat_batches(&Arc::new(self.columns.project(&self.keys)?), &keys)?;
             let pairs =
                 parts.into_iter().map(|part| Ok((take_record_batch(&part.ledger, &part.replaced)?, part.recorded)));
             let pairs = pairs.collect::<Result<Vec<_>>>()?;
+            // Those that go without others that come are not copied either.
+            let keys = pairs.iter().flat_map(|(gone, come)| [gone.project(&own), come.project(&own)]);
+            let keys = keys.collect::<std::result::Result<Vec<_>, _>>()?;
+            let keys = concat_batches(&Arc::new(self.columns.project(&self.keys)?), &keys)?;
             let (replaced, rows, _) = replacement(self.ledger.table.as_ref(), files, &pairs).await?;
             return Ok(Rewrite { replaced, copied: Copied::AllBut(keys), rows, schema, apart: None });
         };
@@ -246,11 +306,12 @@ fn with_no_file(rows: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
 /// The keys that a truncation spares and that have a row; in the columns of `like`.
 fn live_keys(truncation: &Truncation, like: &RecordBatch) -> Result<RecordBatch> {
     let keys: Vec<usize> = (0..like.num_columns()).collect();
-    let live = truncation
+    let recorded = truncation
         .spared
         .iter()
-        .map(|rows| Ok(filter_record_batch(rows, &is(rows, Operation::Upsert))?.project(&keys)?))
-        .collect::<Result<Vec<_>>>()?;
+        .map(|rows| Ok(filter_record_batch(rows, &is(rows, Operation::Upsert))?.project(&keys)?));
+    let told = truncation.spared_rows.iter().map(|rows| Ok(rows.project(&keys)?));
+    let live = recorded.chain(told).collect::<Result<Vec<_>>>()?;
     Ok(concat_batches(&like.schema(), &live)?)
 }
 

@@ -10,8 +10,12 @@ use deltaworks_spark::{Error, Result};
 
 use super::rewrite::Rewrite;
 use super::{MergeInto, operation_column};
+use crate::definitions::cdc::ScdType;
 use crate::storage::directory_url;
 use crate::update::checkpoint::current_generation;
+
+/// The property of a ledger that names the column of its target which holds sequences.
+const SEQUENCE_PROPERTY: &str = "deltaworks.sequenceColumn";
 
 /// The ledger of a target, at the version that the target says.
 pub struct Ledger {
@@ -20,6 +24,9 @@ pub struct Ledger {
     version: Option<u64>,
     /// At `version`.
     pub table: Option<Table>,
+    /// The column of the target that holds the sequence of each key that this has no row of. As when the ledger began: an
+    /// older one has rows of all keys.
+    pub sequence: Option<String>,
 }
 
 /// A ledger whose files are written.
@@ -33,13 +40,20 @@ impl Ledger {
     pub async fn open(into: &MergeInto, table: &Table) -> Result<Self> {
         let generation = current_generation(table, &into.pipeline_id).await?;
         let app_id = format!("{}/{}/changes/{generation}", into.pipeline_id, into.target.to_string().to_lowercase());
-        let state = into.lake.state_table(&directory_url(&into.ledgers.join(generation.to_string()))?).await?;
+        let mut state = into.lake.state_table(&directory_url(&into.ledgers.join(generation.to_string()))?).await?;
+        let sequence = match state.latest_version() {
+            Some(_) => state.property(SEQUENCE_PROPERTY)?,
+            None => into.changes.sequence_stored.clone().filter(|_| into.changes.scd_type == ScdType::One),
+        };
+        if let Some(column) = &sequence {
+            state = state.created_with(SEQUENCE_PROPERTY, column.clone());
+        }
         let version = table.transaction_version(&app_id).await?.and_then(|version| u64::try_from(version).ok());
         let table = match version {
             Some(version) => Some(state.open_at(version).await?),
             None => None,
         };
-        Ok(Self { state, app_id, version, table })
+        Ok(Self { state, app_id, version, table, sequence })
     }
 
     /// The sequence of the latest truncation, as an array of one value.
@@ -64,7 +78,9 @@ impl Ledger {
 
     /// Writes the files of `rewrite`; `None` if nothing changes.
     pub async fn write(mut self, rewrite: Rewrite, ctx: &SessionContext) -> Result<Option<PendingLedger>> {
-        if rewrite.is_empty() {
+        // Which column holds sequences has to be known from the first row on.
+        let begins = self.version.is_none() && self.sequence.is_some();
+        if rewrite.is_empty() && !begins {
             return Ok(None);
         }
         let rows = rewrite.streams(self.table.as_ref(), ctx).await?;

@@ -80,19 +80,42 @@ pub async fn stored_rows(
     Ok(Stored { files, rows })
 }
 
-/// The files of `table` that hold a row of `keys`.
-pub async fn files_that_hold(ctx: &SessionContext, table: &Table, keys: &RecordBatch) -> Result<Vec<DataFile>> {
-    let stored = stored_rows(ctx, table, keys.schema().as_ref(), keys, None).await?;
-    let mut found: BTreeMap<String, DataFile> = BTreeMap::new();
-    for batch in &stored.rows {
-        for name in names(batch)? {
-            if let Entry::Vacant(entry) = found.entry(name) {
-                let file = table.file_of(entry.key(), &stored.files)?.clone();
-                entry.insert(file);
-            }
+/// Reads the rows of all keys but `keys`, in the columns of `schema`.
+pub async fn rows_of_others(
+    ctx: &SessionContext,
+    table: &Table,
+    schema: &Schema,
+    keys: &RecordBatch,
+) -> Result<Vec<RecordBatch>> {
+    let files = table.files()?;
+    if files.is_empty() {
+        return Ok(Vec::new());
+    }
+    let provider = to_schema(table.provider_with_file_column(&files)?, &with_file(schema))?;
+    let rows = LogicalPlanBuilder::scan("stored", provider_as_source(provider), None)?;
+    let plan = joined(rows, keys, JoinType::RightAnti, None)?;
+    Ok(ctx.execute_logical_plan(plan).await?.collect().await?)
+}
+
+/// The files of these names, among those that were looked at.
+pub fn files_named<'a>(
+    table: &Table,
+    looked_at: &[DataFile],
+    names: impl IntoIterator<Item = &'a String>,
+) -> Result<Vec<DataFile>> {
+    let mut found: BTreeMap<&String, DataFile> = BTreeMap::new();
+    for name in names {
+        if let Entry::Vacant(entry) = found.entry(name) {
+            entry.insert(table.file_of(name, looked_at)?.clone());
         }
     }
     Ok(found.into_values().collect())
+}
+
+/// The names of the files of some rows, which were read with their file.
+pub fn files_of(batch: &RecordBatch, rows: &[u32]) -> Result<Vec<String>> {
+    let file = batch.project(&[batch.num_columns() - 1])?;
+    names(&take_record_batch(&file, &UInt32Array::from(rows.to_vec()))?)
 }
 
 /// The schema of rows read with their file.
@@ -132,27 +155,22 @@ pub async fn replacement(
 ) -> Result<(Vec<DataFile>, Vec<RecordBatch>, u64)> {
     let compared = in_parallel(parts.to_vec(), |(before, after)| {
         let difference = difference(&without_file(&before)?, &after)?;
-        let file = before.project(&[before.num_columns() - 1])?;
-        let removed = names(&take_record_batch(&file, &UInt32Array::from(difference.removed.clone()))?)?;
+        let removed = files_of(&before, &difference.removed)?;
         Ok((difference, removed))
     })
     .await?;
-    let mut gone: BTreeMap<String, DataFile> = BTreeMap::new();
-    if let Some(table) = table {
-        for name in compared.iter().flat_map(|(_, removed)| removed) {
-            if let Entry::Vacant(entry) = gone.entry(name.clone()) {
-                let file = table.file_of(entry.key(), files)?.clone();
-                entry.insert(file);
-            }
-        }
-    }
+    let names: BTreeSet<String> = compared.iter().flat_map(|(_, removed)| removed).cloned().collect();
+    let gone = match table {
+        Some(table) => files_named(table, files, &names)?,
+        None => Vec::new(),
+    };
     let added = compared.iter().map(|(difference, _)| difference.added.len() as u64).sum();
-    let names: Arc<BTreeSet<String>> = Arc::new(gone.keys().cloned().collect());
+    let names = Arc::new(names);
     let work = parts.iter().cloned().zip(compared).collect();
     let rows =
         in_parallel(work, move |((before, after), (difference, _))| to_write(&before, after, difference, &names));
     let rows = rows.await?.into_iter().filter(|rows| rows.num_rows() > 0).collect();
-    Ok((gone.into_values().collect(), rows, added))
+    Ok((gone, rows, added))
 }
 
 /// The rows of `after` that are new, and those whose file is among the ones that go.

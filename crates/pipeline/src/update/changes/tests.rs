@@ -30,7 +30,8 @@ struct Event {
     operation: Operation,
 }
 
-/// A row that readers see: key, tracked and untracked value, and of versions start and end.
+/// A row that readers see: key, tracked and untracked value, and of versions start and end; the start is the stored sequence
+/// where there are no versions.
 type Row = (i32, Option<String>, Option<String>, Option<i32>, Option<i32>);
 
 /// What is tried.
@@ -39,6 +40,8 @@ struct Case {
     scd_type: ScdType,
     /// The sequence is a structure of two numbers.
     nested: bool,
+    /// The table has a column that the sequence is, for most events.
+    stored: bool,
     /// Only `name` makes versions.
     tracks_name: bool,
     /// NULL keeps the value.
@@ -54,18 +57,31 @@ impl Event {
         (group != 3).then(|| format!("n{group}"))
     }
 
+    /// The sequence for most events, as if flows differed in it.
+    fn at(&self) -> Option<i32> {
+        match (self.sequence * 5 + self.key) % 7 {
+            0 => None,
+            1 => Some(self.sequence + 2),
+            _ => Some(self.sequence),
+        }
+    }
+
     fn city(&self) -> Option<String> {
         let city = (self.sequence * 7 + self.key) % 5;
         (city != 0).then(|| format!("c{city}"))
     }
 }
 
-fn columns() -> Fields {
-    Fields::from(vec![
+fn columns(stored: bool) -> Fields {
+    let mut columns = vec![
         Field::new("id", DataType::Int32, true),
         Field::new("name", DataType::Utf8, true),
         Field::new("city", DataType::Utf8, true),
-    ])
+    ];
+    if stored {
+        columns.push(Field::new("at", DataType::Int32, true));
+    }
+    columns.into()
 }
 
 fn sequence_type(nested: bool) -> DataType {
@@ -90,24 +106,20 @@ fn sequences(values: impl Iterator<Item = i32> + Clone, nested: bool) -> ArrayRe
     }
 }
 
-fn events(events: &[Event], nested: bool) -> RecordBatch {
+fn events(events: &[Event], nested: bool, stored: bool) -> RecordBatch {
     let upsert = |event: &&Event| event.operation == Operation::Upsert;
     let ids: Int32Array =
         events.iter().map(|event| (event.operation != Operation::Truncate).then_some(event.key)).collect();
     let names: StringArray = events.iter().map(|event| Some(event).filter(upsert).and_then(Event::name)).collect();
     let cities: StringArray = events.iter().map(|event| Some(event).filter(upsert).and_then(Event::city)).collect();
     let operations: Int32Array = events.iter().map(|event| Some(event.operation.code())).collect();
-    RecordBatch::try_new(
-        event_schema(&Schema::new(columns()), &sequence_type(nested)),
-        vec![
-            Arc::new(ids),
-            Arc::new(names),
-            Arc::new(cities),
-            sequences(events.iter().map(|event| event.sequence), nested),
-            Arc::new(operations),
-        ],
-    )
-    .unwrap()
+    let mut arrays: Vec<ArrayRef> = vec![Arc::new(ids), Arc::new(names), Arc::new(cities)];
+    if stored {
+        arrays.push(Arc::new(events.iter().map(|event| Some(event).filter(upsert)?.at()).collect::<Int32Array>()));
+    }
+    arrays.push(sequences(events.iter().map(|event| event.sequence), nested));
+    arrays.push(Arc::new(operations));
+    RecordBatch::try_new(event_schema(&Schema::new(columns(stored)), &sequence_type(nested)), arrays).unwrap()
 }
 
 /// A table and its ledger.
@@ -116,6 +128,7 @@ struct Target {
     folder: tempfile::TempDir,
     table: Table,
     nested: bool,
+    stored: bool,
     scd_type: ScdType,
     tracked: Vec<String>,
     partial: Vec<String>,
@@ -126,7 +139,7 @@ impl Target {
     async fn new(case: &Case) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let location = directory_url(&folder.path().join("table")).unwrap();
-        let mut fields: Vec<Field> = columns().iter().map(|field| field.as_ref().clone()).collect();
+        let mut fields: Vec<Field> = columns(case.stored).iter().map(|field| field.as_ref().clone()).collect();
         if case.scd_type == ScdType::Two {
             fields.extend([START_AT, END_AT].map(|name| Field::new(name, sequence_type(case.nested), true)));
         }
@@ -138,6 +151,7 @@ impl Target {
             folder,
             table,
             nested: case.nested,
+            stored: case.stored,
             scd_type: case.scd_type,
             tracked: tracked.into_iter().map(str::to_owned).collect(),
             partial: if case.partial { vec!["name".to_owned(), "city".to_owned()] } else { Vec::new() },
@@ -160,6 +174,7 @@ impl Target {
                 tracked_as: "*".to_owned(),
                 sequence_type: sequence_type(self.nested),
                 sequence_columns: Vec::new(),
+                sequence_stored: self.stored.then(|| "at".to_owned()),
                 snapshot: false,
             },
             partial: self.partial.clone(),
@@ -169,7 +184,7 @@ impl Target {
 
     /// Merges a batch as [`crate::update::batch`] does; an attempt that dies leaves its files and its ledger behind.
     async fn apply(&mut self, batch: &[Event], dies: bool) -> ChangeCounts {
-        self.apply_rows(events(batch, self.nested), dies).await
+        self.apply_rows(events(batch, self.nested, self.stored), dies).await
     }
 
     /// The same for events that may lack columns of the table.
@@ -227,7 +242,7 @@ impl Target {
 }
 
 /// The latest state of each key, from all events ever seen.
-fn latest(all: &BTreeSet<Event>) -> Vec<Row> {
+fn latest(all: &BTreeSet<Event>, stored: bool) -> Vec<Row> {
     let truncated = all.iter().filter(|event| event.operation == Operation::Truncate).map(|event| event.sequence).max();
     let mut winners: BTreeMap<i32, &Event> = BTreeMap::new();
     let counts = |event: &&Event| {
@@ -241,7 +256,7 @@ fn latest(all: &BTreeSet<Event>) -> Vec<Row> {
         }
     }
     let live = winners.values().filter(|event| event.operation == Operation::Upsert);
-    live.map(|event| (event.key, event.name(), event.city(), None, None)).collect()
+    live.map(|event| (event.key, event.name(), event.city(), event.at().filter(|_| stored), None)).collect()
 }
 
 /// Name and city.
@@ -320,9 +335,10 @@ impl Filled {
         }
     }
 
-    fn rows(&self) -> Vec<Row> {
-        let live = self.latest.iter().filter_map(|(key, (_, row))| Some((*key, row.clone()?)));
-        live.map(|(key, (name, city))| (key, name, city, None, None)).collect()
+    fn rows(&self, stored: bool) -> Vec<Row> {
+        let live = self.latest.iter().filter_map(|(key, (sequence, row))| Some((*key, *sequence, row.clone()?)));
+        let at = |key, sequence| Event { key, sequence, operation: Operation::Upsert }.at().filter(|_| stored);
+        live.map(|(key, sequence, (name, city))| (key, name, city, at(key, sequence), None)).collect()
     }
 }
 
@@ -343,15 +359,15 @@ fn filled_timeline(mut timeline: Timeline) -> Timeline {
 
 fn expected(case: &Case, all: &BTreeSet<Event>, filled: &Filled) -> Vec<Row> {
     match case.scd_type {
-        ScdType::One if case.partial => filled.rows(),
+        ScdType::One if case.partial => filled.rows(case.stored),
         ScdType::Two if case.partial => versions(&filled_timeline(timeline(all)), case.tracks_name),
-        ScdType::One => latest(all),
+        ScdType::One => latest(all, case.stored),
         ScdType::Two => versions(&timeline(all), case.tracks_name),
     }
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    any::<[bool; 5]>().prop_flat_map(|[history, nested, tracks_name, partial, in_order]| {
+    any::<[bool; 6]>().prop_flat_map(|[history, nested, told, tracks_name, partial, in_order]| {
         let scd_type = if history { ScdType::Two } else { ScdType::One };
         let operation = prop_oneof![
             12 => Just(Operation::Upsert),
@@ -373,7 +389,8 @@ fn case() -> impl Strategy<Value = Case> {
             // Some events arrive twice.
             let again: Vec<Event> = batches.iter().filter_map(|(events, _)| events.first().copied()).collect();
             batches.push((again, false));
-            Case { scd_type, nested, tracks_name, partial, batches }
+            let stored = told && !history && !nested;
+            Case { scd_type, nested, stored, tracks_name, partial, batches }
         })
     })
 }
@@ -418,9 +435,9 @@ async fn columns_that_a_flow_does_not_have_stay_as_they_are() {
         (ScdType::One, vec![(1, "n2", "c3", None, None)]),
         (ScdType::Two, vec![(1, "n1", "c3", Some(1), Some(5)), (1, "n2", "c3", Some(5), None)]),
     ] {
-        let case = Case { scd_type, nested: false, tracks_name: false, partial: false, batches: Vec::new() };
+        let case = layout::plain(scd_type);
         let mut target = Target::new(&case).await;
-        let upsert = |sequence| events(&[Event { key: 1, sequence, operation: Operation::Upsert }], false);
+        let upsert = |sequence| events(&[Event { key: 1, sequence, operation: Operation::Upsert }], false, false);
         target.apply_rows(upsert(1), false).await;
         let without_city = upsert(5).project(&[0, 1, 3, 4]).unwrap();
         target.apply_rows(without_city, false).await;
@@ -440,7 +457,7 @@ async fn rows_that_change_are_counted() {
         // Versions begun; of an update two: one ends, one begins; of a delete the one that ends.
         (ScdType::Two, [(2, 0), (4, 1), (0, 0), (0, 0)]),
     ] {
-        let case = Case { scd_type, nested: false, tracks_name: false, partial: false, batches: Vec::new() };
+        let case = layout::plain(scd_type);
         let mut target = Target::new(&case).await;
         let update = [event(1, 9, Operation::Upsert), event(2, 9, Operation::Delete), event(3, 9, Operation::Upsert)];
         let batches = [

@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn plain(scd_type: ScdType) -> Case {
-    Case { scd_type, nested: false, tracks_name: false, partial: false, batches: Vec::new() }
+pub(super) fn plain(scd_type: ScdType) -> Case {
+    Case { scd_type, nested: false, stored: false, tracks_name: false, partial: false, batches: Vec::new() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -78,4 +78,30 @@ async fn after_late_events_versions_in_force_and_ended_are_still_in_files_of_the
             assert!(nulls == Some(0) || nulls == file.rows, "{nulls:?} of {:?} rows are in force", file.rows);
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_ledger_has_rows_only_of_keys_whose_row_does_not_tell_the_sequence() {
+    let case = Case { stored: true, ..plain(ScdType::One) };
+    let mut target = Target::new(&case).await;
+    let event = |key, sequence, operation| Event { key, sequence, operation };
+    let recorded = async |target: &Target| {
+        let ledger = super::super::Ledger::open(&target.merge(), &target.table).await.unwrap();
+        let rows = target.ctx.read_table(ledger.table.unwrap().provider().unwrap()).unwrap().collect().await.unwrap();
+        let keys = rows.iter().flat_map(|rows| rows.column(0).as_primitive::<Int32Type>().values().to_vec());
+        keys.collect::<BTreeSet<i32>>()
+    };
+    // The rows of keys 1 and 2 tell it, that of key 3 has NULL.
+    let upserts = [event(1, 3, Operation::Upsert), event(2, 3, Operation::Upsert), event(3, 5, Operation::Upsert)];
+    assert_eq!(upserts.map(|event| event.at()), [Some(3), Some(3), None]);
+    target.apply(&upserts, false).await;
+    assert_eq!(recorded(&target).await, BTreeSet::from([3]));
+    target.apply(&[event(1, 6, Operation::Delete), event(3, 6, Operation::Upsert)], false).await;
+    assert_eq!(recorded(&target).await, BTreeSet::from([1]), "key 1 is gone, the row of key 3 tells its sequence now");
+    // Late, and at last not: what is known of keys is found wherever it is.
+    target.apply(&[event(1, 5, Operation::Upsert), event(2, 2, Operation::Upsert)], false).await;
+    assert_eq!(target.rows().await.iter().map(|row| (row.0, row.3)).collect::<Vec<_>>(), [(2, Some(3)), (3, Some(6))]);
+    target.apply(&[event(1, 8, Operation::Upsert), event(2, 4, Operation::Delete)], false).await;
+    assert_eq!(recorded(&target).await, BTreeSet::from([2]));
+    assert_eq!(target.rows().await.iter().map(|row| (row.0, row.3)).collect::<Vec<_>>(), [(1, Some(8)), (3, Some(6))]);
 }
