@@ -1,6 +1,7 @@
 //! Files as a table: which column comes from where, how work is split, the physical scan.
 
 mod exec;
+mod footers;
 mod metadata;
 mod plain_parquet;
 mod table;

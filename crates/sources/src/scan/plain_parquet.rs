@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use bytes::Bytes;
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, Statistics};
@@ -17,6 +17,7 @@ use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::execution::cache::cache_manager::FileMetadataCache;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
@@ -25,13 +26,13 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{StreamExt, TryStreamExt};
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
-use parquet::basic::{LogicalType, Type};
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::statistics::Statistics as ChunkStatistics;
 
+use super::footers::Footer;
 use super::{Role, ScanSpec};
-use crate::format::parquet::{StoredFile, failed, footer};
+use crate::format::parquet::{StoredFile, failed};
 use crate::format::{FileTask, PassedOver};
 use crate::listing::FileEntry;
 
@@ -49,6 +50,7 @@ pub(super) async fn scan(
     tasks: &[Vec<FileTask>],
     projection: &[usize],
     limit: Option<usize>,
+    cache: &FileMetadataCache,
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let columns = &spec.columns;
     let slots = projection.iter().map(|index| match columns.roles[*index] {
@@ -64,7 +66,7 @@ pub(super) async fn scan(
     {
         return Ok(None);
     }
-    let opened = futures::stream::iter(files.to_vec()).map(opened).buffered(FOOTERS_AT_ONCE);
+    let opened = futures::stream::iter(files.to_vec()).map(|file| opened(file, cache)).buffered(FOOTERS_AT_ONCE);
     let opened: Vec<Opened> = opened.try_collect().await?;
     let mut wanted: Vec<FieldRef> = columns.data.iter().cloned().collect();
     for (role, field) in columns.roles.iter().zip(schema.fields()) {
@@ -77,7 +79,7 @@ pub(super) async fn scan(
         return Ok(None);
     }
     let schema: SchemaRef = Arc::new(wanted);
-    let statistics = statistics(&schema, &opened)?;
+    let statistics = statistics(&schema, &slots, &opened)?;
     let opened = opened.into_iter().map(|opened| (opened.file.url.clone(), opened)).collect();
     let source = ParquetSource::new(Arc::clone(&schema))
         .with_parquet_file_reader_factory(Arc::new(Footers(opened)))
@@ -107,14 +109,12 @@ fn part(task: &FileTask) -> PartitionedFile {
 #[derive(Clone, Debug)]
 struct Opened {
     file: Arc<FileEntry>,
-    metadata: Arc<ParquetMetaData>,
-    schema: SchemaRef,
+    footer: Footer,
 }
 
-async fn opened(file: Arc<FileEntry>) -> Result<Opened> {
-    let (metadata, schema) = footer(&file).await?;
-    let metadata = without_float_statistics(&metadata).map_err(|error| failed(&file, error))?;
-    Ok(Opened { file, metadata, schema })
+async fn opened(file: Arc<FileEntry>, cache: &FileMetadataCache) -> Result<Opened> {
+    let footer = Footer::of(&file, cache).await?;
+    Ok(Opened { file, footer })
 }
 
 impl Opened {
@@ -122,7 +122,7 @@ impl Opened {
     fn holds(&self, wanted: &Schema, slots: &[usize]) -> bool {
         slots.iter().all(|slot| {
             let field = wanted.field(*slot);
-            self.schema.field_with_name(field.name()).is_ok_and(|stored| {
+            self.footer.schema.field_with_name(field.name()).is_ok_and(|stored| {
                 let layout = |data_type| match data_type {
                     DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
                     DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
@@ -135,61 +135,36 @@ impl Opened {
 
     /// How many values of a column are NULL, if all row groups tell.
     fn nulls(&self, name: &str) -> Option<usize> {
-        let descriptor = self.metadata.file_metadata().schema_descr();
+        let descriptor = self.footer.metadata.file_metadata().schema_descr();
         let leaf = descriptor.columns().iter().position(|column| column.path().parts() == [name])?;
-        let groups = self.metadata.row_groups().iter();
+        let groups = self.footer.metadata.row_groups().iter();
         let counts = groups.map(|group| group.column(leaf).statistics().and_then(ChunkStatistics::null_count_opt));
         counts.map(|count| usize::try_from(count?).ok()).sum()
     }
 
     /// The bounds of the columns of `schema`.
     fn bounds(&self, schema: &SchemaRef) -> DataFusionResult<Vec<ColumnStatistics>> {
-        Ok(DFParquetMetadata::statistics_from_parquet_metadata(&self.metadata, schema)?.column_statistics)
+        Ok(DFParquetMetadata::statistics_from_parquet_metadata(&self.footer.metadata, schema)?.column_statistics)
     }
 }
 
-/// NaN is greater than all other numbers, but writers leave it out of the bounds they note. A row group of which the bounds
-/// are not known is read.
-fn without_float_statistics(metadata: &ParquetMetaData) -> ParquetResult<Arc<ParquetMetaData>> {
-    let columns = metadata.file_metadata().schema_descr_ptr();
-    let is_float: Vec<bool> = columns
-        .columns()
-        .iter()
-        .map(|column| {
-            matches!(column.physical_type(), Type::FLOAT | Type::DOUBLE)
-                || matches!(column.logical_type_ref(), Some(LogicalType::Float16))
-        })
-        .collect();
-    let mut builder = metadata.clone().into_builder();
-    let mut groups = builder.take_row_groups();
-    if is_float.contains(&true) {
-        groups = groups
-            .into_iter()
-            .map(|group| {
-                let mut group = group.into_builder();
-                let chunks = group.take_columns().into_iter().zip(&is_float).map(|(chunk, is_float)| match is_float {
-                    true => chunk.into_builder().clear_statistics().build(),
-                    false => Ok(chunk),
-                });
-                let chunks = chunks.collect::<ParquetResult<_>>()?;
-                group.set_column_metadata(chunks).build()
-            })
-            .collect::<ParquetResult<_>>()?;
-    }
-    let builder = builder.set_row_groups(groups).set_column_index(None).set_offset_index(None);
-    Ok(Arc::new(builder.build()))
-}
-
-/// How many rows and NULLs there are, and the bounds of numbers and times, from which sizes of joins are estimated. Bounds are
-/// estimates, too: DataFusion would answer MIN and MAX by exact ones, and writers may note wider ones.
-fn statistics(schema: &SchemaRef, opened: &[Opened]) -> DataFusionResult<Statistics> {
-    let rows = opened.iter().map(|file| usize::try_from(file.metadata.file_metadata().num_rows()).unwrap_or_default());
-    let bounds = opened.iter().map(|file| file.bounds(schema)).collect::<DataFusionResult<Vec<_>>>()?;
-    let column = |(index, field): (usize, &FieldRef)| {
+/// How many rows there are, and of the columns at `slots` how many NULLs, and the bounds of numbers and times, from which sizes of
+/// joins are estimated. Bounds are estimates, too: DataFusion would answer MIN and MAX by exact ones, and writers may note wider ones.
+fn statistics(schema: &SchemaRef, slots: &[usize], opened: &[Opened]) -> DataFusionResult<Statistics> {
+    let rows =
+        opened.iter().map(|file| usize::try_from(file.footer.metadata.file_metadata().num_rows()).unwrap_or_default());
+    let has_bounds = |field: &Field| field.data_type().is_primitive() && !field.data_type().is_floating();
+    let bounded: Vec<usize> = slots.iter().copied().filter(|slot| has_bounds(schema.field(*slot))).collect();
+    let read = Arc::new(schema.project(&bounded)?);
+    let bounds = opened.iter().map(|file| file.bounds(&read)).collect::<DataFusionResult<Vec<_>>>()?;
+    let column = |(slot, field): (usize, &FieldRef)| {
+        if !slots.contains(&slot) {
+            return ColumnStatistics::new_unknown();
+        }
         let nulls: Option<usize> = opened.iter().map(|file| file.nulls(field.name())).sum();
         let null_count = nulls.map_or(Precision::Absent, Precision::Exact);
         let mut column = ColumnStatistics { null_count, ..ColumnStatistics::new_unknown() };
-        if field.data_type().is_primitive() && !field.data_type().is_floating() {
+        if let Some(index) = bounded.iter().position(|bounded| *bounded == slot) {
             let of_files = || bounds.iter().filter_map(|columns| columns.get(index));
             let least = of_files().map(|file| file.min_value.clone()).reduce(|a, b| a.min(&b));
             let greatest = of_files().map(|file| file.max_value.clone()).reduce(|a, b| a.max(&b));
@@ -249,7 +224,7 @@ impl AsyncFileReader for Reader {
         &'a mut self,
         _options: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, ParquetResult<Arc<ParquetMetaData>>> {
-        let metadata = Arc::clone(&self.opened.metadata);
+        let metadata = Arc::clone(&self.opened.footer.metadata);
         async move { Ok(metadata) }.boxed()
     }
 }

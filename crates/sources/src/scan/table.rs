@@ -134,12 +134,13 @@ impl TableProvider for FileTable {
         let all = || (0..self.spec.columns.roles.len()).collect();
         let projection = projection.cloned().unwrap_or_else(all);
         // A slice of a stream reports what it reads, and evolves.
-        if self.request.is_some()
-            && self.bad_records.is_none()
-            && let Some(plan) =
-                plain_parquet::scan(&self.spec, &self.schema, &self.files, &tasks, &projection, limit).await?
-        {
-            return Ok(plan);
+        if self.request.is_some() && self.bad_records.is_none() {
+            let (schema, cache) = (&self.schema, state.runtime_env().cache_manager.get_file_metadata_cache());
+            let plain =
+                plain_parquet::scan(&self.spec, schema, &self.files, &tasks, &projection, limit, cache.as_ref());
+            if let Some(plan) = plain.await? {
+                return Ok(plan);
+            }
         }
         let wanted = self.schema.project(&projection)?;
         let (evolution, bad_records) = (self.evolution.clone(), self.bad_records.clone());
