@@ -10,7 +10,7 @@ use super::compare::Comparable;
 use super::project;
 
 /// Rows of before and after, by index.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Difference {
     /// Rows of before that are no more.
     pub removed: Vec<u32>,
@@ -32,6 +32,14 @@ pub struct RowChanges {
 }
 
 impl Difference {
+    /// Of so many rows before, those that are not kept are gone.
+    pub(super) fn of(before: usize, kept: Vec<(u32, u32)>, added: Vec<u32>) -> Self {
+        let mut is_kept = vec![false; before];
+        kept.iter().for_each(|(row, _)| is_kept[*row as usize] = true);
+        let removed = (0_u32..).zip(is_kept).filter(|(_, is_kept)| !is_kept).map(|(row, _)| row).collect();
+        Self { removed, added, kept }
+    }
+
     /// Pairs the rows that went with those that came by the columns `keys`.
     ///
     /// # Errors
@@ -68,18 +76,21 @@ pub fn difference(before: &RecordBatch, after: &RecordBatch) -> Result<Differenc
     }
     let comparable = Comparable::like(after.columns())?;
     let (old, new) = (comparable.rows(before.columns())?, comparable.rows(after.columns())?);
-    let mut by_row: HashMap<_, Vec<u32>, RandomState> = HashMap::default();
-    for (index, row) in (0_u32..).zip(old.iter()) {
-        by_row.entry(row).or_default().push(index);
-    }
-    let mut difference = Difference::default();
+    // The last of equal rows, and for each row the one before.
+    let mut last: HashMap<_, Option<u32>, RandomState> = HashMap::default();
+    last.reserve(old.num_rows());
+    let equal: Vec<Option<u32>> =
+        (0_u32..).zip(old.iter()).map(|(index, row)| last.entry(row).or_default().replace(index)).collect();
+    let (mut added, mut kept) = (Vec::new(), Vec::new());
     for (index, row) in (0_u32..).zip(new.iter()) {
-        match by_row.get_mut(&row).and_then(Vec::pop) {
-            Some(before) => difference.kept.push((before, index)),
-            None => difference.added.push(index),
+        match last.get_mut(&row) {
+            Some(place @ Some(_)) => {
+                let before = std::mem::take(place).unwrap_or_default();
+                *place = equal[before as usize];
+                kept.push((before, index));
+            }
+            _ => added.push(index),
         }
     }
-    difference.removed = by_row.into_values().flatten().collect();
-    difference.removed.sort_unstable();
-    Ok(difference)
+    Ok(Difference::of(before.num_rows(), kept, added))
 }

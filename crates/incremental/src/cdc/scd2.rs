@@ -21,11 +21,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int32Array, RecordBatch, StringArray, UInt32Array, new_null_array};
-use arrow::compute::{cast, concat, take};
+use arrow::compute::{cast, concat, take, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use deltaworks_spark::error::{Error, Result};
 
 use super::compare::{Equality, Prefixes, rows_of};
+use super::difference::{Difference, difference};
 use super::{END_AT, Events, Operation, START_AT, event_schema, project};
 
 /// The column of the ledger that names, as a JSON list, the columns whose values an upsert kept.
@@ -49,6 +50,8 @@ pub struct History {
     pub versions: RecordBatch,
     /// Events, of the columns of the table.
     pub ledger: RecordBatch,
+    /// What became of the versions that were given.
+    pub difference: Difference,
     /// Versions that the new deletes ended.
     pub ended: u64,
 }
@@ -86,6 +89,9 @@ struct Event {
 struct Timeline {
     columns: Vec<ArrayRef>,
     sequences: ArrayRef,
+    /// Where the rows of versions are, and from where on the sequences at which they end.
+    versions: std::ops::Range<u32>,
+    ends: u32,
     /// By key, sequence and origin.
     events: Vec<Event>,
     /// By row of an upsert that does not set every column: those whose value it keeps.
@@ -115,6 +121,8 @@ struct Version {
     values: Values,
     /// Its upserts, as a range of [`Found::upserts`].
     upserts: std::ops::Range<usize>,
+    /// The ledger has nothing of its key: it is one that was given only if it is so from its first event on.
+    plain: bool,
 }
 
 /// What the walk over a timeline finds.
@@ -130,6 +138,8 @@ struct Found {
     untouched: Vec<(u32, u32)>,
     /// Deletes that ended nothing: rows of key and sequence.
     tombstones: Vec<(u32, u32)>,
+    /// Rows of versions that were given, whose keys are in the ledger.
+    recorded: Vec<u32>,
     ended: u64,
 }
 
@@ -210,7 +220,8 @@ impl Scd2 {
         number(&mut all, of_one_key, in_sequence);
         let mut kept = self.kept_by_new(&new);
         kept.extend(kept_by_known(&known_kept, &events.schema().fields()[..columns.len()], ledger_offset)?);
-        Ok(Timeline { columns, sequences, events: all, kept })
+        let versions = offset..ledger_offset;
+        Ok(Timeline { columns, sequences, versions, ends: ends_offset, events: all, kept })
     }
 
     /// The columns that new upserts keep, by row.
@@ -245,8 +256,13 @@ impl Scd2 {
         for (name, index) in [(START_AT, width), (END_AT, width + 1)] {
             fields.push(Field::new(name, schema.field(index).data_type().clone(), true));
         }
-        let versions = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
-        Ok(History { versions, ledger: self.ledger(found, timeline, events)?, ended: found.ended })
+        let found_versions = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
+        Ok(History {
+            difference: found.difference(timeline, versions, &found_versions)?,
+            versions: found_versions,
+            ledger: self.ledger(found, timeline, events)?,
+            ended: found.ended,
+        })
     }
 
     fn ledger(&self, found: &Found, timeline: &Timeline, events: &RecordBatch) -> Result<RecordBatch> {
@@ -298,6 +314,10 @@ fn walk(events: &[Event], timeline: &Timeline, tracked: &[(usize, Equality)], fo
     let equal =
         |a: &Values, b: &Values| tracked.iter().all(|(column, equal)| equal.holds(a.row(*column), b.row(*column)));
     let mut open: Option<Version> = None;
+    let plain = events.iter().all(|event| event.origin != Origin::Ledger);
+    if !plain {
+        found.recorded.extend(events.iter().filter(|event| event.origin == Origin::Version).map(|event| event.row));
+    }
     let (before, events) = events.split_at(untouched(events));
     for event in before {
         match event.operation {
@@ -331,7 +351,7 @@ fn walk(events: &[Event], timeline: &Timeline, tracked: &[(usize, Equality)], fo
                 }
                 let first = found.upserts.len();
                 found.upserts.push((event.row, event.sequence));
-                open = Some(Version { start: event.sequence, end: None, values, upserts: first..first + 1 });
+                open = Some(Version { start: event.sequence, end: None, values, upserts: first..first + 1, plain });
             }
         }
     }
@@ -402,6 +422,47 @@ impl Found {
     /// Those that ended, then those in force.
     fn versions(&self) -> impl Iterator<Item = &Version> + Clone {
         self.over.iter().chain(&self.open)
+    }
+
+    /// Which of the versions that were given are among those that were found. Most can be told from the events they come from;
+    /// only the others are compared, value by value.
+    fn difference(&self, timeline: &Timeline, given: &RecordBatch, found: &RecordBatch) -> Result<Difference> {
+        let at_once = Equality::of(&timeline.sequences)?;
+        let ends = given.column(given.num_columns() - 1);
+        let (mut kept, mut added) = (Vec::new(), Vec::new());
+        let (mut compared, mut with) = (self.recorded.clone(), Vec::new());
+        for (place, version) in (0_u32..).zip(self.versions()) {
+            if !version.plain {
+                with.push(place);
+                continue;
+            }
+            let start = version.start;
+            if !timeline.versions.contains(&start) {
+                added.push(place);
+            } else if version.values == Values::Of(start) {
+                let row = start - timeline.versions.start;
+                let same_end = match version.end {
+                    Some(end) => ends.is_valid(row as usize) && at_once.holds(end, timeline.ends + row),
+                    None => ends.is_null(row as usize),
+                };
+                match same_end {
+                    true => kept.push((row, place)),
+                    false => added.push(place),
+                }
+            } else {
+                // Later events have set values, perhaps the same ones.
+                compared.push(start);
+                with.push(place);
+            }
+        }
+        let compared: UInt32Array = compared.iter().map(|row| row - timeline.versions.start).map(Some).collect();
+        let with = UInt32Array::from(with);
+        let rest = difference(&take_record_batch(given, &compared)?, &take_record_batch(found, &with)?)?;
+        let position = |(before, after): (u32, u32)| (compared.value(before as usize), with.value(after as usize));
+        kept.extend(rest.kept.into_iter().map(position));
+        added.extend(rest.added.iter().map(|after| with.value(*after as usize)));
+        added.sort_unstable();
+        Ok(Difference::of(given.num_rows(), kept, added))
     }
 }
 

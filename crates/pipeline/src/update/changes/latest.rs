@@ -13,7 +13,7 @@ use deltaworks_spark::{Error, Result};
 
 use super::parts::{in_parallel, partition_by_key};
 use super::rewrite::{
-    Copied, Stored, files_named, files_of, replacement, rows_of_others, stored_rows, with_file, without_file,
+    Compared, Copied, Stored, files_named, files_of, replacement, rows_of_others, stored_rows, with_file, without_file,
 };
 use super::{ChangeCounts, Merge, Outcome, Rewrite};
 
@@ -214,11 +214,12 @@ impl Merge<'_> {
             let after = part.rows.complete(scd, &without_file(&before)?)?;
             pairs.push((before, after));
         }
+        let pairs = Compared::parts(pairs).await?;
         let (replaced, rows, upserted) = replacement(Some(self.table), &stored.files, &pairs).await?;
         let counts = ChangeCounts { upserted, deleted };
         if truncated {
             // All files go and others come: that tells what is gone, and what is there.
-            let rows = pairs.into_iter().map(|(_, after)| after).filter(|after| after.num_rows() > 0).collect();
+            let rows = pairs.into_iter().map(|pair| pair.after).filter(|after| after.num_rows() > 0).collect();
             return Ok(Latest { replaced: self.table.files()?, rows, feed: Vec::new(), counts });
         }
         let feed = self.feed(&replaced, &pairs, &self.keys)?;
@@ -241,6 +242,7 @@ impl Merge<'_> {
             let keys = pairs.iter().flat_map(|(gone, come)| [gone.project(&own), come.project(&own)]);
             let keys = keys.collect::<std::result::Result<Vec<_>, _>>()?;
             let keys = concat_batches(&Arc::new(self.columns.project(&self.keys)?), &keys)?;
+            let pairs = Compared::parts(pairs).await?;
             let (replaced, rows, _) = replacement(self.ledger.table.as_ref(), files, &pairs).await?;
             return Ok(Rewrite { replaced, copied: Copied::AllBut(keys), rows, schema, apart: None });
         };

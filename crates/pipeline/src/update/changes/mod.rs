@@ -38,7 +38,7 @@ pub use function::{latest_version, needs_other_graph, run as run_function};
 use ledger::Ledger;
 pub use ledger::PendingLedger;
 use parts::partition_by_key;
-use rewrite::Rewrite;
+use rewrite::{Compared, Rewrite};
 pub use snapshot::run as run_snapshot;
 
 #[cfg(test)]
@@ -198,12 +198,7 @@ impl MergeInto {
 
 impl Merge<'_> {
     /// What the change data feed shows of a commit that lets files go; nothing if the table has none, or only gets rows.
-    fn feed(
-        &self,
-        replaced: &[DataFile],
-        parts: &[(RecordBatch, RecordBatch)],
-        keys: &[usize],
-    ) -> Result<Vec<RecordBatch>> {
+    fn feed(&self, replaced: &[DataFile], parts: &[Compared], keys: &[usize]) -> Result<Vec<RecordBatch>> {
         match self.records_changes && !replaced.is_empty() {
             true => rewrite::feed(parts, keys),
             false => Ok(Vec::new()),

@@ -146,40 +146,50 @@ fn names(batch: &RecordBatch) -> Result<Vec<String>> {
     Ok(used.iter().enumerate().filter(|(_, used)| **used).map(|(index, _)| texts.value(index).to_owned()).collect())
 }
 
-/// What has to be written so that the rows `before`, read with their files, become `after`. Gives the files that
-/// go, and of `after` the rows to write: those that are new, and those whose file goes.
+/// Rows of some keys before and after a batch.
+#[derive(Clone)]
+pub struct Compared {
+    /// Read with their files.
+    pub before: RecordBatch,
+    pub after: RecordBatch,
+    pub difference: Difference,
+}
+
+impl Compared {
+    /// Compares the rows of each part.
+    pub async fn parts(parts: Vec<(RecordBatch, RecordBatch)>) -> Result<Vec<Self>> {
+        in_parallel(parts, |(before, after)| {
+            let difference = difference(&without_file(&before)?, &after)?;
+            Ok(Self { before, after, difference })
+        })
+        .await
+    }
+}
+
+/// What has to be written so that rows become what they are after a batch. Gives the files that go, the rows to write
+/// (those that are new, and those whose file goes), and how many are new.
 pub async fn replacement(
     table: Option<&Table>,
     files: &[DataFile],
-    parts: &[(RecordBatch, RecordBatch)],
+    parts: &[Compared],
 ) -> Result<(Vec<DataFile>, Vec<RecordBatch>, u64)> {
-    let compared = in_parallel(parts.to_vec(), |(before, after)| {
-        let difference = difference(&without_file(&before)?, &after)?;
-        let removed = files_of(&before, &difference.removed)?;
-        Ok((difference, removed))
-    })
-    .await?;
-    let names: BTreeSet<String> = compared.iter().flat_map(|(_, removed)| removed).cloned().collect();
+    let removed = parts.iter().map(|part| files_of(&part.before, &part.difference.removed));
+    let removed = removed.collect::<Result<Vec<_>>>()?;
+    let names: BTreeSet<String> = removed.into_iter().flatten().collect();
     let gone = match table {
         Some(table) => files_named(table, files, &names)?,
         None => Vec::new(),
     };
-    let added = compared.iter().map(|(difference, _)| difference.added.len() as u64).sum();
+    let added = parts.iter().map(|part| part.difference.added.len() as u64).sum();
     let names = Arc::new(names);
-    let work = parts.iter().cloned().zip(compared).collect();
-    let rows =
-        in_parallel(work, move |((before, after), (difference, _))| to_write(&before, after, difference, &names));
+    let rows = in_parallel(parts.to_vec(), move |part| to_write(part, &names));
     let rows = rows.await?.into_iter().filter(|rows| rows.num_rows() > 0).collect();
     Ok((gone, rows, added))
 }
 
 /// The rows of `after` that are new, and those whose file is among the ones that go.
-fn to_write(
-    before: &RecordBatch,
-    after: RecordBatch,
-    difference: Difference,
-    gone: &BTreeSet<String>,
-) -> Result<RecordBatch> {
+fn to_write(part: Compared, gone: &BTreeSet<String>) -> Result<RecordBatch> {
+    let Compared { before, after, difference } = part;
     let mut wanted = difference.added;
     if !gone.is_empty() && !difference.kept.is_empty() {
         let names = cast(before.column(before.num_columns() - 1), &DataType::Utf8)?;
@@ -196,11 +206,11 @@ fn to_write(
 
 /// The rows that the change data feed shows of rows that were `before`, read with their files, and became `after`: with their
 /// type of change. A row stays the same row as long as its `keys` do.
-pub fn feed(parts: &[(RecordBatch, RecordBatch)], keys: &[usize]) -> Result<Vec<RecordBatch>> {
+pub fn feed(parts: &[Compared], keys: &[usize]) -> Result<Vec<RecordBatch>> {
     let mut rows = Vec::new();
-    for (before, after) in parts {
+    for Compared { before, after, difference } in parts {
         let before = without_file(before)?;
-        let changes = difference(&before, after)?.by_key(&before, after, keys)?;
+        let changes = difference.by_key(&before, after, keys)?;
         let (preimages, postimages): (Vec<u32>, Vec<u32>) = changes.updated.into_iter().unzip();
         for (batch, taken, change) in [
             (&before, changes.deleted, ChangeType::Delete),

@@ -14,12 +14,12 @@ use deltaworks_incremental::cdc::{END_AT, START_AT, Scd2, distinct_keys, keeps_v
 use deltaworks_spark::Result;
 
 use super::parts::{in_parallel, partition_by_key};
-use super::rewrite::{Copied, Stored, replacement, stored_rows, with_file, without_file};
+use super::rewrite::{Compared, Copied, Stored, replacement, stored_rows, with_file, without_file};
 use super::{ChangeCounts, Merge, Outcome, Rewrite, positions};
 
 /// The versions and the ledger of some keys, each before and after.
 struct Part {
-    versions: (RecordBatch, RecordBatch),
+    versions: Compared,
     ledger: (RecordBatch, RecordBatch),
     ended: u64,
 }
@@ -55,7 +55,9 @@ impl Merge<'_> {
         let work = events.into_iter().zip(versions).zip(ledger).collect();
         let parts = in_parallel(work, move |((events, versions), ledger)| {
             let history = scd.apply(&events, &without_file(&versions)?, &without_file(&ledger)?)?;
-            Ok(Part { versions: (versions, history.versions), ledger: (ledger, history.ledger), ended: history.ended })
+            let (after, difference) = (history.versions, history.difference);
+            let versions = Compared { before: versions, after, difference };
+            Ok(Part { versions, ledger: (ledger, history.ledger), ended: history.ended })
         })
         .await?;
         let ended = parts.iter().map(|part| part.ended).sum();
@@ -70,6 +72,7 @@ impl Merge<'_> {
         // A version is the same one as long as it starts where it did.
         let same: Vec<usize> = self.keys.iter().copied().chain([self.columns.fields().len()]).collect();
         let feed = self.feed(&target.replaced, &versions, &same)?;
+        let ledger = Compared::parts(ledger).await?;
         let (replaced, rows, _) = replacement(self.ledger.table.as_ref(), &recorded.files, &ledger).await?;
         let ledger = Rewrite { replaced, copied: Copied::AllBut(keys), rows, schema: ledger_schema, apart: None };
         Ok(Outcome { target, feed, ledger: Some(ledger), counts: ChangeCounts { upserted, deleted: ended } })
