@@ -399,7 +399,7 @@ async fn run_deduplication(
     let plan =
         replace_streams(bind_state(plan.clone(), std::slice::from_ref(&state)).unwrap(), &[table(events)]).unwrap();
     let batches = session.execute_logical_plan(plan).await.unwrap().collect().await.unwrap();
-    kept.extend(state.new_rows.take());
+    kept.extend(state.new_rows.take().in_memory().unwrap().iter().cloned());
     (batches.iter().flat_map(texts).collect(), state.late_rows.count())
 }
 

@@ -121,12 +121,12 @@ impl Merge<'_> {
         let Some(table) = &self.ledger.table else { return Ok(Stored { files: Vec::new(), rows: Vec::new() }) };
         let keys = events.iter().map(|events| distinct_keys(events, &self.keys)).collect::<Result<Vec<_>>>()?;
         let keys = concat_batches(&Arc::new(self.columns.project(&self.keys)?), &keys)?;
-        stored_rows(self.ctx, table, schema, &keys, None).await
+        stored_rows(self.ctx, &self.held, table, schema, &keys, None).await
     }
 
     async fn spared(&self, at: ArrayRef, schema: &SchemaRef) -> Result<Truncation> {
         let mut spared = Vec::new();
-        for rows in self.ledger.rows(self.ctx, schema).await? {
+        for rows in self.ledger.rows(self.ctx, &self.held, schema).await? {
             let later = not_before(rows.column(self.keys.len()), &at)?;
             let keyed = not(&is(&rows, Operation::Truncate))?;
             spared.push(filter_record_batch(&rows, &and(&later, &keyed)?)?);
@@ -143,13 +143,13 @@ impl Merge<'_> {
         if let Some(rows) = known.collect::<Option<Vec<_>>>() {
             let files = match truncated {
                 true => self.table.files()?,
-                false => files_that_hold(self.ctx, self.table, keys).await?,
+                false => files_that_hold(self.ctx, &self.held, self.table, keys).await?,
             };
             let rows: Vec<_> = rows.into_iter().filter(|rows| rows.num_rows() > 0).collect();
             let upserted = rows.iter().map(|rows| rows.num_rows() as u64).sum();
             return Ok(Latest { replaced: files, rows, feed: Vec::new(), counts: ChangeCounts { upserted, deleted } });
         }
-        let stored = stored_rows(self.ctx, self.table, &self.columns, keys, None).await?;
+        let stored = stored_rows(self.ctx, &self.held, self.table, &self.columns, keys, None).await?;
         let before = partition_by_key(stored.rows, &with_file(&self.columns), &self.keys, parts.len()).await?;
         let mut pairs = Vec::with_capacity(parts.len());
         for (part, before) in parts.iter().zip(before) {

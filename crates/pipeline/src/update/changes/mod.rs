@@ -12,7 +12,6 @@ use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
-use datafusion::physical_plan::collect_partitioned;
 use datafusion::prelude::SessionContext;
 use deltaworks_incremental::cdc::{END_AT, OPERATION, Operation, SEQUENCE, START_AT, event_schema};
 use deltaworks_lake::schema::to_delta;
@@ -27,6 +26,7 @@ use crate::name::DatasetName;
 
 pub mod drift;
 mod function;
+mod held;
 mod latest;
 mod ledger;
 mod parts;
@@ -35,6 +35,7 @@ mod snapshot;
 mod versions;
 
 pub use function::{latest_version, needs_other_graph, run as run_function};
+use held::Held;
 use ledger::Ledger;
 pub use ledger::PendingLedger;
 use parts::partition_by_key;
@@ -100,6 +101,7 @@ struct Merge<'a> {
     partial: Vec<bool>,
     ledger: Ledger,
     /// Whether the table has a change data feed.
+    held: Held,
     records_changes: bool,
 }
 
@@ -141,9 +143,10 @@ impl MergeInto {
             records_changes: table.records_changes()?,
             columns,
         };
-        let (events, input_rows) = collect(ctx, in_schema(plan, &schema)?, cancel).await?;
+        let (events, input_rows) = merge.collect(in_schema(plan, &schema)?, cancel).await?;
         merge.check(&events)?;
         let bytes: usize = events.iter().map(RecordBatch::get_array_memory_size).sum();
+            held: Held::new(ctx),
         let rows: usize = events.iter().map(RecordBatch::num_rows).sum();
         let parts = match rows < 8192 {
             true => 1,
@@ -156,6 +159,7 @@ impl MergeInto {
         };
         let Outcome { target, feed, ledger, counts } = outcome;
         let plan = target.plan(table, ctx)?;
+        merge.held.room_for_copy(&events)?;
         let rows = async {
             match plan {
                 Some(plan) => write_plan(ctx, plan, table, options, cancel).await,
@@ -204,6 +208,16 @@ impl Merge<'_> {
         parts: &[(RecordBatch, RecordBatch)],
         keys: &[usize],
     ) -> Result<Vec<RecordBatch>> {
+    /// Runs a plan; gives its rows, and how many were read for them.
+    async fn collect(&self, plan: LogicalPlan, cancel: &CancellationToken) -> Result<(Vec<RecordBatch>, u64)> {
+        let physical = self.ctx.state().create_physical_plan(&plan).await?;
+        let rows = tokio::select! {
+            () = cancel.cancelled() => return Err(Error::new(Kind::Cancelled, "the update was cancelled")),
+            rows = self.held.collect(self.ctx, Arc::clone(&physical)) => rows?,
+        };
+        Ok((rows, leaf_rows(&physical)))
+    }
+
         match self.records_changes && !replaced.is_empty() {
             true => rewrite::feed(parts, keys),
             false => Ok(Vec::new()),
@@ -251,20 +265,6 @@ fn positions(columns: &Schema, names: &[String]) -> Result<Vec<usize>> {
         found.ok_or_else(|| Error::internal(format!("column `{name}` is not stored")))
     };
     names.iter().map(position).collect()
-}
-
-/// Runs a plan; gives its rows, and how many were read for them.
-async fn collect(
-    ctx: &SessionContext,
-    plan: LogicalPlan,
-    cancel: &CancellationToken,
-) -> Result<(Vec<RecordBatch>, u64)> {
-    let physical = ctx.state().create_physical_plan(&plan).await?;
-    let rows = tokio::select! {
-        () = cancel.cancelled() => return Err(Error::new(Kind::Cancelled, "the update was cancelled")),
-        rows = collect_partitioned(Arc::clone(&physical), ctx.task_ctx()) => rows?,
-    };
-    Ok((rows.into_iter().flatten().collect(), leaf_rows(&physical)))
 }
 
 /// The columns of `schema`, by name, as the plan has them or NULL.

@@ -18,6 +18,7 @@ use deltaworks_lake::feed::{CHANGE_TYPE, ChangeType};
 use deltaworks_lake::{DataFile, FILE_COLUMN, LEAST_ROWS_OF_PART, Table};
 use deltaworks_spark::{Error, Result};
 
+use super::held::Held;
 use super::parts::in_parallel;
 use crate::update::conform::to_schema;
 
@@ -58,6 +59,7 @@ pub struct Stored {
 /// Reads the rows of `keys` that meet the condition, if there is one, in the columns of `schema`.
 pub async fn stored_rows(
     ctx: &SessionContext,
+    held: &Held,
     table: &Table,
     schema: &Schema,
     keys: &RecordBatch,
@@ -76,13 +78,18 @@ pub async fn stored_rows(
         plan = plan.filter(condition)?;
     }
     let plan = joined(plan, keys, JoinType::RightSemi, None)?;
-    let rows = ctx.execute_logical_plan(plan).await?.collect().await?;
+    let rows = held.rows(ctx, &plan).await?;
     Ok(Stored { files, rows })
 }
 
 /// The files of `table` that hold a row of `keys`.
-pub async fn files_that_hold(ctx: &SessionContext, table: &Table, keys: &RecordBatch) -> Result<Vec<DataFile>> {
-    let stored = stored_rows(ctx, table, keys.schema().as_ref(), keys, None).await?;
+pub async fn files_that_hold(
+    ctx: &SessionContext,
+    held: &Held,
+    table: &Table,
+    keys: &RecordBatch,
+) -> Result<Vec<DataFile>> {
+    let stored = stored_rows(ctx, held, table, keys.schema().as_ref(), keys, None).await?;
     let mut found: BTreeMap<String, DataFile> = BTreeMap::new();
     for batch in &stored.rows {
         for name in names(batch)? {

@@ -41,14 +41,14 @@ impl Merge<'_> {
         };
         let keys = concat_batches(&Arc::new(self.columns.project(&self.keys)?), &keys)?;
         let recorded = match &self.ledger.table {
-            Some(table) => stored_rows(self.ctx, table, &ledger_schema, &keys, None).await?,
+            Some(table) => stored_rows(self.ctx, &self.held, table, &ledger_schema, &keys, None).await?,
             None => Stored { files: Vec::new(), rows: Vec::new() },
         };
         let needed = match recorded.rows.iter().any(keeps_values) {
             true => None,
             false => not_over_before(&events)?,
         };
-        let stored = stored_rows(self.ctx, self.table, &versions_schema, &keys, needed.clone()).await?;
+        let stored = stored_rows(self.ctx, &self.held, self.table, &versions_schema, &keys, needed.clone()).await?;
         let parts = events.len();
         let versions = partition_by_key(stored.rows, &with_file(&versions_schema), &self.keys, parts).await?;
         let ledger = partition_by_key(recorded.rows, &with_file(&ledger_schema), &self.keys, parts).await?;
