@@ -6,7 +6,7 @@
 //! | delete at `s` | the key is new, or `s` is after the event in force | no row; the ledger keeps `s` |
 //!
 //! Between events of one batch with the same key and sequence an upsert wins over a delete, and of two upserts
-//! the one with the greater values. Columns that are partial keep their value where an upsert has NULL.
+//! the one with the greater values. Columns that an upsert leaves keep their value.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -20,7 +20,8 @@ use deltaworks_spark::error::Result;
 use foldhash::fast::RandomState;
 
 use super::compare::{Comparable, Prefixes, rows_of};
-use super::{Events, OPERATION, Operation, SEQUENCE, project};
+use super::left::Left;
+use super::{Events, OPERATION, Operation, SEQUENCE, names, project};
 
 /// How rows are kept.
 #[derive(Debug, Clone)]
@@ -39,6 +40,7 @@ pub struct Applied {
     changed: Vec<Changed>,
     /// Upserts in force, as rows of the events; those of one key are next to each other and ascend.
     upserts: Vec<u32>,
+    left: Left,
     needs_stored: bool,
     removed: u64,
 }
@@ -85,8 +87,9 @@ impl Scd1 {
         let (by_key, by_sequence) = (Prefixes::of(&keys), Prefixes::of(&sequences));
         let order = ordered(&parts, &by_key, &by_sequence)?;
 
+        let left = Left::of(&parts, &names(events), &self.keys, &self.partial)?;
         let mut applied =
-            Applied { changed: Vec::new(), upserts: Vec::new(), needs_stored: self.is_partial(), removed: 0 };
+            Applied { changed: Vec::new(), upserts: Vec::new(), needs_stored: !left.is_empty(), left, removed: 0 };
         for group in order.chunk_by(|a, b| a.key == b.key && by_key.rest(a.row, b.row) == Ordering::Equal) {
             let before = match in_force.is_empty() {
                 true => None,
@@ -132,10 +135,6 @@ impl Scd1 {
         Ok(applied)
     }
 
-    fn is_partial(&self) -> bool {
-        self.partial.contains(&true)
-    }
-
     /// The rows of the changed keys, in the columns of the table. `stored` are those it has now: needed if
     /// [`Applied::needs_stored`], else ignored.
     ///
@@ -145,25 +144,22 @@ impl Scd1 {
         let parts = Events::new(events)?;
         let live: Vec<&Changed> = applied.changed.iter().filter(|key| !key.upserts.is_empty()).collect();
         let last: UInt32Array = live.iter().map(|key| key.last).collect();
-        let positions = match self.is_partial() {
-            true => self.stored_positions(&parts, &live, stored)?,
-            false => Vec::new(),
+        let positions = match applied.left.is_empty() {
+            true => Vec::new(),
+            false => self.stored_positions(&parts, &live, stored)?,
         };
         let mut columns = Vec::with_capacity(parts.columns.len());
         for (index, column) in parts.columns.iter().enumerate() {
-            if !self.partial.get(index).is_some_and(|partial| *partial) {
+            let Some(left) = applied.left.by_row(index) else {
                 columns.push(take(column, &last, None)?);
                 continue;
-            }
+            };
             let nulls = new_null_array(column.data_type(), 1);
             let chosen: Vec<(usize, usize)> = live
                 .iter()
                 .zip(&positions)
                 .map(|(key, position)| {
-                    let set = applied.upserts[key.upserts.clone()]
-                        .iter()
-                        .rev()
-                        .find(|event| column.is_valid(**event as usize));
+                    let set = applied.upserts[key.upserts.clone()].iter().rev().find(|event| !left[**event as usize]);
                     match (set, position) {
                         (Some(event), _) => (0, *event as usize),
                         (None, Some(row)) => (1, *row),

@@ -7,13 +7,15 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, RecordBat
 use arrow::compute::kernels::boolean::{and, not};
 use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
 use arrow::datatypes::{Int32Type, SchemaRef};
-use deltaworks_incremental::cdc::{Applied, Operation, Scd1, distinct_keys, latest_truncation, not_before};
+use deltaworks_incremental::cdc::{
+    Applied, OPERATION, Operation, SEQUENCE, Scd1, distinct_keys, latest_truncation, not_before,
+};
 use deltaworks_lake::DataFile;
 use deltaworks_spark::Result;
 
 use super::parts::{in_parallel, partition_by_key};
 use super::rewrite::{Copied, Stored, files_that_hold, replacement, stored_rows, with_file, without_file};
-use super::{ChangeCounts, Merge, Outcome, Rewrite};
+use super::{ChangeCounts, Merge, Outcome, Rewrite, named};
 
 /// What became of some keys.
 struct Part {
@@ -128,7 +130,7 @@ impl Merge<'_> {
         let mut spared = Vec::new();
         for rows in self.ledger.rows(self.ctx, &self.held, schema).await? {
             let later = not_before(rows.column(self.keys.len()), &at)?;
-            let keyed = not(&is(&rows, Operation::Truncate))?;
+            let keyed = not(&is(&rows, Operation::Truncate)?)?;
             spared.push(filter_record_batch(&rows, &and(&later, &keyed)?)?);
         }
         Ok(Truncation { at, spared })
@@ -218,17 +220,17 @@ fn after_truncation(events: Vec<RecordBatch>, known: Option<ArrayRef>) -> Result
     let events = events
         .into_iter()
         .map(|batch| {
-            let keyed = not(&is(&batch, Operation::Truncate))?;
-            let later = not_before(batch.column(batch.num_columns() - 2), &latest)?;
+            let keyed = not(&is(&batch, Operation::Truncate)?)?;
+            let later = not_before(named(&batch, SEQUENCE)?, &latest)?;
             Ok(filter_record_batch(&batch, &and(&keyed, &later)?)?)
         })
         .collect::<Result<Vec<_>>>()?;
     Ok((events, new))
 }
 
-fn is(events: &RecordBatch, operation: Operation) -> BooleanArray {
-    let operations = events.column(events.num_columns() - 1).as_primitive::<Int32Type>();
-    operations.iter().map(|code| Some(code == Some(operation.code()))).collect()
+fn is(events: &RecordBatch, operation: Operation) -> Result<BooleanArray> {
+    let operations = named(events, OPERATION)?.as_primitive::<Int32Type>();
+    Ok(operations.iter().map(|code| Some(code == Some(operation.code()))).collect())
 }
 
 /// Rows that are not of a file any more.
@@ -249,7 +251,7 @@ fn live_keys(truncation: &Truncation, like: &RecordBatch) -> Result<RecordBatch>
     let live = truncation
         .spared
         .iter()
-        .map(|rows| Ok(filter_record_batch(rows, &is(rows, Operation::Upsert))?.project(&keys)?))
+        .map(|rows| Ok(filter_record_batch(rows, &is(rows, Operation::Upsert)?)?.project(&keys)?))
         .collect::<Result<Vec<_>>>()?;
     Ok(concat_batches(&like.schema(), &live)?)
 }

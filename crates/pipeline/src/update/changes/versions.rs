@@ -10,12 +10,12 @@ use arrow::compute::{concat_batches, sort_to_indices};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::{Expr, lit};
-use deltaworks_incremental::cdc::{END_AT, START_AT, Scd2, distinct_keys, keeps_values};
+use deltaworks_incremental::cdc::{END_AT, SEQUENCE, START_AT, Scd2, distinct_keys, keeps_values};
 use deltaworks_spark::Result;
 
 use super::parts::{in_parallel, partition_by_key};
 use super::rewrite::{Copied, Stored, replacement, stored_rows, with_file, without_file};
-use super::{ChangeCounts, Merge, Outcome, Rewrite, positions};
+use super::{ChangeCounts, Merge, Outcome, Rewrite, named, positions};
 
 /// The versions and the ledger of some keys, each before and after.
 struct Part {
@@ -81,7 +81,7 @@ impl Merge<'_> {
 fn not_over_before(events: &[RecordBatch]) -> Result<Option<Expr>> {
     let mut first: Option<ScalarValue> = None;
     for events in events.iter().filter(|events| events.num_rows() > 0) {
-        let sequences = events.column(events.num_columns() - 2);
+        let sequences = named(events, SEQUENCE)?;
         let Some(least) = sort_to_indices(sequences, None, Some(1)).ok().filter(|least| !least.is_empty()) else {
             return Ok(None);
         };

@@ -3,7 +3,7 @@
 use super::*;
 
 fn plain(scd_type: ScdType) -> Case {
-    Case { scd_type, nested: false, tracks_name: false, partial: false, batches: Vec::new() }
+    Case { scd_type, nested: false, tracks_name: false, leaves: Leaves::Nothing, batches: Vec::new() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
