@@ -218,7 +218,7 @@ impl Target {
                 _ => Vec::new(),
             },
             sets: (self.leaves == Leaves::Others).then(|| {
-                let fields = Schema::new(vec![columns()[..].to_vec(), vec![Arc::new(list_of_names())]].concat());
+                let fields = Schema::new([columns()[..].to_vec(), vec![Arc::new(list_of_names())]].concat());
                 SetColumns::new("names".to_owned(), &fields.try_into().unwrap(), "AUTO CDC INTO").unwrap()
             }),
             merging: Arc::default(),
