@@ -28,6 +28,8 @@ use crate::{
     stateful_operators, unsupported_streaming, watermark_delays,
 };
 
+mod grouping_sets;
+
 const MINUTE: i64 = 60_000_000;
 /// What the queries of these tests declare.
 const DELAY: i64 = 10;
@@ -340,6 +342,10 @@ async fn what_must_not_change_is_in_the_fingerprint() {
         of("SELECT key, sum(value) FROM STREAM(events) GROUP BY key").await,
         @"complete aggregate(sum(value) Int64) by (key Utf8)"
     );
+    insta::assert_snapshot!(
+        of("SELECT sum(value) FROM STREAM(events) GROUP BY ROLLUP(key, value)").await,
+        @"complete aggregate(sum(value) Int64) by (key in sets Utf8, value in sets Int64, grouping sets 0 1 3 Int64)"
+    );
 }
 
 #[tokio::test]
@@ -358,9 +364,10 @@ async fn a_watermark_that_no_key_has_is_a_problem() {
         problems("SELECT count(*) FROM STREAM(events) GROUP BY session_window(ts, '5 minutes')").await,
         ["session_window on a stream needs a watermark on its time"]
     );
+    assert_eq!(problems(&format!("SELECT count(*) {read} GROUP BY ROLLUP(ts, key)")).await, Vec::<String>::new());
     assert_eq!(
-        problems(&format!("SELECT count(*) {read} GROUP BY ROLLUP(ts, key)")).await,
-        ["ROLLUP, CUBE and GROUPING SETS are not possible on a stream"]
+        problems(&format!("SELECT count(*) {read} GROUP BY CUBE(key, value)")).await,
+        ["an aggregation of a stream with a watermark must group by the watermark's column or a window over it"]
     );
     let twice = format!(
         "SELECT window, max(n) FROM (SELECT window_time(window) AS t, count(*) AS n {read} GROUP BY window(ts, '5 minutes')) \
@@ -399,7 +406,7 @@ async fn run_deduplication(
     let plan =
         replace_streams(bind_state(plan.clone(), std::slice::from_ref(&state)).unwrap(), &[table(events)]).unwrap();
     let batches = session.execute_logical_plan(plan).await.unwrap().collect().await.unwrap();
-    kept.extend(state.new_rows.take());
+    kept.extend(state.new_rows.take().in_memory().unwrap().iter().cloned());
     (batches.iter().flat_map(texts).collect(), state.late_rows.count())
 }
 

@@ -41,14 +41,14 @@ impl CollectKeys {
             let pass = MapExec::new("CollectKeysExec", Arc::new(remembering), schema, |batch, _| Ok(batch));
             return Ok(Arc::new(pass.reading_to_the_end(new_rows.completion())));
         }
-        let collect = MapExec::new("CollectKeysExec", input, schema, move |batch, _| {
+        let collect = MapExec::new("CollectKeysExec", input, schema, move |batch, context| {
             let expires = match expires {
                 Some((column, plus_us)) => {
                     Some(times_of(batch.column(column))?.unary(|time: i64| time.saturating_add(plus_us)))
                 }
                 None => None,
             };
-            new_rows.push(batch.columns(), &keys, expires.as_ref())?;
+            new_rows.push(batch.columns(), &keys, expires.as_ref(), context)?;
             Ok(batch)
         });
         Ok(Arc::new(collect.reading_to_the_end(self.new_rows.completion())))

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{AsArray as _, BooleanArray, RecordBatch};
+use arrow::array::{ArrayRef, AsArray as _, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::EmitTo;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{Distribution, EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
@@ -18,17 +19,21 @@ use datafusion::physical_plan::distribution_requirements::InputDistributionRequi
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties};
-use futures::StreamExt as _;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, EmptyRecordBatchStream, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
+};
+use futures::TryStreamExt as _;
 
 use crate::digest::DIGEST_BYTES;
 use crate::digest_set::DigestSet;
+use crate::divided::{Division, Part};
 use crate::state::NewRows;
 
 /// Keeps the first row of each key; NULLs are equal to each other.
 ///
 /// Rows stream through: one that has a new key goes out at once. The keys of each partition are
-/// kept in memory, accounted in the memory pool.
+/// kept in memory, accounted in the memory pool. Where they find no room, they and the rows that are left
+/// are divided among files by key.
 #[derive(Debug)]
 pub struct DedupExec {
     input: Arc<dyn ExecutionPlan>,
@@ -118,23 +123,18 @@ impl ExecutionPlan for DedupExec {
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let input = self.input.execute(partition, Arc::clone(&context))?;
         let reservation = MemoryConsumer::new(format!("DedupExec[{partition}]")).register(context.memory_pool());
-        let metrics = BaselineMetrics::new(&self.metrics, partition);
-        let keys = FirstRows::new(&self.schema(), self.keys.clone(), reservation)?;
-        let running = (input, keys, metrics, self.new_rows.clone());
-        let rows = futures::stream::try_unfold(running, async |(mut input, mut keys, metrics, new_rows)| {
-            while let Some(batch) = input.next().await {
-                let timer = metrics.elapsed_compute().timer();
-                let kept = keys.keep(&batch?)?;
-                timer.done();
-                metrics.record_output(kept.num_rows());
-                if kept.num_rows() > 0 {
-                    return Ok(Some((kept, (input, keys, metrics, new_rows))));
-                }
-            }
-            if let (Some(new_rows), Seen::Digests(digests)) = (new_rows, keys.seen) {
-                new_rows.push_digests(*digests, keys.reservation)?;
-            }
-            Ok(None)
+        let running = Running {
+            input,
+            keys: FirstRows::new(&self.schema(), self.keys.clone(), reservation)?,
+            division: Division::new(&self.schema(), &self.keys, &context)?,
+            parts: Vec::new(),
+            depth: 0,
+            new_rows: self.new_rows.clone(),
+            metrics: BaselineMetrics::new(&self.metrics, partition),
+            context,
+        };
+        let rows = futures::stream::try_unfold(running, async |mut running| {
+            Ok(running.next().await?.map(|rows| (rows, running)))
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
     }
@@ -142,6 +142,77 @@ impl ExecutionPlan for DedupExec {
     fn metrics(&self) -> Option<MetricsSet> {
         Some(self.metrics.clone_inner())
     }
+}
+
+/// A partition that is being read.
+struct Running {
+    input: SendableRecordBatchStream,
+    keys: FirstRows,
+    division: Division,
+    /// What is left once the input has ended.
+    parts: Vec<Part>,
+    /// How often the input has been divided.
+    depth: u64,
+    new_rows: Option<NewRows>,
+    metrics: BaselineMetrics,
+    context: Arc<TaskContext>,
+}
+
+impl Running {
+    /// The next rows whose keys are new.
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            while let Some(batch) = self.input.try_next().await? {
+                let timer = self.metrics.elapsed_compute().timer();
+                let kept = self.keys.keep(&batch)?;
+                timer.done();
+                self.metrics.record_output(kept.num_rows());
+                if let (Some(new_rows), true) = (&self.new_rows, self.depth > 0) {
+                    new_rows.push(kept.columns(), &self.keys.keys, None, &self.context)?;
+                }
+                if let Err(full) = self.keys.account() {
+                    self.divide(full).await?;
+                }
+                if kept.num_rows() > 0 {
+                    return Ok(Some(kept));
+                }
+            }
+            let seen = self.keys.forget()?;
+            if let (Some(new_rows), Seen::Digests(digests), 0) = (&self.new_rows, seen, self.depth) {
+                new_rows.push_digests(*digests, &self.context)?;
+            }
+            let Some(part) = self.parts.pop() else { return Ok(None) };
+            self.depth = part.depth;
+            if let Some(mut known) = self.division.keys(&part)? {
+                while let Some(batch) = known.try_next().await? {
+                    self.keys.are_first(batch.columns(), batch.num_rows())?;
+                    self.keys.account()?;
+                }
+            }
+            self.input = self.division.rows(&part)?.unwrap_or_else(|| nothing(&self.input));
+        }
+    }
+
+    /// Writes the keys and what is left of the input to files, for which there is no room in memory.
+    async fn divide(&mut self, full: DataFusionError) -> Result<()> {
+        if !self.context.runtime_env().disk_manager.tmp_files_enabled() {
+            return Err(full);
+        }
+        let keys = self.keys.forget()?.into_arrays()?;
+        if let (Some(new_rows), 0) = (&self.new_rows, self.depth) {
+            keys.iter().try_for_each(|keys| new_rows.push(keys, &[0], None, &self.context))?;
+        }
+        let nothing = nothing(&self.input);
+        let input = std::mem::replace(&mut self.input, nothing);
+        self.depth += 1;
+        self.parts.extend(self.division.divide(keys, input, self.depth).await?);
+        Ok(())
+    }
+}
+
+/// No rows of the same columns.
+fn nothing(like: &SendableRecordBatchStream) -> SendableRecordBatchStream {
+    Box::pin(EmptyRecordBatchStream::new(like.schema()))
 }
 
 /// Whether keys of this schema are digests.
@@ -153,6 +224,7 @@ fn is_digest(keys: &Schema) -> bool {
 /// Knows by row whether its key is new.
 struct FirstRows {
     keys: Vec<usize>,
+    schema: SchemaRef,
     seen: Seen,
     reservation: MemoryReservation,
 }
@@ -169,40 +241,29 @@ enum Seen {
 
 impl FirstRows {
     fn new(schema: &SchemaRef, keys: Vec<usize>, reservation: MemoryReservation) -> Result<Self> {
-        let key_schema: Schema = schema.project(&keys)?;
-        let seen = match key_schema.fields.iter().as_slice() {
-            [] => Seen::Any(false),
-            [_] if is_digest(&key_schema) => Seen::Digests(Box::default()),
-            _ => Seen::Values {
-                values: new_group_values(Arc::new(key_schema), &GroupOrdering::None)?,
-                known: 0,
-                groups: Vec::new(),
-            },
-        };
-        Ok(Self { keys, seen, reservation })
+        let schema: SchemaRef = Arc::new(schema.project(&keys)?);
+        Ok(Self { keys, seen: Seen::none(&schema)?, schema, reservation })
     }
 
     /// The rows of `batch` whose keys are new.
     fn keep(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let first = self.are_first(batch)?;
-        self.reservation.try_resize(self.seen.bytes())?;
+        let columns: Vec<_> = self.keys.iter().map(|index| Arc::clone(batch.column(*index))).collect();
+        let first = self.are_first(&columns, batch.num_rows())?;
         if first.false_count() == 0 {
             return Ok(batch.clone());
         }
         Ok(filter_record_batch(batch, &first)?)
     }
 
-    fn are_first(&mut self, batch: &RecordBatch) -> Result<BooleanArray> {
+    fn are_first(&mut self, keys: &[ArrayRef], rows: usize) -> Result<BooleanArray> {
         match &mut self.seen {
-            Seen::Any(seen) => Ok((0..batch.num_rows()).map(|_| Some(!std::mem::replace(seen, true))).collect()),
+            Seen::Any(seen) => Ok((0..rows).map(|_| Some(!std::mem::replace(seen, true))).collect()),
             Seen::Digests(seen) => {
-                let digests = batch.column(self.keys[0]).as_fixed_size_binary();
-                let (digests, _) = digests.value_data().as_chunks();
+                let (digests, _) = keys[0].as_fixed_size_binary().value_data().as_chunks();
                 Ok(digests.iter().map(|digest| Some(seen.insert(digest))).collect())
             }
             Seen::Values { values, known, groups } => {
-                let columns: Vec<_> = self.keys.iter().map(|index| Arc::clone(batch.column(*index))).collect();
-                values.intern(&columns, groups)?;
+                values.intern(keys, groups)?;
                 // A new key has the next number.
                 let first = groups.iter().map(|group| {
                     let is_new = *group >= *known;
@@ -213,15 +274,49 @@ impl FirstRows {
             }
         }
     }
+
+    /// Takes the memory that the keys need.
+    fn account(&self) -> Result<()> {
+        self.reservation.try_resize(self.seen.bytes())
+    }
+
+    /// Forgets all keys, and gives them.
+    fn forget(&mut self) -> Result<Seen> {
+        let seen = std::mem::replace(&mut self.seen, Seen::none(&self.schema)?);
+        self.reservation.free();
+        Ok(seen)
+    }
 }
 
 impl Seen {
+    /// No keys of this schema.
+    fn none(schema: &SchemaRef) -> Result<Self> {
+        Ok(match schema.fields().iter().as_slice() {
+            [] => Self::Any(false),
+            [_] if is_digest(schema) => Self::Digests(Box::default()),
+            _ => Self::Values {
+                values: new_group_values(Arc::clone(schema), &GroupOrdering::None)?,
+                known: 0,
+                groups: Vec::new(),
+            },
+        })
+    }
+
     /// Memory in use.
     fn bytes(&self) -> usize {
         match self {
             Self::Any(_) => 0,
             Self::Digests(seen) => seen.bytes(),
             Self::Values { values, groups, .. } => values.size() + groups.capacity() * size_of::<usize>(),
+        }
+    }
+
+    /// The keys as columns.
+    fn into_arrays(self) -> Result<Vec<Vec<ArrayRef>>> {
+        match self {
+            Self::Any(_) => Ok(Vec::new()),
+            Self::Digests(seen) => seen.into_arrays().map(|digests| Ok(vec![digests?])).collect(),
+            Self::Values { mut values, .. } => Ok(vec![values.emit(EmitTo::All)?]),
         }
     }
 }

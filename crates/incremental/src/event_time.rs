@@ -7,6 +7,7 @@ use deltaworks_spark::operators::EventTimeWatermark;
 use deltaworks_spark::python::StatefulProcessor;
 use deltaworks_spark::windowing::window_of;
 
+use crate::grouping_sets::{Expand, keys};
 use crate::join::AllRows;
 use crate::processor::{BoundProcessor, as_processor};
 use crate::user_state::{BoundGroups, as_groups};
@@ -104,7 +105,7 @@ fn of_column(column: &Column, plan: &LogicalPlan) -> Option<EventTime> {
     };
     match plan {
         LogicalPlan::Projection(projection) => event_time(&projection.expr[index], &projection.input),
-        LogicalPlan::Aggregate(aggregate) => event_time(aggregate.group_expr.get(index)?, &aggregate.input),
+        LogicalPlan::Aggregate(aggregate) => event_time(keys(aggregate).get(index)?, &aggregate.input),
         LogicalPlan::SubqueryAlias(alias) => same_place(&alias.input),
         LogicalPlan::Union(union) => {
             let times: Vec<_> = union.inputs.iter().map(|input| same_place(input)).collect::<Option<_>>()?;
@@ -130,6 +131,9 @@ fn of_column(column: &Column, plan: &LogicalPlan) -> Option<EventTime> {
                 return event_time(aggregate.group_expr.get(index)?, &aggregate.input);
             }
             if let Some(rows) = extension.node.as_any().downcast_ref::<AllRows>() {
+                return of_column(column, &rows.input);
+            }
+            if let Some(rows) = extension.node.as_any().downcast_ref::<Expand>() {
                 return of_column(column, &rows.input);
             }
             if as_groups(plan).is_some() || extension.node.as_any().is::<BoundGroups>() {

@@ -15,6 +15,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, JoinType};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::execution::TaskContext;
 use datafusion::logical_expr::{Expr, Extension, Join, LogicalPlan, LogicalPlanBuilder, UserDefinedLogicalNodeCore};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
@@ -179,10 +180,10 @@ impl AllRows {
         let schema: SchemaRef = Arc::new(Schema::new(fields));
         let (new_rows, marked) = (self.new_rows.clone(), Arc::clone(&schema));
         let all: Vec<usize> = (0..width).collect();
-        let new = MapExec::new("KeepRowsExec", Arc::clone(rows), Arc::clone(&schema), move |batch, _| {
+        let new = MapExec::new("KeepRowsExec", Arc::clone(rows), Arc::clone(&schema), move |batch, context| {
             match expiry_us {
-                Some(plus_us) => keep(&batch, &all, plus_us, &new_rows)?,
-                None => new_rows.push(batch.columns(), &all, None)?,
+                Some(plus_us) => keep(&batch, &all, plus_us, &new_rows, context)?,
+                None => new_rows.push(batch.columns(), &all, None, context)?,
             }
             mark(batch.columns()[..width].to_vec(), batch.num_rows(), false, &marked)
         });
@@ -211,11 +212,17 @@ fn width(columns: usize, expiry_us: Option<i64>) -> usize {
 }
 
 /// Keeps the rows of `batch` until `plus_us` after the time in its last column. What has no time has no partner either.
-fn keep(batch: &RecordBatch, columns: &[usize], plus_us: i64, new_rows: &NewRows) -> DataFusionResult<()> {
+fn keep(
+    batch: &RecordBatch,
+    columns: &[usize],
+    plus_us: i64,
+    new_rows: &NewRows,
+    context: &TaskContext,
+) -> DataFusionResult<()> {
     let has_time = is_not_null(&times_of(batch.column(columns.len()))?)?;
     let batch = filter_record_batch(batch, &has_time)?;
     let expires: Times = times_of(batch.column(columns.len()))?.unary(|time: i64| time.saturating_add(plus_us));
-    new_rows.push(batch.columns(), columns, Some(&expires))
+    new_rows.push(batch.columns(), columns, Some(&expires), context)
 }
 
 fn restore(column: &ArrayRef, name: &str, to: &DataType) -> DataFusionResult<ArrayRef> {

@@ -12,6 +12,7 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::logical_expr::{JoinType, LogicalPlan, LogicalPlanBuilder, col};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use deltaworks_spark::error::Result;
+use deltaworks_spark::session::with_sorted_joins;
 use deltaworks_spark::streaming::{OpenContext, StreamReader, StreamSource, StreamingTable, replace_streams};
 use proptest::prelude::*;
 
@@ -101,7 +102,7 @@ async fn run(
     let batches = session.execute_logical_plan(bound).await.unwrap().collect().await.unwrap();
     for (kept, state) in kept.iter_mut().zip(&states) {
         state.finished().await.unwrap();
-        kept.extend(state.new_rows.take());
+        kept.extend(state.new_rows.take().in_memory().unwrap().iter().cloned());
     }
     let cell =
         |batch: &RecordBatch, column: usize, row: usize| array_value_to_string(batch.column(column), row).unwrap();
@@ -147,11 +148,12 @@ proptest! {
     #[test]
     fn batches_give_the_pairs_of_the_whole_once(batches in prop::collection::vec((
         prop::collection::vec((prop::option::weighted(0.9, "[a-c]"), 0i64..5), 0..10),
-        prop::collection::vec((prop::option::weighted(0.9, "[a-c]"), 0i64..5), 0..10)), 1..5), partitions in 1usize..4)
+        prop::collection::vec((prop::option::weighted(0.9, "[a-c]"), 0i64..5), 0..10)), 1..5), partitions in 1usize..4, sorts in any::<bool>())
     {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (session, plan) = (session(partitions), joined());
+            let session = if sorts { with_sorted_joins(&session) } else { session };
             let (mut kept, mut found) = ([Vec::new(), Vec::new()], Vec::new());
             for (left, right) in &batches {
                 found.extend(run(&session, &plan, &mut kept, [left, right]).await);

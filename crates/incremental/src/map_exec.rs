@@ -125,7 +125,7 @@ impl ExecutionPlan for MapExec {
         completion.spawn(async move {
             let mut rows = std::pin::pin!(rows);
             while let Some(batch) = rows.next().await {
-                let error = batch.as_ref().err().map(|error| DataFusionError::Execution(error.to_string()));
+                let error = batch.as_ref().err().map(copy);
                 // If nobody reads on, the input is run to its end all the same.
                 let _unread = sender.send(batch).await;
                 if let Some(error) = error {
@@ -136,5 +136,13 @@ impl ExecutionPlan for MapExec {
         });
         let rows = futures::stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)));
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
+    }
+}
+
+/// An error that says the same, to whoever waits for the end instead of reading rows.
+fn copy(error: &DataFusionError) -> DataFusionError {
+    match error.find_root() {
+        DataFusionError::ResourcesExhausted(detail) => DataFusionError::ResourcesExhausted(detail.clone()),
+        _ => DataFusionError::Execution(error.to_string()),
     }
 }

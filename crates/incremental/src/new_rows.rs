@@ -6,27 +6,29 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use datafusion::error::Result as DataFusionResult;
-use datafusion::execution::memory_pool::MemoryReservation;
+use datafusion::execution::TaskContext;
 use parking_lot::Mutex;
 
 use crate::completion::Completion;
 use crate::digest_set::DigestSet;
+use crate::spool::{Spool, Spooled};
 use crate::watermark::Times;
+
+/// What rows that are collected are called where memory is short.
+const CONSUMER: &str = "rows to be remembered";
 
 /// Collects rows while a plan runs. Clones share what is collected.
 #[derive(Clone)]
 pub struct NewRows {
     schema: SchemaRef,
-    batches: Arc<Mutex<Vec<RecordBatch>>>,
-    /// With what the rows are accounted that the operator handed over as a whole.
-    accounted: Arc<Mutex<Vec<MemoryReservation>>>,
+    rows: Arc<Mutex<Spool>>,
     completion: Completion,
 }
 
 impl NewRows {
     /// An empty collector of rows of `schema`.
     pub fn new(schema: SchemaRef) -> Self {
-        Self { schema, batches: Arc::default(), accounted: Arc::default(), completion: Completion::default() }
+        Self { schema, rows: Arc::default(), completion: Completion::default() }
     }
 
     pub(crate) fn completion(&self) -> Completion {
@@ -39,20 +41,16 @@ impl NewRows {
     }
 
     /// Takes out what has been collected.
-    pub fn take(&self) -> Vec<RecordBatch> {
-        self.accounted.lock().clear();
-        std::mem::take(&mut *self.batches.lock())
+    pub fn take(&self) -> Spooled {
+        self.rows.lock().take()
     }
 
     /// Takes keys that are all new. They become rows here, in the task that found them, while others are still at it.
-    pub(crate) fn push_digests(&self, digests: DigestSet, accounted: MemoryReservation) -> DataFusionResult<()> {
-        let mut batches = Vec::new();
+    pub(crate) fn push_digests(&self, digests: DigestSet, context: &TaskContext) -> DataFusionResult<()> {
         for digests in digests.into_arrays() {
-            batches.push(self.batch(vec![digests?])?);
+            let rows = self.batch(vec![digests?])?;
+            self.rows.lock().push(CONSUMER, rows, context)?;
         }
-        accounted.resize(batches.iter().map(RecordBatch::get_array_memory_size).sum());
-        self.accounted.lock().push(accounted);
-        self.batches.lock().extend(batches);
         Ok(())
     }
 
@@ -62,16 +60,14 @@ impl NewRows {
         columns: &[ArrayRef],
         indices: &[usize],
         expires: Option<&Times>,
+        context: &TaskContext,
     ) -> DataFusionResult<()> {
         let mut taken: Vec<ArrayRef> = indices.iter().map(|index| Arc::clone(&columns[*index])).collect();
         if let Some(expires) = expires {
             taken.push(Arc::new(expires.clone().with_timezone("UTC")));
         }
-        let batch = self.batch(taken)?;
-        if batch.num_rows() > 0 {
-            self.batches.lock().push(batch);
-        }
-        Ok(())
+        let rows = self.batch(taken)?;
+        self.rows.lock().push(CONSUMER, rows, context)
     }
 
     /// Rows of the state, from columns of types that can be cast to its own.
@@ -85,7 +81,7 @@ impl NewRows {
     }
 
     pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.batches, &other.batches)
+        Arc::ptr_eq(&self.rows, &other.rows)
     }
 }
 

@@ -16,7 +16,7 @@ use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::diagnostic::SourceLocation;
 use deltaworks_spark::error::Result;
 use deltaworks_spark::relation::{RelationRequest, RelationResolver, UnresolvedRelation};
-use deltaworks_spark::session::{SessionOptions, session_context};
+use deltaworks_spark::session::{SessionOptions, session_context, with_sorted_joins};
 use deltaworks_spark::streaming::{OpenContext, StreamReader, StreamSource, StreamingTable, replace_streams};
 use proptest::prelude::*;
 
@@ -162,7 +162,7 @@ impl Stream {
         let batches = self.session.execute_logical_plan(plan).await.unwrap().collect().await.unwrap();
         for ((kept, state), operator) in self.kept.iter_mut().zip(&states).zip(&operators) {
             state.finished().await.unwrap();
-            kept.extend(state.new_rows.take());
+            kept.extend(state.new_rows.take().in_memory().unwrap().iter().cloned());
             self.late += state.late_rows.count();
             if let (true, true, Some(final_us)) = (evict, operator.expires, watermarks.final_us) {
                 *kept = kept.iter().map(|batch| alive(batch, final_us)).collect();
@@ -352,7 +352,7 @@ async fn what_would_wait_for_ever_is_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
     fn batches_give_what_the_model_says(
@@ -361,7 +361,7 @@ proptest! {
         drawn in prop::collection::vec((
             prop::collection::vec((prop::option::weighted(0.95, 0i64..14), prop::option::weighted(0.9, "[ab]")), 0..6),
             prop::collection::vec((prop::option::weighted(0.95, 0i64..14), prop::option::weighted(0.9, "[ab]")), 0..6)), 1..7),
-        partitions in 1usize..4, evict in any::<bool>())
+        partitions in 1usize..4, evict in any::<bool>(), sorts in any::<bool>())
     {
         let mut number = 0;
         let mut events = |base: i64, drawn: &[(Option<i64>, Option<String>)]| -> Vec<Event> {
@@ -381,7 +381,9 @@ proptest! {
         let (expected, late) = model(kind, low, high, &batches);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (found, found_late) = runtime.block_on(async {
-            let mut stream = Stream::new(session(partitions), &joined(kind, &condition(low, high, turned))).await;
+            let session = session(partitions);
+            let session = if sorts { with_sorted_joins(&session) } else { session };
+            let mut stream = Stream::new(session, &joined(kind, &condition(low, high, turned))).await;
             (stream.run_all(&batches, evict).await, stream.late)
         });
         prop_assert_eq!(found, expected);

@@ -18,6 +18,7 @@ use deltaworks_spark::python::TransformWithState;
 use crate::aggregate::{self, StatefulAggregate};
 use crate::collect::CollectKeys;
 use crate::dedup::DedupExec;
+use crate::grouping_sets::Expand;
 use crate::join::AllRows;
 use crate::processor::{self, BoundProcessor};
 use crate::user_state::BoundGroups;
@@ -63,6 +64,9 @@ impl ExtensionPlanner for IncrementalPlanner {
         }
         if let Some(rows) = any.downcast_ref::<AllRows>() {
             return Ok(Some(rows.plan(physical_inputs)?));
+        }
+        if let Some(expand) = any.downcast_ref::<Expand>() {
+            return Ok(Some(expand.plan(single(logical_inputs, physical_inputs)?.1)?));
         }
         if let Some(observe) = any.downcast_ref::<Observe>() {
             return Ok(Some(observe.plan(single(logical_inputs, physical_inputs)?.1)?));

@@ -21,6 +21,7 @@ use crate::aggregate::{self, EXPIRES, Emission, GroupState, emission, expires_ty
 use crate::collect::CollectKeys;
 use crate::digest::{DigestKey, has_digest, is_digested, key_digest};
 use crate::event_time::{event_time, event_time_column};
+use crate::grouping_sets;
 use crate::join;
 pub use crate::new_rows::NewRows;
 use crate::processor;
@@ -174,7 +175,7 @@ pub fn stateful_operators(plan: &LogicalPlan) -> Result<Vec<StatefulOperator>> {
     rewrite(plan.clone(), &mut |index, operator| {
         match operator {
             Operator::Deduplicate(deduplicate) => operators.push(describe(index, deduplicate)?),
-            Operator::Aggregate(aggregate, emission) => operators.push(StatefulOperator::new(
+            Operator::Aggregate(aggregate, emission, _) => operators.push(StatefulOperator::new(
                 index,
                 OperatorKind::Aggregate,
                 aggregate::fingerprint(aggregate)?,
@@ -202,8 +203,12 @@ pub fn bind_state(plan: LogicalPlan, states: &[OperatorState]) -> Result<Logical
         bound += operator.states();
         Ok(Some(match operator {
             Operator::Deduplicate(deduplicate) => bind(index, deduplicate, state(index)?)?,
-            Operator::Aggregate(aggregate, emission) => {
-                aggregate::bind(index, aggregate, emission.clone(), state(index)?)?
+            Operator::Aggregate(aggregate, emission, outputs) => {
+                let bound = aggregate::bind(index, aggregate, emission.clone(), state(index)?)?;
+                match outputs {
+                    Some(outputs) => LogicalPlanBuilder::from(bound).project(outputs.clone())?.build()?,
+                    None => bound,
+                }
             }
             Operator::Join(join) => join::bind(index, join, [state(index)?, state(index + 1)?])?,
             Operator::UserState(groups) => user_state::bind(index, groups, state(index)?)?,
@@ -219,7 +224,8 @@ pub fn bind_state(plan: LogicalPlan, states: &[OperatorState]) -> Result<Logical
 /// A logical operator that keeps state over a stream.
 enum Operator {
     Deduplicate(Deduplicate),
-    Aggregate(Aggregate, Emission),
+    /// If it is by grouping sets, with what its columns are made of.
+    Aggregate(Aggregate, Emission, Option<Vec<Expr>>),
     Join(Box<Join>),
     UserState(GroupsWithState),
     Processor(TransformWithState),
@@ -261,9 +267,13 @@ fn operator(node: &LogicalPlan) -> Result<Option<Operator>> {
     }
     match node {
         LogicalPlan::Aggregate(aggregate) if is_streaming(&aggregate.input) => {
+            let (aggregate, outputs) = match grouping_sets::expanded(aggregate)? {
+                Some((of_rows, outputs)) => (of_rows, Some(outputs)),
+                None => (aggregate.clone(), None),
+            };
             let emission =
-                emission(aggregate).ok_or_else(|| Error::internal("an aggregation whose groups are never final"))?;
-            Ok(Some(Operator::Aggregate(aggregate.clone(), emission)))
+                emission(&aggregate).ok_or_else(|| Error::internal("an aggregation whose groups are never final"))?;
+            Ok(Some(Operator::Aggregate(aggregate, emission, outputs)))
         }
         LogicalPlan::Join(join) if join::is_of_streams(join) => Ok(Some(Operator::Join(Box::new(join.clone())))),
         _ => Ok(None),

@@ -13,6 +13,7 @@ use crate::aggregate::{Emission, emission};
 use crate::digest::has_digest;
 use crate::event_time::{event_time_column, watermark_column};
 use crate::fingerprint;
+use crate::grouping_sets::keys;
 use crate::join::is_of_streams;
 use crate::outer_join;
 use crate::processor::as_processor;
@@ -182,13 +183,6 @@ fn joins_streams(plan: &LogicalPlan) -> bool {
 }
 
 fn aggregate_problem(aggregate: &Aggregate) -> Option<StreamProblem> {
-    if aggregate.group_expr.iter().any(|key| matches!(key, Expr::GroupingSet(_))) {
-        return Some(problem(
-            StreamOperator::Aggregate,
-            "ROLLUP, CUBE and GROUPING SETS are not possible on a stream",
-            MATERIALIZED_VIEW,
-        ));
-    }
     match emission(aggregate) {
         Some(Emission::WhenFinal { .. }) if joins_streams(&aggregate.input) => Some(problem(
             StreamOperator::Aggregate, "an aggregation by event time over a join of two streams is not supported yet: what the join gives out may be late",
@@ -196,7 +190,7 @@ fn aggregate_problem(aggregate: &Aggregate) -> Option<StreamProblem> {
         )),
         Some(Emission::WhenFinal { .. }) => None,
         Some(Emission::Complete) => {
-            aggregate.group_expr.iter().any(|key| session_of(key, &aggregate.input).is_some()).then(|| {
+            keys(aggregate).into_iter().any(|key| session_of(key, &aggregate.input).is_some()).then(|| {
                 problem(
                     StreamOperator::Aggregate, "session_window on a stream needs a watermark on its time",
                     "Declare it: withWatermark(\"column\", \"10 minutes\"), or WATERMARK column DELAY OF INTERVAL 10 MINUTES.",

@@ -10,6 +10,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::Column;
 use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, GreedyMemoryPool, MemoryPool as _};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::functions_aggregate::expr_fn::count;
@@ -19,6 +20,7 @@ use datafusion::logical_expr::{
 use datafusion::prelude::{SessionConfig, SessionContext};
 use deltaworks_spark::operators::{Deduplicate, EventTimeWatermark};
 use deltaworks_spark::streaming::{OpenContext, StreamReader, StreamSource, StreamingTable, replace_streams};
+use futures::TryStreamExt as _;
 use proptest::prelude::*;
 
 use crate::{DIGEST_KEY, IncrementalQueryPlanner, Watermarks, bind_state, stateful_operators, unsupported_streaming};
@@ -125,7 +127,7 @@ async fn run_batch(
     let bound = bind_state(plan.clone(), &[bound_to]).unwrap();
     let bound = replace_streams(bound, &[table(rows)]).unwrap();
     let found = run(session, bound).await;
-    state.extend(new_rows.take());
+    state.extend(new_rows.take().in_memory().unwrap().iter().cloned());
     found
 }
 
@@ -255,14 +257,59 @@ fn operators_that_need_the_whole_are_named() {
     );
 }
 
+/// A session with so much memory for a single partition, and with files beyond it or without.
+fn small_session(bytes: usize, mode: DiskManagerMode) -> SessionContext {
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(FairSpillPool::new(bytes)))
+        .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(mode));
+    session_in(runtime.build_arc().unwrap(), 1)
+}
+
 #[tokio::test]
-async fn too_little_memory_is_an_error() {
-    let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(1000))).build_arc().unwrap();
+async fn too_little_memory_without_files_is_an_error() {
     let rows: Vec<_> = (0..10_000).map(|i| row(&format!("key {i}"), i)).collect();
     let plan = deduplicated(scan("t", table(&rows)).build().unwrap());
-    let session = session_in(runtime, 1);
+    let session = small_session(1000, DiskManagerMode::Disabled);
     let error = session.execute_logical_plan(plan).await.unwrap().collect().await.unwrap_err();
     assert!(error.to_string().contains("DedupExec[0]"), "{error}");
+}
+
+#[tokio::test]
+async fn more_keys_than_there_is_memory_for_are_divided() {
+    let keys: Vec<_> = (0..60_000).map(|i| row(&format!("key {}", i * 7 % 30_000), i)).collect();
+    let batches: Vec<_> = keys.chunks(5000).map(batch).collect();
+    let input = || Arc::new(MemTable::try_new(schema(), vec![batches.clone()]).unwrap());
+    let session = small_session(500_000, DiskManagerMode::OsTmpDirectory);
+    let mut found = run(&session, deduplicated(scan("t", input()).build().unwrap())).await;
+    found.sort();
+    let mut expected: Vec<_> = (0..30_000).map(|i| row(&format!("key {}", i * 7 % 30_000), i)).collect();
+    expected.sort();
+    assert!(found == expected, "{} rows", found.len());
+    // The same of a stream, which also remembers the keys: after a first batch without earlier ones, and after a second.
+    let plan = deduplicated(stream("t").build().unwrap());
+    let mut state = Vec::new();
+    let mut found = Vec::new();
+    for half in [&keys[..20_000], &keys] {
+        let prior: Option<Arc<dyn TableProvider>> =
+            state.first().map(|first: &RecordBatch| -> Arc<dyn TableProvider> {
+                Arc::new(MemTable::try_new(first.schema(), vec![state.clone()]).unwrap())
+            });
+        let bound_to = stateful_operators(&plan).unwrap()[0].state(prior, Watermarks::default(), DIGEST_KEY);
+        let bound = bind_state(plan.clone(), std::slice::from_ref(&bound_to)).unwrap();
+        let rows: Vec<_> = half.chunks(5000).map(batch).collect();
+        let rows = Arc::new(MemTable::try_new(schema(), vec![rows]).unwrap());
+        // The join holds the rows with new keys; here it is the keys that find no room.
+        let session =
+            small_session(if state.is_empty() { 200_000 } else { 6_000_000 }, DiskManagerMode::OsTmpDirectory);
+        found.extend(run(&session, replace_streams(bound, &[rows]).unwrap()).await);
+        bound_to.finished().await.unwrap();
+        let new = bound_to.new_rows.take();
+        let new: Vec<_> = new.stream(bound_to.new_rows.schema()).try_collect().await.unwrap();
+        state.extend(new);
+    }
+    found.sort();
+    assert!(found == expected, "{} rows", found.len());
+    assert_eq!(state.iter().map(RecordBatch::num_rows).sum::<usize>(), 30_000);
 }
 
 #[tokio::test]
@@ -277,7 +324,7 @@ async fn keys_of_the_first_batch_are_accounted_until_they_are_taken() {
     assert_eq!(run(&session, replace_streams(bound, &[table(&rows)]).unwrap()).await.len(), 10_000);
     bound_to.finished().await.unwrap();
     assert!(pool.reserved() > 10_000 * 16, "{}", pool.reserved());
-    let kept: usize = bound_to.new_rows.take().iter().map(RecordBatch::num_rows).sum();
+    let kept = bound_to.new_rows.take().rows();
     assert_eq!((kept, pool.reserved()), (10_000, 0));
 }
 

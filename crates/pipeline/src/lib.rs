@@ -13,6 +13,7 @@ mod functions;
 pub mod graph;
 mod identity;
 mod locations;
+mod memory;
 pub mod name;
 mod owner;
 mod pipeline;

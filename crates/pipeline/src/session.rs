@@ -5,8 +5,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use datafusion::common::config::ConfigNonZeroUsize;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::memory_pool::{MemoryLimit as PoolLimit, TrackConsumersPool};
 use datafusion::execution::object_store::{DefaultObjectStoreRegistry, ObjectStoreRegistry};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::prelude::SessionContext;
@@ -19,6 +20,7 @@ use deltaworks_spark::session::{SessionOptions, session_context};
 use crate::event::{Clock, IdGenerator, RandomIds, SystemClock};
 use crate::expectation::ExpectationPlanner;
 use crate::expectation::aggregate::AggregateExpectationPlanner;
+use crate::memory::{SharedMemory, batch_size};
 use crate::spec::{MemoryLimit, PipelineSpec};
 
 /// What an update is given from outside: a share of the machine, and everything whose answers are not the same twice.
@@ -127,7 +129,7 @@ impl Sessions {
     /// The shared resources for `options`.
     pub fn new(options: &EngineOptions) -> Result<Self> {
         let limit = options.memory_limit_bytes.unwrap_or(DEFAULT_MEMORY_LIMIT_BYTES);
-        let pool = TrackConsumersPool::new(FairSpillPool::new(limit), NAMED_CONSUMERS);
+        let pool = TrackConsumersPool::new(SharedMemory::new(limit), NAMED_CONSUMERS);
         let spill = match &options.spill_folder {
             Some(folder) => DiskManagerMode::Directories(vec![folder.clone()]),
             None => DiskManagerMode::OsTmpDirectory,
@@ -148,7 +150,7 @@ impl Sessions {
 
     /// A session with `conf` that can run everything a pipeline's plans contain.
     pub fn context(&self, conf: &SparkConf) -> Result<SessionContext> {
-        session_context(SessionOptions {
+        let session = session_context(SessionOptions {
             conf: conf.clone(),
             target_partitions: self.parallelism,
             runtime: Arc::clone(&self.runtime),
@@ -157,6 +159,13 @@ impl Sessions {
                 Arc::new(AggregateExpectationPlanner),
                 Arc::new(IncrementalPlanner),
             ],
-        })
+        })?;
+        if let PoolLimit::Finite(bytes) = self.runtime.memory_pool.memory_limit() {
+            let state = session.state_ref();
+            let mut state = state.write();
+            let execution = &mut state.config_mut().options_mut().execution;
+            execution.batch_size = ConfigNonZeroUsize::try_new(batch_size(execution.batch_size.get(), bytes))?;
+        }
+        Ok(session)
     }
 }

@@ -13,6 +13,9 @@ use crate::diagnostic::{Diagnostic, SourceLocation};
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// The condition of a query that needs more memory than it may use.
+pub const OUT_OF_MEMORY: &str = "UNABLE_TO_ACQUIRE_MEMORY";
+
 /// What the caller of a failed operation should do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 pub enum Kind {

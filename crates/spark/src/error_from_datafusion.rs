@@ -4,7 +4,7 @@ use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use datafusion::parquet::errors::ParquetError;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, OUT_OF_MEMORY};
 use crate::plan_problem::plan_problem;
 
 /// Unwraps context and external layers down to the cause, then classifies it.
@@ -61,8 +61,7 @@ fn classify_shared(error: &DataFusionError) -> Error {
     if let Some(known) = known_problem(&text(error)) {
         return known;
     }
-    let (kind, condition) = classification(error);
-    name(Error::new(kind, text(error)), condition)
+    named(error)
 }
 
 fn classify(error: DataFusionError) -> Error {
@@ -70,8 +69,7 @@ fn classify(error: DataFusionError) -> Error {
     if let Some(known) = known_problem(&message) {
         return known.with_source(error);
     }
-    let (kind, condition) = classification(&error);
-    name(Error::new(kind, message).with_source(error), condition)
+    named(&error).with_source(error)
 }
 
 fn known_problem(message: &str) -> Option<Error> {
@@ -91,10 +89,19 @@ fn unreadable_file(message: &str) -> Option<Error> {
     Some(Error::data(problem).with_condition(condition).with_help(help))
 }
 
-fn name(error: Error, condition: Option<&str>) -> Error {
+fn named(error: &DataFusionError) -> Error {
+    if let DataFusionError::ResourcesExhausted(detail) = error {
+        return Error::new(Kind::Unavailable, format!("a query needs more memory than it may use: {detail}"))
+            .with_condition(OUT_OF_MEMORY)
+            .with_help(
+                "Raise the `memory_limit`, or have streams read less at once: `maxFilesPerTrigger`, `maxBytesPerTrigger`.",
+            );
+    }
+    let (kind, condition) = classification(error);
+    let named = Error::new(kind, text(error));
     match condition {
-        Some(condition) => error.with_condition(condition),
-        None => error,
+        Some(condition) => named.with_condition(condition),
+        None => named,
     }
 }
 
@@ -115,7 +122,6 @@ fn classification(error: &DataFusionError) -> (Kind, Option<&'static str>) {
         DataFusionError::ArrowError(..) | DataFusionError::Execution(_) => (Kind::Data, None),
         DataFusionError::ParquetError(_) => (Kind::Data, None),
         DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => (Kind::Unavailable, None),
-        DataFusionError::ResourcesExhausted(_) => (Kind::Unavailable, None),
         _ => (Kind::Internal, None),
     }
 }

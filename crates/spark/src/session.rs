@@ -8,6 +8,7 @@ use datafusion::catalog::Session;
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::context::QueryPlanner;
+use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
@@ -78,6 +79,22 @@ pub fn session_context(options: SessionOptions) -> Result<SessionContext> {
     Ok(SessionContext::new_with_state(state))
 }
 
+/// The same session, but for joins: they sort their inputs, which spill to disk, and keep none of them in memory.
+pub fn with_sorted_joins(session: &SessionContext) -> SessionContext {
+    let state = session.state();
+    let mut config = state.config().clone();
+    config.options_mut().optimizer.prefer_hash_join = false;
+    // One partition alone is never sorted.
+    let partitions = config.target_partitions().max(2);
+    let builder = SessionStateBuilder::new_from_existing(state).with_config(config.with_target_partitions(partitions));
+    SessionContext::new_with_state(builder.build())
+}
+
+/// Whether a session is one of [`with_sorted_joins`].
+pub fn sorts_joins(session: &SessionContext) -> bool {
+    !session.state().config_options().optimizer.prefer_hash_join
+}
+
 fn session_config(options: &SessionOptions) -> SessionConfig {
     let mut config = SessionConfig::new().with_target_partitions(options.target_partitions.max(1));
     let settings = config.options_mut();
@@ -100,6 +117,11 @@ fn session_config(options: &SessionOptions) -> SessionConfig {
     settings.execution.parquet.schema_force_view_types = false;
     settings.execution.parquet.coerce_int96 = Some("us".to_owned());
     settings.execution.listing_table_ignore_subdirectory = false;
+    if let MemoryLimit::Finite(bytes) = options.runtime.memory_pool.memory_limit() {
+        // Each sort sets this much aside from the beginning: several must be possible side by side.
+        let reserved = bytes / 16 / options.target_partitions.max(1);
+        settings.execution.sort_spill_reservation_bytes = reserved.min(settings.execution.sort_spill_reservation_bytes);
+    }
     settings.extensions.insert(SparkSettings(options.conf.clone()));
     config
 }

@@ -9,6 +9,7 @@ mod diagnostics;
 mod file_sinks;
 mod guide;
 mod hooks;
+mod memory;
 mod monitoring;
 mod running;
 mod secrets;

@@ -7,9 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::common::ScalarValue;
-use datafusion::datasource::MemTable;
 use datafusion::error::Result as DataFusionResult;
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{col, lit};
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
@@ -26,6 +24,7 @@ use super::storage::{EXPIRES, stored_schema, to_stored};
 use super::{Emission, GroupShape};
 use crate::completion::Completion;
 use crate::map_exec::MapExec;
+use crate::spool::Spool;
 use crate::watermark::times_of;
 
 /// An aggregation as it was planned.
@@ -73,14 +72,8 @@ pub struct GroupState {
 #[derive(Default)]
 struct Inner {
     aggregation: OnceLock<Aggregation>,
-    kept: Mutex<Kept>,
+    kept: Mutex<Spool>,
     completion: Completion,
-}
-
-#[derive(Default)]
-struct Kept {
-    batches: Vec<RecordBatch>,
-    reservation: Option<MemoryReservation>,
 }
 
 impl fmt::Debug for GroupState {
@@ -104,21 +97,12 @@ impl GroupState {
     }
 
     pub(super) fn keep(&self, groups: RecordBatch, context: &TaskContext) -> DataFusionResult<()> {
-        if groups.num_rows() == 0 {
-            return Ok(());
-        }
-        let mut kept = self.inner.kept.lock();
-        let bytes = groups.get_array_memory_size();
-        kept.reservation
-            .get_or_insert_with(|| MemoryConsumer::new("groups of a stream").register(context.memory_pool()))
-            .try_grow(bytes)?;
-        kept.batches.push(groups);
-        Ok(())
+        self.inner.kept.lock().push("groups of a stream", groups, context)
     }
 
     /// Whether the batch adds nothing.
     pub fn is_empty(&self) -> bool {
-        self.inner.kept.lock().batches.is_empty()
+        self.inner.kept.lock().is_empty()
     }
 
     /// Whether what the batch adds takes the place of all that was stored.
@@ -142,9 +126,8 @@ impl GroupState {
         let aggregation =
             self.inner.aggregation.get().ok_or_else(|| Error::internal("an aggregation has not been planned"))?;
         let schema = aggregation.stored_schema();
-        let batches = std::mem::take(&mut self.inner.kept.lock().batches);
-        let new = MemTable::try_new(Arc::clone(&schema), vec![batches])?;
-        let new = ctx.read_table(Arc::new(new))?.create_physical_plan().await?;
+        let new = self.inner.kept.lock().take().table(Arc::clone(&schema))?;
+        let new = ctx.read_table(new)?.create_physical_plan().await?;
         let mut parts = vec![restored(&new, &aggregation.partial_schema)];
         if let Some(stored) = stored {
             let mut rows = ctx.read_table(stored)?;

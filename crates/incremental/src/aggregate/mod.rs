@@ -36,6 +36,7 @@ pub(crate) use storage::{convert, expires_type, stored_type};
 
 use crate::event_time::{EventTime, Shape, event_time};
 use crate::fingerprint;
+use crate::grouping_sets::keys;
 use crate::state::OperatorState;
 use crate::watermark::{InTime, Watermarks};
 
@@ -72,7 +73,7 @@ pub(crate) fn emission(aggregate: &Aggregate) -> Option<Emission> {
 }
 
 fn event_time_of_groups(aggregate: &Aggregate) -> Option<(usize, EventTime)> {
-    let mut keys = aggregate.group_expr.iter().enumerate();
+    let mut keys = keys(aggregate).into_iter().enumerate();
     keys.find_map(|(place, key)| Some((place, event_time(key, &aggregate.input)?)))
 }
 

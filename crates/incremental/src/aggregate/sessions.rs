@@ -1,33 +1,35 @@
 //! Merges sessions of the same keys that overlap or touch.
 
-use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray as _, RecordBatch, StructArray, UInt32Array};
-use arrow::compute::{concat_batches, take_record_batch};
+use arrow::array::{ArrayRef, AsArray as _, RecordBatch, StructArray};
+use arrow::compute::{SortOptions, concat_batches};
 use arrow::datatypes::{DataType, Schema};
 use arrow::row::{RowConverter, SortField};
+use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::{Distribution, EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_expr::expressions::{Column, lit};
+use datafusion::physical_expr::{
+    Distribution, EquivalenceProperties, LexRequirement, OrderingRequirements, PhysicalExpr, PhysicalSortExpr,
+    PhysicalSortRequirement, ScalarFunctionExpr,
+};
 use datafusion::physical_plan::distribution_requirements::InputDistributionRequirements;
 use datafusion::physical_plan::execution_plan::EmissionType;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties,
 };
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::TryStreamExt as _;
 
 use crate::watermark::{Times, times_of};
 
 /// Gives each row the whole of the session that its own session is part of.
 ///
-/// All rows of a key are in one partition, and in memory at once, accounted in the memory pool: the open sessions
-/// and those of a batch.
+/// All rows of a key are in one partition, in the order in which their sessions start: in memory are those of one session.
 #[derive(Debug)]
 pub(super) struct MergeSessionsExec {
     input: Arc<dyn ExecutionPlan>,
@@ -35,6 +37,8 @@ pub(super) struct MergeSessionsExec {
     keys: usize,
     /// The key that is the session.
     session: usize,
+    /// When it starts.
+    start: Arc<dyn PhysicalExpr>,
     properties: Arc<PlanProperties>,
 }
 
@@ -43,10 +47,14 @@ impl MergeSessionsExec {
         let properties = PlanProperties::new(
             EquivalenceProperties::new(input.schema()),
             Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
-            EmissionType::Final,
+            EmissionType::Incremental,
             input.boundedness(),
         );
-        Ok(Self { input, keys, session, properties: Arc::new(properties) })
+        let schema = input.schema();
+        let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(schema.field(session).name(), session));
+        let (field, config) = (datafusion::functions::core::get_field(), Arc::new(ConfigOptions::default()));
+        let start = ScalarFunctionExpr::try_new(field, vec![column, lit("start")], &schema, config)?;
+        Ok(Self { input, keys, session, start: Arc::new(start), properties: Arc::new(properties) })
     }
 
     fn other_keys(&self) -> Vec<usize> {
@@ -83,6 +91,12 @@ impl ExecutionPlan for MergeSessionsExec {
         }])
     }
 
+    fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
+        let by = self.key_columns().into_iter().chain([Arc::clone(&self.start)]);
+        let by = by.map(|expr| PhysicalSortRequirement::from(PhysicalSortExpr::new(expr, SortOptions::default())));
+        vec![LexRequirement::new(by).map(OrderingRequirements::new)]
+    }
+
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
         vec![&self.input]
     }
@@ -91,7 +105,7 @@ impl ExecutionPlan for MergeSessionsExec {
         &self,
         f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
-        for column in self.key_columns() {
+        for column in self.key_columns().into_iter().chain([Arc::clone(&self.start)]) {
             if f(&column)? == TreeNodeRecursion::Stop {
                 return Ok(TreeNodeRecursion::Stop);
             }
@@ -110,28 +124,50 @@ impl ExecutionPlan for MergeSessionsExec {
         let input = self.input.execute(partition, Arc::clone(&context))?;
         let reservation =
             MemoryConsumer::new(format!("MergeSessionsExec[{partition}]")).register(context.memory_pool());
-        let (schema, others, session) = (self.schema(), self.other_keys(), self.session);
-        let merged = async move {
-            let mut batches = Vec::new();
-            let mut input = input;
-            while let Some(batch) = input.try_next().await? {
-                // Twice: the rows are put in order, which copies them.
-                reservation.try_grow(2 * batch.get_array_memory_size())?;
-                batches.push(batch);
-            }
-            let rows = concat_batches(&schema, &batches)?;
-            drop(batches);
-            let merged = merge(&rows, &others, session)?;
-            drop(reservation);
-            Ok(merged)
-        };
-        let rows = futures::stream::once(merged).boxed();
+        let sessions = Sessions { input, keys: self.other_keys(), session: self.session, open: None, reservation };
+        let rows = futures::stream::try_unfold(sessions, async |mut sessions| {
+            Ok(sessions.next().await?.map(|merged| (merged, sessions)))
+        });
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
     }
 }
 
-/// The rows in the order of keys and starts of sessions, each with the whole of its session.
-fn merge(rows: &RecordBatch, keys: &[usize], session: usize) -> Result<RecordBatch> {
+/// The sessions of a partition, one after the other.
+struct Sessions {
+    input: SendableRecordBatchStream,
+    keys: Vec<usize>,
+    session: usize,
+    /// The rows of the last session so far.
+    open: Option<RecordBatch>,
+    reservation: MemoryReservation,
+}
+
+impl Sessions {
+    /// The rows of sessions that are whole.
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        while let Some(batch) = self.input.try_next().await? {
+            let rows = match self.open.take() {
+                Some(open) => concat_batches(&batch.schema(), [&open, &batch])?,
+                None => batch,
+            };
+            if rows.num_rows() == 0 {
+                continue;
+            }
+            let (rows, last) = merge(&rows, &self.keys, self.session)?;
+            let open = rows.slice(last, rows.num_rows() - last);
+            self.reservation.try_resize(open.get_array_memory_size())?;
+            self.open = Some(open);
+            if last > 0 {
+                return Ok(Some(rows.slice(0, last)));
+            }
+        }
+        Ok(self.open.take())
+    }
+}
+
+/// The rows, which are in the order of keys and starts of sessions, each with the whole of its session as far as it is
+/// known; and where the last session begins.
+fn merge(rows: &RecordBatch, keys: &[usize], session: usize) -> Result<(RecordBatch, usize)> {
     let keys = rows.project(keys)?;
     let starts = starts_of(rows.column(session))?;
     let ends = times_of(rows.column(session))?;
@@ -142,30 +178,24 @@ fn merge(rows: &RecordBatch, keys: &[usize], session: usize) -> Result<RecordBat
             Some(RowConverter::new(fields)?.convert_columns(keys.columns())?)
         }
     };
-    let compare = |a: usize, b: usize| match &encoded {
-        Some(encoded) => encoded.row(a).cmp(&encoded.row(b)),
-        None => Ordering::Equal,
-    };
-    let mut order: Vec<usize> = (0..rows.num_rows()).collect();
-    order.sort_by(|a, b| compare(*a, *b).then(starts.value(*a).cmp(&starts.value(*b))));
-    let (mut whole_starts, mut whole_ends) = (vec![0; order.len()], vec![0; order.len()]);
-    let mut first = 0;
-    while first < order.len() {
-        let (key, start, mut end) = (order[first], starts.value(order[first]), ends.value(order[first]));
+    let is_same = |a: usize, b: usize| encoded.as_ref().is_none_or(|encoded| encoded.row(a) == encoded.row(b));
+    let count = rows.num_rows();
+    let (mut whole_starts, mut whole_ends) = (vec![0; count], vec![0; count]);
+    let (mut first, mut last) = (0, 0);
+    while first < count {
+        let (start, mut end) = (starts.value(first), ends.value(first));
         let mut next = first + 1;
-        while next < order.len() && compare(key, order[next]) == Ordering::Equal && starts.value(order[next]) <= end {
-            end = end.max(ends.value(order[next]));
+        while next < count && is_same(first, next) && starts.value(next) <= end {
+            end = end.max(ends.value(next));
             next += 1;
         }
         whole_starts[first..next].fill(start);
         whole_ends[first..next].fill(end);
-        first = next;
+        (last, first) = (first, next);
     }
-    let indices: UInt32Array = order.iter().map(|row| u32::try_from(*row).ok()).collect();
-    let sorted = take_record_batch(rows, &indices)?;
-    let mut columns = sorted.columns().to_vec();
+    let mut columns = rows.columns().to_vec();
     columns[session] = sessions(rows.schema_ref(), session, whole_starts, whole_ends)?;
-    Ok(RecordBatch::try_new(sorted.schema(), columns)?)
+    Ok((RecordBatch::try_new(rows.schema(), columns)?, last))
 }
 
 fn starts_of(sessions: &ArrayRef) -> Result<Times> {

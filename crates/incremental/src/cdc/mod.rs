@@ -4,7 +4,7 @@
 //! what it will hold once the events are applied. Which files hold those rows, and how they are replaced, this
 //! module does not know.
 //!
-//! - An *event* is a row of the target's columns, then [`SEQUENCE`], then [`OPERATION`].
+//! - An *event* is a row of the target's columns, then [`SEQUENCE`], then [`OPERATION`], then possibly [`SETS`].
 //! - [`Scd1`] keeps the latest state of each key. Its ledger has a row per key whose row in the table does not tell the
 //!   sequence: key columns, the sequence of the event in force, its operation. A deletion stays there, so that a late
 //!   event finds it.
@@ -15,13 +15,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int32Array, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, Int32Array, ListArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use deltaworks_spark::error::{Error, Result};
 
 mod compare;
 mod difference;
 mod known;
+mod left;
 mod partition;
 mod scd1;
 mod scd2;
@@ -42,6 +43,8 @@ mod tests;
 pub const SEQUENCE: &str = "__deltaworks_sequence";
 /// The column of an event that says what it does, an [`Operation`] as `Int32`.
 pub const OPERATION: &str = "__deltaworks_operation";
+/// The column of an event that lists the names of the columns that it sets, keys aside; NULL for all of them.
+pub const SETS: &str = "__deltaworks_sets";
 /// The column of a version that says from which sequence on it holds.
 pub const START_AT: &str = "__START_AT";
 /// The column of a version that says up to which sequence it holds, exclusive; NULL while it does.
@@ -73,22 +76,32 @@ pub fn event_schema(columns: &Schema, sequence: &DataType) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// An event's columns, the last two being sequence and operation.
+/// [`SETS`] as a column.
+pub fn sets_field() -> Field {
+    Field::new(SETS, DataType::new_list(DataType::Utf8, true), true)
+}
+
+/// An event's columns.
 struct Events<'a> {
     columns: &'a [ArrayRef],
     sequence: &'a ArrayRef,
     operations: &'a Int32Array,
+    sets: Option<&'a ListArray>,
 }
 
 impl<'a> Events<'a> {
     fn new(batch: &'a RecordBatch) -> Result<Self> {
-        let [columns @ .., sequence, operations] = batch.columns() else {
+        let (columns, sets) = match (batch.column_by_name(SETS), batch.columns()) {
+            (Some(sets), [columns @ .., _]) => (columns, sets.as_list_opt::<i32>()),
+            (_, columns) => (columns, None),
+        };
+        let [columns @ .., sequence, operations] = columns else {
             return Err(Error::internal("events have no sequence and operation"));
         };
         let operations = operations
             .as_primitive_opt::<Int32Type>()
             .ok_or_else(|| Error::internal("the operation of events is not an integer"))?;
-        Ok(Self { columns, sequence, operations })
+        Ok(Self { columns, sequence, operations, sets })
     }
 
     fn is(&self, row: usize, operation: Operation) -> bool {
@@ -102,4 +115,9 @@ fn project(columns: &[ArrayRef], indices: &[usize]) -> Result<Vec<ArrayRef>> {
         .iter()
         .map(|index| columns.get(*index).map(Arc::clone).ok_or_else(|| Error::internal("a key column is missing")))
         .collect()
+}
+
+/// The names of the columns of a batch.
+fn names(batch: &RecordBatch) -> Vec<&str> {
+    batch.schema_ref().fields().iter().map(|field| field.name().as_str()).collect()
 }

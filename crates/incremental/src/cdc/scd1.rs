@@ -6,7 +6,7 @@
 //! | delete at `s` | the key is new, or `s` is after the event in force | no row; the ledger keeps `s` |
 //!
 //! Between events of one batch with the same key and sequence an upsert wins over a delete, and of two upserts
-//! the one with the greater values. Columns that are partial keep their value where an upsert has NULL.
+//! the one with the greater values. Columns that an upsert leaves keep their value.
 //!
 //! Where a column of the table holds the sequence, rows tell it themselves: the ledger has a row of those keys only of which
 //! that is not so, above all of keys that were deleted.
@@ -25,7 +25,8 @@ use foldhash::fast::RandomState;
 
 use super::compare::{Comparable, Prefixes, rows_of};
 use super::known::{Known, KnownRows};
-use super::{Events, OPERATION, Operation, SEQUENCE, project};
+use super::left::Left;
+use super::{Events, OPERATION, Operation, SEQUENCE, names, project};
 
 /// How rows are kept.
 #[derive(Debug, Clone)]
@@ -44,6 +45,7 @@ pub struct Applied {
     changed: Vec<Changed>,
     /// Upserts in force, as rows of the events; those of one key are next to each other and ascend.
     upserts: Vec<u32>,
+    left: Left,
     needs_stored: bool,
     removed: u64,
     /// The stored rows of the keys.
@@ -89,14 +91,16 @@ impl Scd1 {
             (comparable.0.rows(&key_columns)?, comparable.1.rows(std::slice::from_ref(parts.sequence))?);
         let known = KnownRows::new(&comparable, &recorded, stored)?;
         let known = Known::of(&known, &recorded);
-        let is_shown = self.is_shown(&parts)?;
         let (by_key, by_sequence) = (Prefixes::of(&keys), Prefixes::of(&sequences));
         let order = ordered(&parts, &by_key, &by_sequence)?;
 
+        let left = Left::of(&parts, &names(events), &self.keys, &self.partial)?;
+        let is_shown = self.is_shown(&parts, &left)?;
         let mut applied = Applied {
             changed: Vec::new(),
             upserts: Vec::new(),
-            needs_stored: self.is_partial(),
+            needs_stored: !left.is_empty(),
+            left,
             removed: 0,
             touched: Vec::new(),
         };
@@ -150,17 +154,14 @@ impl Scd1 {
     }
 
     /// For each event, whether the row that it makes tells its sequence; `None` if no row does.
-    fn is_shown(&self, events: &Events<'_>) -> Result<Option<BooleanArray>> {
-        let column = self.sequence.and_then(|index| events.columns.get(index));
-        let Some(column) = column.filter(|column| column.data_type() == events.sequence.data_type()) else {
+    fn is_shown(&self, events: &Events<'_>, left: &Left) -> Result<Option<BooleanArray>> {
+        let Some(index) = self.sequence else { return Ok(None) };
+        let column = left.set_values(index, &events.columns[index])?;
+        if column.data_type() != events.sequence.data_type() {
             return Ok(None);
-        };
+        }
         let upserts: BooleanArray = (0..column.len()).map(|row| Some(events.is(row, Operation::Upsert))).collect();
-        Ok(Some(and(&not_distinct(column, events.sequence)?, &upserts)?))
-    }
-
-    fn is_partial(&self) -> bool {
-        self.partial.contains(&true)
+        Ok(Some(and(&not_distinct(&column, events.sequence)?, &upserts)?))
     }
 
     /// The rows of the changed keys, in the columns of the table. `stored` are those it has now: needed if
@@ -172,25 +173,22 @@ impl Scd1 {
         let parts = Events::new(events)?;
         let live: Vec<&Changed> = applied.changed.iter().filter(|key| !key.upserts.is_empty()).collect();
         let last: UInt32Array = live.iter().map(|key| key.last).collect();
-        let positions = match self.is_partial() {
-            true => self.stored_positions(&parts, &live, stored)?,
-            false => Vec::new(),
+        let positions = match applied.left.is_empty() {
+            true => Vec::new(),
+            false => self.stored_positions(&parts, &live, stored)?,
         };
         let mut columns = Vec::with_capacity(parts.columns.len());
         for (index, column) in parts.columns.iter().enumerate() {
-            if !self.partial.get(index).is_some_and(|partial| *partial) {
+            let Some(left) = applied.left.by_row(index) else {
                 columns.push(take(column, &last, None)?);
                 continue;
-            }
+            };
             let nulls = new_null_array(column.data_type(), 1);
             let chosen: Vec<(usize, usize)> = live
                 .iter()
                 .zip(&positions)
                 .map(|(key, position)| {
-                    let set = applied.upserts[key.upserts.clone()]
-                        .iter()
-                        .rev()
-                        .find(|event| column.is_valid(**event as usize));
+                    let set = applied.upserts[key.upserts.clone()].iter().rev().find(|event| !left[**event as usize]);
                     match (set, position) {
                         (Some(event), _) => (0, *event as usize),
                         (None, Some(row)) => (1, *row),

@@ -27,7 +27,8 @@ use deltaworks_spark::error::{Error, Result};
 
 use super::compare::{Equality, Prefixes, rows_of};
 use super::difference::{Difference, difference};
-use super::{END_AT, Events, Operation, START_AT, event_schema, project};
+use super::left::Left;
+use super::{END_AT, Events, Operation, START_AT, event_schema, names, project};
 
 /// The column of the ledger that names, as a JSON list, the columns whose values an upsert kept.
 const KEPT: &str = "__deltaworks_kept";
@@ -178,12 +179,14 @@ impl Scd2 {
         let [stored @ .., starts, ends] = versions.columns() else {
             return Err(Error::internal("versions have no start and end"));
         };
+        let left = Left::of(&new, &names(events), &self.keys, &self.partial)?;
         let columns = new
             .columns
             .iter()
+            .enumerate()
             .zip(stored)
             .zip(known.columns)
-            .map(|((new, stored), known)| in_a_row(&[new, stored, known]))
+            .map(|(((index, new), stored), known)| in_a_row(&[&left.set_values(index, new)?, stored, known]))
             .collect::<Result<Vec<_>>>()?;
         let sequences = in_a_row(&[new.sequence, starts, known.sequence, ends])?;
         let (keys, order) = (rows_of(&project(&columns, &self.keys)?)?, rows_of(std::slice::from_ref(&sequences))?);
@@ -218,24 +221,10 @@ impl Scd2 {
             of_one_key(a, b).then_with(|| in_sequence(a, b)).then_with(|| (a.origin, a.row).cmp(&(b.origin, b.row)))
         });
         number(&mut all, of_one_key, in_sequence);
-        let mut kept = self.kept_by_new(&new);
+        let mut kept = kept_by_new(&new, &left);
         kept.extend(kept_by_known(&known_kept, &events.schema().fields()[..columns.len()], ledger_offset)?);
         let versions = offset..ledger_offset;
         Ok(Timeline { columns, sequences, versions, ends: ends_offset, events: all, kept })
-    }
-
-    /// The columns that new upserts keep, by row.
-    fn kept_by_new(&self, new: &Events<'_>) -> HashMap<u32, Vec<usize>> {
-        let mut kept: HashMap<u32, Vec<usize>> = HashMap::new();
-        for (index, column) in new.columns.iter().enumerate() {
-            if !self.partial.get(index).is_some_and(|partial| *partial) || column.null_count() == 0 {
-                continue;
-            }
-            for row in (0..column.len()).filter(|row| column.is_null(*row) && new.is(*row, Operation::Upsert)) {
-                kept.entry(row as u32).or_default().push(index);
-            }
-        }
-        kept
     }
 
     fn assemble(
@@ -396,6 +385,18 @@ fn in_a_row(arrays: &[&ArrayRef]) -> Result<ArrayRef> {
         (Some(only), None) => Ok(Arc::clone(only)),
         _ => Ok(concat(&arrays.iter().map(|array| array.as_ref()).collect::<Vec<_>>())?),
     }
+}
+
+/// The columns that new upserts keep, by row.
+fn kept_by_new(new: &Events<'_>, left: &Left) -> HashMap<u32, Vec<usize>> {
+    let mut kept: HashMap<u32, Vec<usize>> = HashMap::new();
+    for index in 0..new.columns.len() {
+        let Some(left) = left.by_row(index) else { continue };
+        for (row, _) in (0..).zip(left).filter(|(row, left)| **left && new.is(*row as usize, Operation::Upsert)) {
+            kept.entry(row).or_default().push(index);
+        }
+    }
+    kept
 }
 
 /// The column names as [`KEPT`] has them.

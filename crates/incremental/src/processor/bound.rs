@@ -98,7 +98,7 @@ impl PerPartition for BoundProcessor {
         let conf = conf_of(&**context.session_config().options());
         let given = groups.call(self, &rows, initial.as_ref(), &conf)?;
         if let Some(state) = &self.state {
-            groups.hand_over(state, self.batch)?;
+            groups.hand_over(state, self.batch, context)?;
         }
         Ok(given)
     }

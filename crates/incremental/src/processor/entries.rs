@@ -10,6 +10,7 @@ use arrow::array::{
 use arrow::compute::{concat, take, take_record_batch};
 use arrow::datatypes::{DataType, Int64Type};
 use datafusion::error::Result;
+use datafusion::execution::TaskContext;
 use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::python::{
     Content, GroupState, Place, ProcessorCall, ProcessorGroups, TIMERS, Variable, VariableKind, Written,
@@ -152,7 +153,7 @@ impl Groups {
     }
 
     /// Hands the entries that have changed to the log.
-    pub(super) fn hand_over(&self, state: &NewRows, batch: i64) -> Result<()> {
+    pub(super) fn hand_over(&self, state: &NewRows, batch: i64, context: &TaskContext) -> Result<()> {
         let (mut groups, mut variables, mut entries, mut places) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let (mut removed, mut values, mut expires) = (Vec::new(), Vec::new(), Vec::new());
         for (group, one) in self.states.iter().enumerate() {
@@ -188,7 +189,7 @@ impl Groups {
         let schema = state.schema();
         let columns = columns.iter().zip(schema.fields());
         let columns = columns.map(|(column, field)| convert(column, field.data_type())).collect::<Result<Vec<_>>>()?;
-        state.push(&columns, &(0..columns.len()).collect::<Vec<_>>(), None)
+        state.push(&columns, &(0..columns.len()).collect::<Vec<_>>(), None, context)
     }
 }
 

@@ -83,7 +83,7 @@ impl PerPartition for BoundGroups {
         let conf = conf_of(&**context.session_config().options());
         let mut given = states.call_for_rows(self, &rows, &conf)?;
         given.extend(states.call_for_timeouts(self, &rows, &conf)?);
-        states.hand_over(self)?;
+        states.hand_over(self, context)?;
         Ok(given)
     }
 }

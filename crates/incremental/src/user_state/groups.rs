@@ -12,6 +12,7 @@ use arrow::array::{
 use arrow::compute::{concat, concat_batches, take, take_record_batch};
 use arrow::datatypes::{Field, Int64Type, Schema};
 use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::TaskContext;
 use deltaworks_spark::conf::SparkConf;
 use deltaworks_spark::python::{Change, GroupCall, Groups};
 
@@ -238,7 +239,7 @@ impl States {
     }
 
     /// Hands the states that have changed to the log.
-    pub(super) fn hand_over(&self, node: &BoundGroups) -> Result<()> {
+    pub(super) fn hand_over(&self, node: &BoundGroups, context: &TaskContext) -> Result<()> {
         // What no log knows need not be forgotten there.
         let changed = |group: &&Group| group.is_changed && (!group.is_removed || group.since.is_some());
         let changed: Vec<&Group> = self.groups.iter().filter(changed).collect();
@@ -263,7 +264,7 @@ impl States {
         let schema = node.state.schema();
         let columns = columns.iter().zip(schema.fields());
         let columns = columns.map(|(column, field)| convert(column, field.data_type())).collect::<Result<Vec<_>>>()?;
-        node.state.push(&columns, &(0..columns.len()).collect::<Vec<_>>(), None)
+        node.state.push(&columns, &(0..columns.len()).collect::<Vec<_>>(), None, context)
     }
 
     /// Keys and values of the log in the types that rows and functions have.

@@ -30,6 +30,8 @@ pub struct AutoCdc {
     pub truncates: Option<ChangeExpression>,
     /// The columns of an update in which NULL means: as before.
     pub ignore_null_updates: Option<ColumnSelection>,
+    /// The column that lists the columns which an update sets.
+    pub columns_to_update: Option<String>,
     /// The columns of the source that the table gets.
     pub columns: ColumnSelection,
     /// How history is kept.
@@ -88,7 +90,6 @@ impl AutoCdc {
         let refused = [
             ("WHERE", clause.condition.is_some(), "Filter in the view that the changes come from."),
             ("SYSTEM SEQUENCE BY", clause.system_sequence_by.is_some(), BITEMPORAL_HELP),
-            ("COLUMNS TO UPDATE", clause.columns_to_update.is_some(), PARTIAL_HELP),
         ];
         for (name, given, help) in refused {
             if given {
@@ -108,6 +109,7 @@ impl AutoCdc {
             deletes: clause.apply_as_delete.map(ChangeExpression::Sql),
             truncates: clause.apply_as_truncate.map(ChangeExpression::Sql),
             ignore_null_updates: clause.ignore_null_updates,
+            columns_to_update: clause.columns_to_update,
             columns: clause.columns.unwrap_or(ColumnSelection::All),
             scd_type,
             track_history: clause.track_history.unwrap_or(ColumnSelection::All),
@@ -128,7 +130,6 @@ impl AutoCdc {
         let refused = [
             ("where", additions.condition.is_some(), "Filter in the view that the changes come from."),
             ("system_sequence_by", additions.system_sequence_by.is_some(), BITEMPORAL_HELP),
-            ("columns_to_update", additions.columns_to_update.is_some(), PARTIAL_HELP),
         ];
         for (name, given, help) in refused {
             if given {
@@ -163,6 +164,17 @@ impl AutoCdc {
             (true, _, _) => Some(ColumnSelection::All),
             _ => None,
         };
+        let columns_to_update = match &additions.columns_to_update {
+            Some(column) => Some(columns.name(&column.to_expression()?)?),
+            None => None,
+        };
+        if columns_to_update.is_some() && ignore_null_updates.is_some() {
+            let message = format!("`columns_to_update` and `ignore_null_updates` of `{CONSTRUCT}` exclude each other");
+            return Err(Error::user(message)
+                .with_condition("AUTOCDC_COLUMNS_TO_UPDATE_AND_IGNORE_NULL_UPDATES")
+                .with_help("A column that is listed is set, also to NULL; leave `ignore_null_updates` out.")
+                .at(location.clone()));
+        }
         Ok(Self {
             construct: CONSTRUCT.to_owned(),
             source: ChangeSource::Dataset(sql::parse_name(source)?),
@@ -171,6 +183,7 @@ impl AutoCdc {
             deletes: expression(&details.apply_as_deletes),
             truncates: expression(&details.apply_as_truncates),
             ignore_null_updates,
+            columns_to_update,
             columns: columns.selection(
                 &details.column_list,
                 &details.except_column_list,
@@ -218,6 +231,7 @@ impl AutoCdc {
             deletes: None,
             truncates: None,
             ignore_null_updates: None,
+            columns_to_update: None,
             columns: ColumnSelection::All,
             scd_type,
             track_history,
@@ -235,7 +249,6 @@ fn answer(relation: &proto::Relation, version: Option<&serde_json::Value>) -> Re
 }
 
 const BITEMPORAL_HELP: &str = "Keep one time in SCD type 2 and the other one as a column.";
-const PARTIAL_HELP: &str = "Let columns that an event does not set be NULL, and use IGNORE NULL UPDATES.";
 
 fn bitemporal() -> Error {
     Error::unsupported("`STORED AS BITEMPORAL`").with_help(BITEMPORAL_HELP)

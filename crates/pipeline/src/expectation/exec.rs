@@ -12,7 +12,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, apply_expression_roots};
-use deltaworks_incremental::cdc::{OPERATION, SEQUENCE};
+use deltaworks_incremental::cdc::{OPERATION, SEQUENCE, SETS};
 use deltaworks_spark::{Error, Kind};
 use futures::StreamExt;
 
@@ -183,7 +183,7 @@ fn violation(dataset: &str, violated: &[&str], record: &RecordBatch) -> Error {
 /// One row as a JSON object, NULLs included; a row that cannot be shown is described.
 fn record_as_json(record: &RecordBatch) -> String {
     // Of an event of AUTO CDC the user's columns.
-    let own = |name: &str| name != SEQUENCE && name != OPERATION;
+    let own = |name: &str| ![SEQUENCE, OPERATION, SETS].contains(&name);
     let columns: Vec<usize> =
         (0..record.num_columns()).filter(|column| own(record.schema_ref().field(*column).name())).collect();
     let mut writer = arrow::json::writer::WriterBuilder::new()

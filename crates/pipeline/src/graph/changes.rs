@@ -1,7 +1,7 @@
 //! Flows that apply changes: from the clauses of AUTO CDC to a plan of events.
 //!
 //! The plan of such a flow has the columns that the table gets from the source, then those of an event
-//! ([`SEQUENCE`], [`OPERATION`]). A flow that compares snapshots has the columns only.
+//! ([`SEQUENCE`], [`OPERATION`], possibly [`SETS`]). A flow that compares snapshots has the columns only.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::{Column, DFSchema};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, lit, when};
 use datafusion::prelude::SessionContext;
-use deltaworks_incremental::cdc::{self, END_AT, OPERATION, Operation, SEQUENCE, START_AT};
+use deltaworks_incremental::cdc::{self, END_AT, OPERATION, Operation, SEQUENCE, SETS, START_AT};
 use deltaworks_spark::diagnostic::Diagnostic;
 use deltaworks_spark::relation::{ObjectName, ReadOptions, RelationRequest, RelationResolver, UnresolvedRelation};
 use deltaworks_spark::sql::statement::ColumnSelection;
@@ -17,6 +17,7 @@ use deltaworks_spark::types::type_name;
 use deltaworks_spark::{Error, Result, connect, sql};
 
 use super::guard::{self, NoRelations};
+use super::set_columns::SetColumns;
 use super::suggest::nearest;
 use super::{ResolvedFlow, schema};
 use crate::definitions::cdc::{ChangeExpression, ChangeSource, ScdType};
@@ -34,6 +35,8 @@ pub struct Changes {
     pub keys: Vec<String>,
     /// The columns of an update in which NULL means: as before.
     pub partial: Vec<String>,
+    /// How an update names the columns that it sets.
+    pub sets: Option<SetColumns>,
     /// The columns whose change makes a new version.
     pub tracked: Vec<String>,
     /// Those as they were declared: `*`, `a, b`, `* EXCEPT a`.
@@ -78,10 +81,15 @@ pub(super) fn plan(
         Ok(columns.into_iter().filter(|column| selected.contains(column) && !keys.contains(column)).collect())
     };
     let partial = cdc.ignore_null_updates.as_ref().map(&others).transpose()?.unwrap_or_default();
+    let sets = match &cdc.columns_to_update {
+        Some(name) => Some(SetColumns::new(column(fields, name, cdc)?, fields, &cdc.construct)?),
+        None => None,
+    };
     let mut changes = Changes {
         construct: cdc.construct.clone(),
         scd_type: cdc.scd_type,
         partial,
+        sets,
         tracked: others(&cdc.track_history)?,
         tracked_as: shown(&cdc.track_history),
         keys,
@@ -109,6 +117,10 @@ pub(super) fn plan(
         };
         projection.push(sequence.alias(SEQUENCE));
         projection.push(operation(ctx, cdc, &source)?.alias(OPERATION));
+    }
+    if let Some(sets) = &changes.sets {
+        let found = fields.iter().find(|(_, field)| *field.name() == sets.column);
+        projection.extend(found.map(|(qualifier, field)| Expr::Column(Column::from((qualifier, field))).alias(SETS)));
     }
     Ok((LogicalPlanBuilder::from(source).project(projection)?.build()?, changes))
 }
@@ -406,7 +418,7 @@ pub(super) fn columns(plan: &LogicalPlan, changes: &Changes) -> SchemaRef {
     let mut fields: Vec<Field> = schema
         .fields()
         .iter()
-        .filter(|field| field.name() != SEQUENCE && field.name() != OPERATION)
+        .filter(|field| ![SEQUENCE, OPERATION, SETS].contains(&field.name().as_str()))
         .map(|field| field.as_ref().clone())
         .collect();
     if changes.scd_type == ScdType::Two {
@@ -461,6 +473,9 @@ pub(super) fn events(
         fields.retain(has);
         fields.push(Arc::new(Field::new(SEQUENCE, changes.sequence_type.clone(), true)));
         fields.push(Arc::new(Field::new(OPERATION, DataType::Int32, true)));
+    }
+    if flow.changes.as_ref().is_some_and(|own| own.sets.is_some()) {
+        fields.push(Arc::new(cdc::sets_field()));
     }
     schema::conform(guarded, &Arc::new(Schema::new(fields)), ctx)
 }

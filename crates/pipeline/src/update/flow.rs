@@ -116,6 +116,7 @@ impl FlowRun {
             target: output.output.name.clone(),
             changes: changes.clone(),
             partial: own.partial.clone(),
+            sets: own.sets.clone(),
             merging: Arc::clone(&output.merging),
         })))
     }

@@ -2,19 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use datafusion::catalog::TableProvider;
 use datafusion::common::ScalarValue;
-use datafusion::datasource::MemTable;
 use datafusion::logical_expr::{col, lit};
-use datafusion::physical_plan::memory::MemoryStream;
 use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream};
 use datafusion::prelude::SessionContext;
 use deltaworks_incremental::{
-    DigestKey, EXPIRES, LatestEventTime, OperatorKind, OperatorState, StatefulOperator, Watermarks, first_due,
+    DigestKey, EXPIRES, LatestEventTime, OperatorKind, OperatorState, Spooled, StatefulOperator, Watermarks, first_due,
     first_timer, latest_entries, newest,
 };
 use deltaworks_lake::state::files_to_merge;
@@ -84,6 +79,11 @@ impl OperatorTable {
         self.operator.waits_for_watermark()
     }
 
+    /// Whether its rows are joined with its state.
+    pub fn joins(&self) -> bool {
+        matches!(self.operator.kind, OperatorKind::Deduplicate | OperatorKind::JoinSide)
+    }
+
     /// What the progress file says of it.
     pub fn progress(&self) -> OperatorProgress {
         OperatorProgress {
@@ -108,18 +108,15 @@ impl OperatorTable {
     ) -> Result<()> {
         match self.operator.kind {
             OperatorKind::Deduplicate if !self.operator.expires => {
-                return self.table.append(state.new_rows.take(), app_id, batch).await;
+                let new = state.new_rows.take();
+                return match new.in_memory() {
+                    Some(batches) => self.table.append(batches.to_vec(), app_id, batch).await,
+                    None => self.add(&new, state.new_rows.schema(), app_id, batch).await,
+                };
             }
             OperatorKind::JoinSide if !self.operator.expires => {
-                let (schema, new) = (state.new_rows.schema(), state.new_rows.take());
-                if new.is_empty() {
-                    return Ok(());
-                }
                 // The query may have got columns since the table was made.
-                let rows: SendableRecordBatchStream =
-                    Box::pin(MemoryStream::try_new(new, SchemaRef::clone(&schema), None)?);
-                let replacement = Replacement { replaced: Vec::new(), rows: vec![rows], schema };
-                return self.table.replace(replacement, app_id, batch).await;
+                return self.add(&state.new_rows.take(), state.new_rows.schema(), app_id, batch).await;
             }
             OperatorKind::UserState | OperatorKind::Processor => {
                 return self.remember_changes(ctx, state, app_id, batch).await;
@@ -149,8 +146,7 @@ impl OperatorTable {
                     return Ok(());
                 }
                 let schema = state.new_rows.schema();
-                let new = MemoryStream::try_new(new, SchemaRef::clone(&schema), None)?;
-                let mut rows: Vec<SendableRecordBatchStream> = vec![Box::pin(new)];
+                let mut rows = vec![new.stream(SchemaRef::clone(&schema))];
                 if let (Some(base), false) = (&base, leave.merged.is_empty()) {
                     rows.push(alive(ctx, base, &leave.merged, &schema, state.watermarks.final_us).await?);
                 }
@@ -160,6 +156,15 @@ impl OperatorTable {
         let (schema, rows) = rows;
         let replaced = leave.gone.into_iter().chain(leave.merged).collect();
         self.table.replace(Replacement { replaced, rows, schema }, app_id, batch).await
+    }
+
+    /// Adds rows, if there are any.
+    async fn add(&mut self, rows: &Spooled, schema: SchemaRef, app_id: &str, batch: i64) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let rows = vec![rows.stream(SchemaRef::clone(&schema))];
+        self.table.replace(Replacement { replaced: Vec::new(), rows, schema }, app_id, batch).await
     }
 
     /// Adds the states that a batch has changed, and takes out those that they and others have overtaken where files are
@@ -176,12 +181,10 @@ impl OperatorTable {
         if new.is_empty() {
             return Ok(());
         }
-        let added: usize = new.iter().map(RecordBatch::num_rows).sum();
         let base = self.table.open_table().await?;
         let files = base.as_ref().map_or(Ok(Vec::new()), Table::files)?;
-        let replaced = overtaken(&files, added as u64);
-        let new: Arc<dyn TableProvider> = Arc::new(MemTable::try_new(SchemaRef::clone(&schema), vec![new])?);
-        let mut log = ctx.read_table(new)?;
+        let replaced = overtaken(&files, new.rows() as u64);
+        let mut log = ctx.read_table(new.table(SchemaRef::clone(&schema))?)?;
         if let (Some(base), false) = (&base, replaced.is_empty()) {
             let old = ctx.read_table(to_schema(base.provider_for_files(&replaced).await?, &schema)?)?;
             log = log.union(old)?;

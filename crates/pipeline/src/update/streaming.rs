@@ -4,17 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::catalog::TableProvider;
+use datafusion::common::tree_node::TreeNode as _;
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use deltaworks_incremental::{StatefulOperator, bind_state, bind_watermarks, stateful_operators, watermark_delays};
 use deltaworks_lake::{Lake, Table};
+use deltaworks_spark::error::OUT_OF_MEMORY;
+use deltaworks_spark::session::{sorts_joins, with_sorted_joins};
 use deltaworks_spark::streaming::{
     Backlog, OpenContext, Slice, StreamReader, StreamSource, replace_streams, streaming_sources,
 };
-use deltaworks_spark::{Error, Result};
+use deltaworks_spark::{Error, Kind, Result};
 
-use super::batch::{Batch, Effect, Remembered};
+use super::batch::{Batch, BatchReport, Effect, Remembered};
 use super::checkpoint::{Checkpoint, Progress, SourceProgress};
 use super::compaction::AutoCompaction;
 use super::conform::to_schema;
@@ -145,6 +148,8 @@ struct FlowStream {
     watermarks: StreamWatermarks,
     /// The number of the next batch.
     number: i64,
+    /// Whether the batch that ran last has got as far as its state.
+    has_remembered: bool,
     /// Whether a batch may run for no other reason than that state has timed out: once each time that the sources are
     /// asked, since what times out may do so again at once.
     asks_clock: bool,
@@ -194,6 +199,7 @@ impl FlowStream {
             operators: tables,
             watermarks,
             number: committed.map_or(0, |progress| progress.batch + 1),
+            has_remembered: false,
             asks_clock: true,
         })
     }
@@ -239,16 +245,44 @@ impl FlowStream {
         Ok(runs.then_some(slices))
     }
 
+    /// Runs a batch. Joins keep one of their inputs in memory; where it does not fit, the batch runs again, and those after
+    /// it run, with joins that sort their inputs, which spill to disk.
     async fn run_batch(
         &mut self,
         run: &FlowRun,
         table: &mut Table,
         slices: Vec<Option<Slice>>,
-    ) -> Result<(super::batch::BatchReport, Backlog)> {
-        let batch = self.number;
+    ) -> Result<(BatchReport, Backlog)> {
         let backlog = total_backlog(&slices);
+        let report = match self.try_batch(run, table, &slices).await {
+            Err(full) if full.condition() == Some(OUT_OF_MEMORY) && self.may_sort_joins() => {
+                tracing::debug!(error = %full, "joins of this flow are sorted from now on");
+                self.ctx = with_sorted_joins(&self.ctx);
+                match self.try_batch(run, table, &slices).await {
+                    Err(error) if error.kind() == Kind::Unsupported => return Err(full),
+                    outcome => outcome?,
+                }
+            }
+            outcome => outcome?,
+        };
+        self.number += 1;
+        Ok((report, backlog))
+    }
+
+    /// Whether the last batch can run again with joins that sort: it has some, of the query or of rows with keys that have been
+    /// seen, and has changed no state.
+    fn may_sort_joins(&self) -> bool {
+        if self.has_remembered || sorts_joins(&self.ctx) {
+            return false;
+        }
+        let of_query = self.plan.exists(|node| Ok(matches!(node, LogicalPlan::Join(_)))).unwrap_or_default();
+        of_query || self.operators.iter().any(OperatorTable::joins)
+    }
+
+    async fn try_batch(&mut self, run: &FlowRun, table: &mut Table, slices: &[Option<Slice>]) -> Result<BatchReport> {
+        let batch = self.number;
         let input_rows = InputRows::default();
-        let inputs = self.sources.iter().zip(&slices).map(|(source, slice)| input(source, slice.as_ref(), &input_rows));
+        let inputs = self.sources.iter().zip(slices).map(|(source, slice)| input(source, slice.as_ref(), &input_rows));
         let inputs = inputs.collect::<Result<Vec<_>>>()?;
         let mut states = Vec::with_capacity(self.operators.len());
         for operator in &self.operators {
@@ -267,8 +301,10 @@ impl FlowStream {
             cancel: &run.cancel,
         };
         let (sources, operators, watermarks) = (&mut self.sources, &mut self.operators, &mut self.watermarks);
-        let (ctx, checkpoint) = (&self.ctx, &self.checkpoint);
+        let (ctx, checkpoint, has_remembered) = (&self.ctx, &self.checkpoint, &mut self.has_remembered);
+        *has_remembered = false;
         let remember = async || {
+            *has_remembered = true;
             let mut progress = Progress::new(batch);
             progress.sources = remember_sources(sources, checkpoint, slices, batch).await?;
             for (operator, state) in operators.iter_mut().zip(&states) {
@@ -288,8 +324,7 @@ impl FlowStream {
         }
         report.input_rows = input_rows.count();
         report.late_rows = states.iter().map(|state| state.late_rows.count()).sum();
-        self.number += 1;
-        Ok((report, backlog))
+        Ok(report)
     }
 }
 
@@ -344,14 +379,14 @@ fn input(source: &SourceState, slice: Option<&Slice>, rows: &InputRows) -> Resul
 async fn remember_sources(
     sources: &mut [SourceState],
     checkpoint: &Checkpoint,
-    slices: Vec<Option<Slice>>,
+    slices: &[Option<Slice>],
     batch: i64,
 ) -> Result<Vec<SourceProgress>> {
     let mut progress = Vec::with_capacity(sources.len());
     for (source, slice) in sources.iter_mut().zip(slices) {
         if let Some(slice) = slice {
-            source.offset = Some(slice.end);
-            source.ledger.append(slice.ledger.into_iter().collect(), checkpoint.app_id(), batch).await?;
+            source.offset = Some(slice.end.clone());
+            source.ledger.append(slice.ledger.iter().cloned().collect(), checkpoint.app_id(), batch).await?;
         }
         progress.push(SourceProgress {
             identity: source.source.identity(),

@@ -7,7 +7,9 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, RecordBat
 use arrow::compute::kernels::boolean::{and, not};
 use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
-use deltaworks_incremental::cdc::{Applied, Operation, SEQUENCE, Scd1, distinct_keys, latest_truncation, not_before};
+use deltaworks_incremental::cdc::{
+    Applied, OPERATION, Operation, SEQUENCE, Scd1, distinct_keys, latest_truncation, not_before,
+};
 use deltaworks_lake::DataFile;
 use deltaworks_spark::{Error, Result};
 
@@ -15,7 +17,7 @@ use super::parts::{in_parallel, partition_by_key};
 use super::rewrite::{
     Compared, Copied, Stored, files_named, files_of, replacement, rows_of_others, stored_rows, with_file, without_file,
 };
-use super::{ChangeCounts, Merge, Outcome, Rewrite};
+use super::{ChangeCounts, Merge, Outcome, Rewrite, named};
 
 /// What became of some keys.
 struct Part {
@@ -162,10 +164,10 @@ impl Merge<'_> {
         let keys = events.iter().map(|events| distinct_keys(events, &self.keys)).collect::<Result<Vec<_>>>()?;
         let keys = concat_batches(&Arc::new(self.columns.project(&self.keys)?), &keys)?;
         let ledger = match &self.ledger.table {
-            Some(table) => stored_rows(self.ctx, table, ledger, &keys, None).await?,
+            Some(table) => stored_rows(self.ctx, &self.held, table, ledger, &keys, None).await?,
             None => nothing(),
         };
-        Ok(Known { ledger, stored: stored_rows(self.ctx, self.table, rows, &keys, None).await? })
+        Ok(Known { ledger, stored: stored_rows(self.ctx, &self.held, self.table, rows, &keys, None).await? })
     }
 
     /// What a truncation spares.
@@ -173,13 +175,13 @@ impl Merge<'_> {
         let later = |rows: &RecordBatch| not_before(rows.column(self.keys.len()), &at);
         let leading: Vec<usize> = (0..self.keys.len()).collect();
         let (mut spared, mut recorded) = (Vec::new(), Vec::new());
-        for rows in self.ledger.rows(self.ctx, ledger).await? {
-            let keyed = filter_record_batch(&rows, &not(&is(&rows, Operation::Truncate))?)?;
+        for rows in self.ledger.rows(self.ctx, &self.held, ledger).await? {
+            let keyed = filter_record_batch(&rows, &not(&is(&rows, Operation::Truncate)?)?)?;
             recorded.push(keyed.project(&leading)?);
             spared.push(filter_record_batch(&keyed, &later(&keyed)?)?);
         }
         let recorded = concat_batches(&Arc::new(self.columns.project(&self.keys)?), &recorded)?;
-        let others = rows_of_others(self.ctx, self.table, rows, &recorded).await?;
+        let others = rows_of_others(self.ctx, &self.held, self.table, rows, &recorded).await?;
         let spared_rows = others.iter().map(|rows| Ok(filter_record_batch(rows, &later(rows)?)?));
         let spared_rows = spared_rows.collect::<Result<Vec<_>>>()?;
         Ok(Truncation { at, spared, spared_rows })
@@ -207,7 +209,7 @@ impl Merge<'_> {
             let upserted = rows.iter().map(|rows| rows.num_rows() as u64).sum();
             return Ok(Latest { replaced: files, rows, feed: Vec::new(), counts: ChangeCounts { upserted, deleted } });
         }
-        let stored = stored_rows(self.ctx, self.table, &self.columns, keys, None).await?;
+        let stored = stored_rows(self.ctx, &self.held, self.table, &self.columns, keys, None).await?;
         let before = partition_by_key(stored.rows, &with_file(&self.columns), &self.keys, parts.len()).await?;
         let mut pairs = Vec::with_capacity(parts.len());
         for (part, before) in parts.iter().zip(before) {
@@ -280,17 +282,17 @@ fn after_truncation(events: Vec<RecordBatch>, known: Option<ArrayRef>) -> Result
     let events = events
         .into_iter()
         .map(|batch| {
-            let keyed = not(&is(&batch, Operation::Truncate))?;
-            let later = not_before(batch.column(batch.num_columns() - 2), &latest)?;
+            let keyed = not(&is(&batch, Operation::Truncate)?)?;
+            let later = not_before(named(&batch, SEQUENCE)?, &latest)?;
             Ok(filter_record_batch(&batch, &and(&keyed, &later)?)?)
         })
         .collect::<Result<Vec<_>>>()?;
     Ok((events, new))
 }
 
-fn is(events: &RecordBatch, operation: Operation) -> BooleanArray {
-    let operations = events.column(events.num_columns() - 1).as_primitive::<Int32Type>();
-    operations.iter().map(|code| Some(code == Some(operation.code()))).collect()
+fn is(events: &RecordBatch, operation: Operation) -> Result<BooleanArray> {
+    let operations = named(events, OPERATION)?.as_primitive::<Int32Type>();
+    Ok(operations.iter().map(|code| Some(code == Some(operation.code()))).collect())
 }
 
 /// Rows that are not of a file any more.
@@ -311,7 +313,7 @@ fn live_keys(truncation: &Truncation, like: &RecordBatch) -> Result<RecordBatch>
     let recorded = truncation
         .spared
         .iter()
-        .map(|rows| Ok(filter_record_batch(rows, &is(rows, Operation::Upsert))?.project(&keys)?));
+        .map(|rows| Ok(filter_record_batch(rows, &is(rows, Operation::Upsert)?)?.project(&keys)?));
     let told = truncation.spared_rows.iter().map(|rows| Ok(rows.project(&keys)?));
     let live = recorded.chain(told).collect::<Result<Vec<_>>>()?;
     Ok(concat_batches(&like.schema(), &live)?)

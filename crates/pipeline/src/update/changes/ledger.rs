@@ -8,6 +8,7 @@ use deltaworks_incremental::cdc::{Operation, SEQUENCE};
 use deltaworks_lake::{PreparedVersion, Replacement, StateTable, Table};
 use deltaworks_spark::{Error, Result};
 
+use super::held::Held;
 use super::rewrite::Rewrite;
 use super::{MergeInto, operation_column};
 use crate::definitions::cdc::ScdType;
@@ -70,10 +71,10 @@ impl Ledger {
     }
 
     /// Every row.
-    pub async fn rows(&self, ctx: &SessionContext, schema: &SchemaRef) -> Result<Vec<RecordBatch>> {
+    pub async fn rows(&self, ctx: &SessionContext, held: &Held, schema: &SchemaRef) -> Result<Vec<RecordBatch>> {
         let Some(table) = &self.table else { return Ok(Vec::new()) };
         let provider = crate::update::conform::to_schema(table.provider()?, schema)?;
-        Ok(ctx.read_table(provider)?.collect().await?)
+        held.collect(ctx, ctx.read_table(provider)?.create_physical_plan().await?).await
     }
 
     /// Writes the files of `rewrite`; `None` if nothing changes.

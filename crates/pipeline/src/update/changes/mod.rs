@@ -8,13 +8,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
-use datafusion::physical_plan::collect_partitioned;
 use datafusion::prelude::SessionContext;
-use deltaworks_incremental::cdc::{END_AT, OPERATION, Operation, SEQUENCE, START_AT, event_schema};
+use deltaworks_incremental::cdc::{END_AT, OPERATION, Operation, SEQUENCE, SETS, START_AT, event_schema, sets_field};
 use deltaworks_lake::schema::to_delta;
 use deltaworks_lake::{DataFile, Lake, Table, Writer, WriterOptions};
 use deltaworks_spark::{Error, Kind, Result};
@@ -22,11 +21,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::write::{Written, leaf_rows, write_plan};
 use crate::definitions::cdc::ScdType;
-use crate::graph::Changes;
+use crate::graph::{Changes, SetColumns};
 use crate::name::DatasetName;
 
 pub mod drift;
 mod function;
+mod held;
 mod latest;
 mod ledger;
 mod parts;
@@ -35,6 +35,7 @@ mod snapshot;
 mod versions;
 
 pub use function::{latest_version, needs_other_graph, run as run_function};
+use held::Held;
 use ledger::Ledger;
 pub use ledger::PendingLedger;
 use parts::partition_by_key;
@@ -63,6 +64,8 @@ pub struct MergeInto {
     pub changes: Changes,
     /// Columns in which NULL keeps the value, as this flow says.
     pub partial: Vec<String>,
+    /// How events of this flow name the columns that they set.
+    pub sets: Option<SetColumns>,
     /// Held while a batch is merged.
     pub merging: Arc<tokio::sync::Mutex<()>>,
 }
@@ -98,6 +101,7 @@ struct Merge<'a> {
     /// The keys among them.
     keys: Vec<usize>,
     partial: Vec<bool>,
+    held: Held,
     ledger: Ledger,
     /// Whether the table has a change data feed.
     records_changes: bool,
@@ -127,7 +131,12 @@ impl MergeInto {
     ) -> Result<Merged> {
         let columns = self.columns_of(table)?;
         let sequence = to_delta(&Schema::new(vec![Field::new(SEQUENCE, self.changes.sequence_type.clone(), true)]))?;
-        let schema = event_schema(&columns, sequence.field(0).data_type());
+        let mut schema = event_schema(&columns, sequence.field(0).data_type());
+        if self.sets.is_some() {
+            let mut fields = schema.fields().to_vec();
+            fields.push(Arc::new(sets_field()));
+            schema = Arc::new(Schema::new(fields));
+        }
         let is_set = |name: &str| plan.schema().fields().iter().any(|column| column.name().eq_ignore_ascii_case(name));
         let is_partial = |name: &str| self.partial.iter().any(|partial| partial.eq_ignore_ascii_case(name));
         let merge = Merge {
@@ -137,11 +146,12 @@ impl MergeInto {
             keys: positions(&columns, &self.changes.keys)?,
             // What the flow has no column for stays as it is.
             partial: columns.fields().iter().map(|field| is_partial(field.name()) || !is_set(field.name())).collect(),
+            held: Held::new(ctx),
             ledger: Ledger::open(self, table).await?,
             records_changes: table.records_changes()?,
             columns,
         };
-        let (events, input_rows) = collect(ctx, in_schema(plan, &schema)?, cancel).await?;
+        let (events, input_rows) = merge.collect(in_schema(plan, &schema)?, cancel).await?;
         merge.check(&events)?;
         let bytes: usize = events.iter().map(RecordBatch::get_array_memory_size).sum();
         let rows: usize = events.iter().map(RecordBatch::num_rows).sum();
@@ -149,6 +159,7 @@ impl MergeInto {
             true => 1,
             false => ctx.state().config().target_partitions().max(bytes / PIECE_BYTES + 1),
         };
+        merge.held.room_for_copy(&events)?;
         let events = partition_by_key(events, &schema, &merge.keys, parts).await?;
         let outcome = match self.changes.scd_type {
             ScdType::One => merge.latest(events).await?,
@@ -197,6 +208,16 @@ impl MergeInto {
 }
 
 impl Merge<'_> {
+    /// Runs a plan; gives its rows, and how many were read for them.
+    async fn collect(&self, plan: LogicalPlan, cancel: &CancellationToken) -> Result<(Vec<RecordBatch>, u64)> {
+        let physical = self.ctx.state().create_physical_plan(&plan).await?;
+        let rows = tokio::select! {
+            () = cancel.cancelled() => return Err(Error::new(Kind::Cancelled, "the update was cancelled")),
+            rows = self.held.collect(self.ctx, Arc::clone(&physical)) => rows?,
+        };
+        Ok((rows, leaf_rows(&physical)))
+    }
+
     /// What the change data feed shows of a commit that lets files go; nothing if the table has none, or only gets rows.
     fn feed(&self, replaced: &[DataFile], parts: &[Compared], keys: &[usize]) -> Result<Vec<RecordBatch>> {
         match self.records_changes && !replaced.is_empty() {
@@ -235,8 +256,16 @@ impl Merge<'_> {
                 .with_condition("AUTOCDC_MICROBATCH_VALIDATION.NULL_SEQUENCE")
                 .with_help("Filter such rows in the view that the changes come from, or put an expectation on it."));
         }
-        Ok(())
+        match &self.into.sets {
+            Some(sets) => events.iter().try_for_each(|batch| sets.check(named(batch, SETS)?, construct)),
+            None => Ok(()),
+        }
     }
+}
+
+/// The column of this name.
+fn named<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
+    batch.column_by_name(name).ok_or_else(|| Error::internal(format!("events have no column `{name}`")))
 }
 
 /// Where columns of these names stand, in whichever case.
@@ -246,20 +275,6 @@ fn positions(columns: &Schema, names: &[String]) -> Result<Vec<usize>> {
         found.ok_or_else(|| Error::internal(format!("column `{name}` is not stored")))
     };
     names.iter().map(position).collect()
-}
-
-/// Runs a plan; gives its rows, and how many were read for them.
-async fn collect(
-    ctx: &SessionContext,
-    plan: LogicalPlan,
-    cancel: &CancellationToken,
-) -> Result<(Vec<RecordBatch>, u64)> {
-    let physical = ctx.state().create_physical_plan(&plan).await?;
-    let rows = tokio::select! {
-        () = cancel.cancelled() => return Err(Error::new(Kind::Cancelled, "the update was cancelled")),
-        rows = collect_partitioned(Arc::clone(&physical), ctx.task_ctx()) => rows?,
-    };
-    Ok((rows.into_iter().flatten().collect(), leaf_rows(&physical)))
 }
 
 /// The columns of `schema`, by name, as the plan has them or NULL.

@@ -18,6 +18,7 @@ use deltaworks_lake::feed::{CHANGE_TYPE, ChangeType};
 use deltaworks_lake::{DataFile, FILE_COLUMN, LEAST_ROWS_OF_PART, Table};
 use deltaworks_spark::{Error, Result};
 
+use super::held::Held;
 use super::parts::in_parallel;
 use crate::update::conform::to_schema;
 
@@ -58,6 +59,7 @@ pub struct Stored {
 /// Reads the rows of `keys` that meet the condition, if there is one, in the columns of `schema`.
 pub async fn stored_rows(
     ctx: &SessionContext,
+    held: &Held,
     table: &Table,
     schema: &Schema,
     keys: &RecordBatch,
@@ -76,13 +78,14 @@ pub async fn stored_rows(
         plan = plan.filter(condition)?;
     }
     let plan = joined(plan, keys, JoinType::RightSemi, None)?;
-    let rows = ctx.execute_logical_plan(plan).await?.collect().await?;
+    let rows = held.rows(ctx, &plan).await?;
     Ok(Stored { files, rows })
 }
 
 /// Reads the rows of all keys but `keys`, in the columns of `schema`.
 pub async fn rows_of_others(
     ctx: &SessionContext,
+    held: &Held,
     table: &Table,
     schema: &Schema,
     keys: &RecordBatch,
@@ -94,7 +97,7 @@ pub async fn rows_of_others(
     let provider = to_schema(table.provider_with_file_column(&files)?, &with_file(schema))?;
     let rows = LogicalPlanBuilder::scan("stored", provider_as_source(provider), None)?;
     let plan = joined(rows, keys, JoinType::RightAnti, None)?;
-    Ok(ctx.execute_logical_plan(plan).await?.collect().await?)
+    held.rows(ctx, &plan).await
 }
 
 /// The files of these names, among those that were looked at.

@@ -10,12 +10,12 @@ use arrow::compute::{concat_batches, sort_to_indices};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::{Expr, lit};
-use deltaworks_incremental::cdc::{END_AT, START_AT, Scd2, distinct_keys, keeps_values};
+use deltaworks_incremental::cdc::{END_AT, SEQUENCE, START_AT, Scd2, distinct_keys, keeps_values};
 use deltaworks_spark::Result;
 
 use super::parts::{in_parallel, partition_by_key};
 use super::rewrite::{Compared, Copied, Stored, replacement, stored_rows, with_file, without_file};
-use super::{ChangeCounts, Merge, Outcome, Rewrite, positions};
+use super::{ChangeCounts, Merge, Outcome, Rewrite, named, positions};
 
 /// The versions and the ledger of some keys, each before and after.
 struct Part {
@@ -41,14 +41,14 @@ impl Merge<'_> {
         };
         let keys = concat_batches(&Arc::new(self.columns.project(&self.keys)?), &keys)?;
         let recorded = match &self.ledger.table {
-            Some(table) => stored_rows(self.ctx, table, &ledger_schema, &keys, None).await?,
+            Some(table) => stored_rows(self.ctx, &self.held, table, &ledger_schema, &keys, None).await?,
             None => Stored { files: Vec::new(), rows: Vec::new() },
         };
         let needed = match recorded.rows.iter().any(keeps_values) {
             true => None,
             false => not_over_before(&events)?,
         };
-        let stored = stored_rows(self.ctx, self.table, &versions_schema, &keys, needed.clone()).await?;
+        let stored = stored_rows(self.ctx, &self.held, self.table, &versions_schema, &keys, needed.clone()).await?;
         let parts = events.len();
         let versions = partition_by_key(stored.rows, &with_file(&versions_schema), &self.keys, parts).await?;
         let ledger = partition_by_key(recorded.rows, &with_file(&ledger_schema), &self.keys, parts).await?;
@@ -84,7 +84,7 @@ impl Merge<'_> {
 fn not_over_before(events: &[RecordBatch]) -> Result<Option<Expr>> {
     let mut first: Option<ScalarValue> = None;
     for events in events.iter().filter(|events| events.num_rows() > 0) {
-        let sequences = events.column(events.num_columns() - 2);
+        let sequences = named(events, SEQUENCE)?;
         let Some(least) = sort_to_indices(sequences, None, Some(1)).ok().filter(|least| !least.is_empty()) else {
             return Ok(None);
         };

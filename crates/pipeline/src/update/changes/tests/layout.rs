@@ -3,7 +3,7 @@
 use super::*;
 
 pub(super) fn plain(scd_type: ScdType) -> Case {
-    Case { scd_type, nested: false, stored: false, tracks_name: false, partial: false, batches: Vec::new() }
+    Case { scd_type, nested: false, stored: false, tracks_name: false, leaves: Leaves::Nothing, batches: Vec::new() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
