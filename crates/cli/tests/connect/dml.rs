@@ -233,6 +233,7 @@ assert rows("t") == [(1, "a"), (5, None), (7, "a")], rows("t")
 run("INSERT OVERWRITE t PARTITION (d = 'a') SELECT 8")
 assert rows("t") == [(5, None), (8, "a")], rows("t")
 fails("DELTA_REPLACE_WHERE_MISMATCH", "INSERT INTO t REPLACE WHERE id > 5 VALUES (1, 'a')")
+fails("DELTA_NON_DETERMINISTIC_FUNCTION_NOT_SUPPORTED", "DELETE FROM t WHERE rand() < 2")
 assert rows("t") == [(5, None), (8, "a")]
 "#,
     );

@@ -16,7 +16,7 @@ use datafusion::logical_expr::{
 use super::{CastMode, can_cast, cannot_cast, cast_array};
 use crate::conf::SparkConf;
 use crate::error::{Error, Result};
-use crate::types::{canonical, sql_type_name};
+use crate::types::{IntervalUnits, canonical, sql_type_name};
 
 /// `CAST(expr AS to)`; the session's analyzer gives it the meaning its settings ask for.
 pub fn cast_expr(expr: Expr, to: DataType) -> Expr {
@@ -71,10 +71,38 @@ pub(crate) fn written_cast(
     }
 }
 
+/// A cast that the user wrote, to ANSI intervals of these units.
+///
+/// # Errors
+/// As [`spark_cast`].
+pub(crate) fn written_interval_cast(
+    expr: Expr,
+    from: &DataType,
+    (to, units): (&DataType, IntervalUnits),
+    mode: CastMode,
+    conf: &SparkConf,
+) -> Result<Expr> {
+    if let (Expr::Literal(ScalarValue::Null, _), Ok(null)) = (&expr, ScalarValue::try_from(to)) {
+        return Ok(Expr::Literal(null, Some(units.metadata())));
+    }
+    if !can_cast(from, to) {
+        return Err(cannot_cast(from, to));
+    }
+    Ok(SparkCast { units: Some(units), ..SparkCast::new(to.clone(), mode, conf.time_zone) }.call(expr))
+}
+
+/// An integer literal that stands in a cast to its own type. As an operand beside a decimal it has the digits of the type,
+/// where a literal has those that are written.
+pub(crate) fn kept_cast(expr: Expr, from: &DataType, to: &DataType, mode: CastMode, conf: &SparkConf) -> Option<Expr> {
+    let is_number = matches!(expr, Expr::Literal(..)) && from.is_integer() && from == to;
+    is_number.then(|| SparkCast::new(to.clone(), mode, conf.time_zone).call(expr))
+}
+
 /// Our function as DataFusion's cast where that means the same, so that the optimizer can see through it.
 pub(crate) fn analyzed_cast(function: ScalarFunction, schema: &dyn ExprSchema) -> Result<Expr> {
     if let Some(cast) = function.func.inner().downcast_ref::<SparkCast>()
         && let [arg] = function.args.as_slice()
+        && cast.units.is_none()
         && agrees_with_arrow(&arg.get_type(schema)?, &cast.to)
     {
         return Ok(cast_expr(arg.clone(), cast.to.clone()));
@@ -127,13 +155,15 @@ pub(crate) struct SparkCast {
     tz: Tz,
     /// Put in by a comparison of text with an integer, which cuts the text at its point.
     cuts_text: bool,
+    /// Of a type of ANSI intervals.
+    units: Option<IntervalUnits>,
 }
 
 static SIGNATURE: LazyLock<Signature> = LazyLock::new(|| Signature::any(1, Volatility::Immutable));
 
 impl SparkCast {
     pub(crate) fn new(to: DataType, mode: CastMode, tz: Tz) -> Self {
-        Self { to, mode, tz, cuts_text: false }
+        Self { to, mode, tz, cuts_text: false, units: None }
     }
 
     fn call(self, expr: Expr) -> Expr {
@@ -155,8 +185,17 @@ impl SparkCast {
         if self.mode == CastMode::Try { "TRY_CAST" } else { "CAST" }
     }
 
-    fn apply(&self, array: &ArrayRef) -> DataFusionResult<ArrayRef> {
-        cast_array(array, &self.to, self.mode, self.tz).map_err(DataFusionError::from)
+    /// `from` are the units of intervals that are cast.
+    fn apply(&self, array: &ArrayRef, from: Option<IntervalUnits>) -> DataFusionResult<ArrayRef> {
+        let by_units = super::interval::by_units(array, from, &self.to, self.units, self.mode, self.tz);
+        by_units.unwrap_or_else(|| cast_array(array, &self.to, self.mode, self.tz)).map_err(DataFusionError::from)
+    }
+
+    fn type_name(&self) -> String {
+        match self.units {
+            Some(units) => format!("INTERVAL {}", units.name(&self.to).to_ascii_uppercase()),
+            None => sql_type_name(&self.to),
+        }
     }
 }
 
@@ -167,7 +206,7 @@ impl ScalarUDFImpl for SparkCast {
 
     fn schema_name(&self, args: &[Expr]) -> DataFusionResult<String> {
         let args: Vec<_> = args.iter().map(|arg| arg.schema_name().to_string()).collect();
-        Ok(format!("{}({} AS {})", self.keyword(), args.join(", "), sql_type_name(&self.to)))
+        Ok(format!("{}({} AS {})", self.keyword(), args.join(", "), self.type_name()))
     }
 
     fn signature(&self) -> &Signature {
@@ -185,7 +224,11 @@ impl ScalarUDFImpl for SparkCast {
             .first()
             .is_none_or(|f| f.is_nullable() || (self.mode != CastMode::Ansi && !is_upcast(f.data_type(), &self.to)));
         let to_text = self.to == DataType::Utf8 && args.arg_fields.iter().all(|f| !f.is_nullable());
-        Ok(Arc::new(Field::new(self.name(), self.to.clone(), nullable && !to_text)))
+        let field = Field::new(self.name(), self.to.clone(), nullable && !to_text);
+        Ok(Arc::new(match self.units {
+            Some(units) => units.on(field),
+            None => field,
+        }))
     }
 
     fn is_strict(&self) -> bool {
@@ -193,10 +236,11 @@ impl ScalarUDFImpl for SparkCast {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
+        let units = args.arg_fields.first().and_then(|field| IntervalUnits::of_field(field));
         match args.args.first() {
-            Some(ColumnarValue::Array(array)) => Ok(ColumnarValue::Array(self.apply(array)?)),
+            Some(ColumnarValue::Array(array)) => Ok(ColumnarValue::Array(self.apply(array, units)?)),
             Some(ColumnarValue::Scalar(value)) => {
-                let array = self.apply(&value.to_array()?)?;
+                let array = self.apply(&value.to_array()?, units)?;
                 Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?))
             }
             None => Err(DataFusionError::Internal("a cast without argument".to_owned())),

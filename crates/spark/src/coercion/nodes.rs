@@ -9,6 +9,7 @@ use super::{Arithmetic, binary_op, call, types};
 use crate::cast::{CastMode, spark_cast};
 use crate::conf::SparkConf;
 use crate::error::{Error, Result};
+use crate::functions::like_pattern;
 use crate::types::{canonical, sql_type_name};
 
 /// The type all expressions can be cast to without asking, as for CASE, COALESCE, `array(…)`.
@@ -94,7 +95,26 @@ fn negative(inner: Expr, schema: &DFSchema, conf: &SparkConf) -> Result<Expr> {
             let nothing = Expr::Literal(ScalarValue::new_zero(&span)?, None);
             binary_op(nothing, Operator::Minus, inner, schema, conf)
         }
+        // As the difference from nothing, the least integer is its own negative.
+        integer if integer.is_integer() => {
+            let nothing = Expr::Literal(ScalarValue::new_zero(&integer)?, None);
+            binary_op(nothing, Operator::Minus, inner, schema, conf)
+        }
         _ => Ok(Expr::Negative(Box::new(inner))),
+    }
+}
+
+/// A condition of CASE, which must be one: nothing is cast to BOOLEAN for it.
+fn condition(when: Expr, schema: &DFSchema, conf: &SparkConf) -> Result<Expr> {
+    match canonical(&when.get_type(schema)?) {
+        DataType::Boolean | DataType::Null => cast(when, &DataType::Boolean, schema, conf),
+        other => Err(Error::user(format!(
+            "a condition must be BOOLEAN, but `{}` is {}",
+            when.schema_name(),
+            sql_type_name(&other)
+        ))
+        .with_condition("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE")
+        .with_help("Compare it, or cast it to BOOLEAN.")),
     }
 }
 
@@ -122,7 +142,7 @@ fn resolve_case(case: Case, schema: &DFSchema, conf: &SparkConf) -> Result<Expr>
         .map(|(when, then)| {
             let when = match &base {
                 Some(base) => binary_op(base.clone(), Operator::Eq, *when, schema, conf)?,
-                None => cast(*when, &DataType::Boolean, schema, conf)?,
+                None => condition(*when, schema, conf)?,
             };
             Ok((Box::new(when), Box::new(cast(*then, &common, schema, conf)?)))
         })
@@ -133,7 +153,12 @@ fn resolve_case(case: Case, schema: &DFSchema, conf: &SparkConf) -> Result<Expr>
 fn resolve_in(list: InList, schema: &DFSchema, conf: &SparkConf) -> Result<Expr> {
     let mut all = vec![*list.expr];
     all.extend(list.list);
-    let mut cast = cast_to_common(all, schema, conf)?;
+    let types = all.iter().map(|expr| Ok(canonical(&expr.get_type(schema)?))).collect::<Result<Vec<_>>>()?;
+    let mut cast = match types.iter().all(|other| types::same_structure(&types[0], other)) {
+        // Structures of other names are compared field by field.
+        true => all.into_iter().map(|expr| cast(expr, &types[0], schema, conf)).collect::<Result<Vec<_>>>()?,
+        false => cast_to_common(all, schema, conf)?,
+    };
     let expr = cast.remove(0);
     Ok(Expr::InList(InList::new(Box::new(expr), cast, list.negated)))
 }
@@ -150,6 +175,7 @@ fn resolve_between(between: Between, schema: &DFSchema, conf: &SparkConf) -> Res
 
 fn resolve_like(like: Like, schema: &DFSchema, conf: &SparkConf) -> Result<Like> {
     let expr = Box::new(cast(*like.expr, &DataType::Utf8, schema, conf)?);
-    let pattern = Box::new(cast(*like.pattern, &DataType::Utf8, schema, conf)?);
-    Ok(Like { expr, pattern, ..like })
+    let pattern = cast(*like.pattern, &DataType::Utf8, schema, conf)?;
+    let pattern = Box::new(like_pattern(pattern, like.escape_char)?);
+    Ok(Like { expr, pattern, escape_char: None, ..like })
 }

@@ -106,7 +106,7 @@ fn rewrite(expr: Expr, schema: &DFSchema, conf: &SparkConf) -> DataFusionResult<
         Ok(subquery.with_plan(Arc::new(plan)))
     };
     let expr = match expr {
-        Expr::ScalarSubquery(subquery) => Expr::ScalarSubquery(inside(subquery)?),
+        Expr::ScalarSubquery(subquery) => Expr::ScalarSubquery(crate::subquery::may_be_null(inside(subquery)?)?),
         Expr::Exists(mut exists) => {
             exists.subquery = inside(exists.subquery)?;
             Expr::Exists(exists)
@@ -128,7 +128,9 @@ pub(crate) fn widen_union(union: Union, conf: &SparkConf) -> DataFusionResult<Un
         .map(|i| {
             let of_input = |input: &Arc<LogicalPlan>| input.schema().fields().get(i).map(|f| f.data_type().clone());
             let column: Vec<_> = union.inputs.iter().filter_map(of_input).collect();
-            types::widest(&column, conf.ansi).ok_or_else(|| {
+            let alike =
+                || column.iter().all(|other| types::same_structure(&column[0], other)).then(|| column[0].clone());
+            types::widest(&column, conf.ansi).or_else(alike).ok_or_else(|| {
                 let names: Vec<_> = column.iter().map(sql_type_name).collect();
                 Error::user(format!("UNION: column {} has the types {}", i + 1, names.join(", ")))
                     .with_condition("INCOMPATIBLE_COLUMN_TYPE")

@@ -46,7 +46,8 @@ pub(super) fn decimal_result(op: Operator, (p1, s1): (i16, i16), (p2, s2): (i16,
 fn wider_decimal((p1, s1): (i16, i16), (p2, s2): (i16, i16)) -> DataType {
     let scale = s1.max(s2);
     let whole = (p1 - s1).max(p2 - s2);
-    DataType::Decimal128((whole + scale).min(MAX) as u8, scale.min(MAX) as i8)
+    // Where not all digits have room, those before the point are kept.
+    DataType::Decimal128((whole + scale).min(MAX) as u8, scale.min(MAX - whole) as i8)
 }
 
 /// The narrowest numeric type that holds both.
@@ -79,6 +80,7 @@ pub(crate) fn for_comparison(a: &DataType, b: &DataType, ansi: bool) -> Option<D
     match (&a, &b) {
         _ if a == b => Some(a),
         (T::Utf8, other) | (other, T::Utf8) => match other {
+            T::Interval(_) | T::Duration(_) => None,
             T::Null => Some(T::Utf8),
             T::Binary => Some(T::Binary),
             T::Int8 | T::Int16 | T::Int32 | T::Int64 if ansi => Some(T::Int64),
@@ -89,7 +91,21 @@ pub(crate) fn for_comparison(a: &DataType, b: &DataType, ansi: bool) -> Option<D
         },
         // Without ANSI mode a truth value may be compared with 0 and 1.
         (T::Boolean, other) | (other, T::Boolean) if !ansi && other.is_numeric() => Some(other.clone()),
-        _ => wider(&a, &b, ansi),
+        _ => wider(&a, &b, ansi).or_else(|| same_structure(&a, &b).then_some(a)),
+    }
+}
+
+/// Whether two types differ in nothing but the names of fields.
+pub(crate) fn same_structure(a: &DataType, b: &DataType) -> bool {
+    match (a, b) {
+        _ if is_variant(a) || is_variant(b) => is_variant(a) && is_variant(b),
+        (DataType::Struct(a), DataType::Struct(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_structure(a.data_type(), b.data_type()))
+        }
+        (DataType::List(a), DataType::List(b)) | (DataType::Map(a, _), DataType::Map(b, _)) => {
+            same_structure(a.data_type(), b.data_type())
+        }
+        _ => a == b,
     }
 }
 
@@ -105,9 +121,6 @@ pub(crate) fn wider(a: &DataType, b: &DataType, ansi: bool) -> Option<DataType> 
         (T::Timestamp(..), T::Date32) => Some(a),
         (T::Timestamp(..), T::Timestamp(..)) => Some(timestamp()),
         (T::Utf8, other) | (other, T::Utf8) => string_with(other, ansi),
-        (T::Interval(_) | T::Duration(_), T::Interval(_) | T::Duration(_)) => {
-            Some(T::Interval(arrow::datatypes::IntervalUnit::MonthDayNano))
-        }
         (T::List(x), T::List(y)) => Some(array(wider(x.data_type(), y.data_type(), ansi)?)),
         (T::Map(x, _), T::Map(y, _)) => match (x.data_type(), y.data_type()) {
             (T::Struct(x), T::Struct(y)) => Some(map(
@@ -126,6 +139,7 @@ fn string_with(other: &DataType, ansi: bool) -> Option<DataType> {
     use DataType as T;
     match other {
         T::Binary | T::Boolean if !ansi => None,
+        T::Interval(_) | T::Duration(_) if ansi => None,
         T::Int8 | T::Int16 | T::Int32 | T::Int64 if ansi => Some(T::Int64),
         T::Float32 | T::Decimal128(..) if ansi => Some(T::Float64),
         other if other.is_nested() => None,
@@ -180,6 +194,35 @@ mod tests {
             assert_eq!(meet(for_comparison, a, b, false), lenient, "{a} {b}");
             assert_eq!(meet(for_comparison, a, b, true), ansi, "{a} {b}");
         }
+    }
+
+    #[test]
+    fn decimals_keep_the_digits_before_the_point() {
+        for (a, b, expected) in [
+            ("decimal(38,38)", "int", "decimal(38,28)"),
+            ("decimal(38,10)", "decimal(38,38)", "decimal(38,10)"),
+            ("decimal(10,2)", "bigint", "decimal(22,2)"),
+        ] {
+            assert_eq!(meet(wider, a, b, true), expected, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn intervals_of_other_kinds_do_not_meet() {
+        for other in ["interval month", "interval", "string"] {
+            assert_eq!(meet(wider, "interval day", other, true), "none", "{other}");
+            assert_eq!(meet(for_comparison, "interval day", other, false), "none", "{other}");
+        }
+        assert_eq!(meet(wider, "interval day", "string", false), "string");
+    }
+
+    #[test]
+    fn structs_of_other_names_are_compared_if_their_types_are_the_same() {
+        let compared =
+            |b| for_comparison(&parse_data_type("struct<a:int>").unwrap(), &parse_data_type(b).unwrap(), true);
+        assert!(compared("struct<b:int>").is_some());
+        assert!(compared("struct<b:bigint>").is_none());
+        assert!(compared("struct<b:int,c:int>").is_none());
     }
 
     #[test]

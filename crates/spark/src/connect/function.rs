@@ -130,7 +130,7 @@ impl Expressions<'_> {
             _ => return Err(Error::user(format!("`{name}` takes two or three arguments"))),
         };
         let [value, pattern] = self.exactly::<2>(name, &arguments)?;
-        let pattern = crate::functions::like_pattern(pattern, escape)?;
+        let pattern = crate::functions::like_pattern(pattern, Some(escape))?;
         let text = |expr: Expr| {
             faces::cast(expr, &DataType::Utf8, faces::CastMode::Legacy, self.scope.schema(), &self.planner.conf)
         };

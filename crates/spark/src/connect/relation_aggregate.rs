@@ -210,6 +210,10 @@ fn with_grouping_id(output: Output, keys: &[Expr]) -> Result<Output> {
             let bits = AggregateFunction { func: grouping_udaf(), params };
             Ok(Transformed::yes(crate::cast::cast_expr(Expr::AggregateFunction(bits), DataType::Int64)))
         }
+        // A bit is a TINYINT.
+        Expr::AggregateFunction(bit) if bit.func.name() == "grouping" => {
+            Ok(Transformed::yes(crate::cast::cast_expr(Expr::AggregateFunction(bit), DataType::Int8)))
+        }
         other => Ok(Transformed::no(other)),
     })?;
     Ok(Output { expr: rewritten.data, ..output })

@@ -9,13 +9,15 @@ use datafusion::logical_expr::{Expr, lit};
 use super::udf::{Function, TEXT, function};
 use crate::error::{Error, Result};
 
-/// The pattern with backslashes in place of `escape`, which is what DataFusion's `LIKE` reads.
-pub(crate) fn like_pattern(pattern: Expr, escape: char) -> Result<Expr> {
+/// The pattern with backslashes in place of `escape` (a backslash, if none is given), which is what DataFusion's `LIKE`
+/// reads.
+pub(crate) fn like_pattern(pattern: Expr, escape: Option<char>) -> Result<Expr> {
+    let escape = escape.unwrap_or('\\');
     match &pattern {
-        _ if escape == '\\' => Ok(pattern),
         Expr::Literal(ScalarValue::Utf8(Some(text)), metadata) => {
             Ok(Expr::Literal(ScalarValue::Utf8(Some(backslashed(text, escape)?)), metadata.clone()))
         }
+        _ if matches!(&pattern, Expr::Literal(..)) => Ok(pattern),
         _ => Ok(PATTERN.call(vec![pattern, lit(escape.to_string())])),
     }
 }
@@ -37,10 +39,12 @@ fn backslashed(text: &str, escape: char) -> Result<String> {
         match c {
             c if c == escape => match chars.next() {
                 Some(next @ ('%' | '_')) => rewritten.extend(['\\', next]),
+                Some('\\') if escape == '\\' => rewritten.push_str("\\\\"),
                 Some(next) if next == escape => rewritten.push(next),
-                _ => {
+                next => {
+                    let condition = if next.is_some() { "ESC_IN_THE_MIDDLE" } else { "ESC_AT_THE_END" };
                     return Err(Error::user(format!("the escape character in `{text}` stands before no wildcard"))
-                        .with_condition("INVALID_FORMAT.ESC_IN_THE_MIDDLE"));
+                        .with_condition(format!("INVALID_FORMAT.{condition}")));
                 }
             },
             '\\' => rewritten.push_str("\\\\"),
@@ -59,6 +63,8 @@ mod tests {
     fn escapes_become_backslashes() {
         assert_eq!(backslashed("a/%b%", '/').unwrap(), r"a\%b%");
         assert_eq!(backslashed("a//b\\", '/').unwrap(), r"a/b\\");
+        assert_eq!(backslashed(r"a\_b\\", '\\').unwrap(), r"a\_b\\");
+        assert_eq!(backslashed("%", '%').unwrap_err().condition(), Some("INVALID_FORMAT.ESC_AT_THE_END"));
         assert_eq!(backslashed("a/b", '/').unwrap_err().condition(), Some("INVALID_FORMAT.ESC_IN_THE_MIDDLE"));
     }
 }

@@ -135,7 +135,16 @@ fn round_type(types: &[DataType], values: &[Option<&ScalarValue>]) -> Result<Dat
 
 fn round(call: &Call<'_>, halves: Halves) -> Result<ArrayRef> {
     let digits = match call.len() {
-        2 => call.cast(1, &DataType::Int32)?.as_primitive::<Int32Type>().iter().next().flatten(),
+        2 => {
+            let digits = call.cast(1, &DataType::Int32)?;
+            let digits = digits.as_primitive::<Int32Type>();
+            let first = digits.iter().next().flatten();
+            if digits.iter().any(|other| other != first) {
+                return Err(Error::user("the digits of `round` must be a constant")
+                    .with_condition("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT"));
+            }
+            first
+        }
         _ => Some(0),
     };
     let Some(digits) = digits else { return Ok(arrow::array::new_null_array(call.result(), call.rows())) };

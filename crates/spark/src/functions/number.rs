@@ -60,7 +60,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function(&["ln"], (1, 1), DOUBLE, |c| partial(c, |x| (x > 0.0 || x.is_nan()).then(|| exponential::log(x)))),
     function(&["log10"], (1, 1), DOUBLE, |c| partial(c, |x| (x > 0.0 || x.is_nan()).then(|| x.log10()))),
     function(&["log2"], (1, 1), DOUBLE, |c| {
-        partial(c, |x| (x > 0.0 || x.is_nan()).then(|| x.ln() / std::f64::consts::LN_2))
+        partial(c, |x| (x > 0.0 || x.is_nan()).then(|| exponential::log(x) / std::f64::consts::LN_2))
     }),
     function(&["log1p"], (1, 1), DOUBLE, |c| partial(c, |x| (x > -1.0 || x.is_nan()).then(|| x.ln_1p()))),
     function(&["log"], (1, 2), DOUBLE, log),

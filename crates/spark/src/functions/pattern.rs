@@ -313,8 +313,13 @@ fn write_offset(letter: char, count: usize, offset: i64, out: &mut String) {
     let colon = if count == 3 || (letter == 'Z' && count > 4) || letter == 'O' { ":" } else { "" };
     if letter == 'O' {
         out.push_str("GMT");
+        if offset == 0 {
+            return;
+        }
     }
     let _ = match (letter, count) {
+        ('O', 1) if minutes % 60 == 0 => write!(out, "{sign}{}", minutes / 60),
+        ('O', 1) => write!(out, "{sign}{}:{:02}", minutes / 60, minutes % 60),
         ('X' | 'x', 1) if minutes % 60 == 0 => write!(out, "{sign}{:02}", minutes / 60),
         _ => write!(out, "{sign}{:02}{colon}{:02}", minutes / 60, minutes % 60),
     };

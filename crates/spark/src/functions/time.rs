@@ -187,8 +187,8 @@ const TIMESTAMP_DIFF: Function = function(&["timestampdiff"], (3, 3), LONG, |c| 
         let (start, end) = (start?, end?);
         let (a, b) = (calendar::to_local(start, tz), calendar::to_local(end, tz));
         Some(match unit {
-            Unit::Micros(size) if size >= DAY => (b - a) / size,
-            Unit::Micros(size) => (end - start) / size,
+            // What lies between the clocks, which is not what has passed if they changed meanwhile.
+            Unit::Micros(size) => (b - a) / size,
             Unit::Months(months) => whole_months(a, b) / months,
         })
     };

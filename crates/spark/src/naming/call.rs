@@ -64,6 +64,7 @@ const IMPLIED: &[(&str, usize, &str)] = &[
     ("aggregate", 3, "lambdafunction(namedlambdavariable(), namedlambdavariable())"),
     ("array_sort", 1, LEAST_FIRST),
     ("bround", 1, "0"),
+    ("current_time", 0, "6"),
     ("hll_sketch_agg", 1, "12"),
     ("hll_union", 2, "false"),
     ("hll_union_agg", 1, "false"),

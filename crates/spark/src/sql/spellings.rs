@@ -9,9 +9,92 @@ use super::tokens::is_word;
 /// `struct` where its fields are those of a `*`: sqlparser's own syntax takes no star.
 pub(crate) const STRUCT_OF_STAR: &str = "__struct_of_star";
 
+/// The name that stands for `*` among the fields of `struct(…)`.
+pub(crate) const STAR: &str = "\u{2}star";
+
 /// All of them.
 pub(super) fn spelled(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    samples(recursion_levels(tables(table_arguments(intervals(literals(except_lists(words(exponents(tokens)))))))))
+    let tokens = pivoted_values(struct_stars(exponents(tokens)));
+    samples(recursion_levels(tables(table_arguments(intervals(literals(except_lists(words(tokens))))))))
+}
+
+/// The end of the parentheses that open at `start`: the place of the closing one.
+fn closing(tokens: &[TokenWithSpan], start: usize) -> Option<usize> {
+    let mut depth = 0_usize;
+    for (at, token) in tokens.iter().enumerate().skip(start) {
+        match token.token {
+            Token::LParen => depth += 1,
+            Token::RParen if depth <= 1 => return (depth == 1).then_some(at),
+            Token::RParen => depth -= 1,
+            _ if depth == 0 => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// `struct(a, t.*)` with a name for the star, which the parser does not take among the fields of a structure. `struct(*)`
+/// with `EXCEPT` is left.
+fn struct_stars(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    for i in 0..tokens.len() {
+        if !is_word(&tokens[i], "struct") {
+            continue;
+        }
+        let Some(end) = closing(&tokens, i + 1) else { continue };
+        let (mut depth, mut stars) = (0_usize, Vec::new());
+        for at in i + 1..end {
+            match tokens[at].token {
+                Token::LParen => depth += 1,
+                Token::RParen => depth -= 1,
+                Token::Mul if depth == 1 => {
+                    let before = matches!(tokens[at - 1].token, Token::LParen | Token::Comma | Token::Period);
+                    let is_end = matches!(tokens[at + 1].token, Token::RParen | Token::Comma);
+                    if before && is_end {
+                        stars.push(at);
+                    }
+                }
+                _ => {}
+            }
+        }
+        for at in stars {
+            tokens[at].token = Token::make_word(STAR, Some('`'));
+        }
+    }
+    tokens
+}
+
+/// `VALUES (…), (…) AS t PIVOT …` with the values as a subquery: only after that the parser takes `PIVOT` and `UNPIVOT`.
+fn pivoted_values(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut i = 0;
+    while i < tokens.len() {
+        if let Some(end) = values_before_pivot(&tokens, i) {
+            let paren = |kind: Token, span| TokenWithSpan { token: kind, span };
+            tokens.insert(end + 1, paren(Token::RParen, tokens[end].span));
+            tokens.insert(i, paren(Token::LParen, tokens[i].span));
+            i += 1;
+        }
+        i += 1;
+    }
+    tokens
+}
+
+/// Where the rows of `VALUES` at `start` end, if what they make is pivoted.
+fn values_before_pivot(tokens: &[TokenWithSpan], start: usize) -> Option<usize> {
+    if start == 0 || !is_word(&tokens[start], "values") || tokens[start - 1].token == Token::LParen {
+        return None;
+    }
+    let mut end = closing(tokens, start + 1)?;
+    while tokens.get(end + 1).is_some_and(|token| token.token == Token::Comma) {
+        end = closing(tokens, end + 2)?;
+    }
+    let mut at = end + 1;
+    let is_pivot = |at: usize| tokens.get(at).is_some_and(|token| is_word(token, "pivot") || is_word(token, "unpivot"));
+    if !is_pivot(at) {
+        at += usize::from(tokens.get(at).is_some_and(|token| is_word(token, "as")));
+        at += 1;
+        at = closing(tokens, at).map_or(at, |end| end + 1);
+    }
+    is_pivot(at).then_some(end)
 }
 
 /// Begins the name of an item that takes the place of the column named behind it.
@@ -178,6 +261,7 @@ fn words(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         let before_query = query(tokens.get(i + 1))
             || (call && query(after))
             || tokens.get(i + 1).is_some_and(|next| is_word(next, "all") || is_word(next, "distinct"));
+        let after_like = i > 0 && (is_word(&tokens[i - 1], "like") || is_word(&tokens[i - 1], "ilike"));
         let Token::Word(word) = &mut tokens[i].token else { continue };
         if word.quote_style.is_some() {
             continue;
@@ -187,6 +271,10 @@ fn words(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
             Keyword::STRUCT if call && star => {
                 word.keyword = Keyword::NoKeyword;
                 word.value = STRUCT_OF_STAR.to_owned();
+            }
+            Keyword::SOME if after_like => {
+                word.keyword = Keyword::ANY;
+                word.value = "ANY".to_owned();
             }
             // A name, where the parser knows a clause that Spark has not.
             Keyword::SAMPLE => word.keyword = Keyword::NoKeyword,

@@ -10,6 +10,7 @@ mod correlation;
 mod dependent;
 mod existence;
 mod lateral;
+mod no_rows;
 mod scalar;
 
 use std::cell::Cell;
@@ -22,6 +23,7 @@ use datafusion::logical_expr::utils::{conjunction, merge_schema, split_conjuncti
 use datafusion::logical_expr::{Expr, Filter, Join, JoinType, LogicalPlan, LogicalPlanBuilder};
 
 use self::correlation::refers_to;
+pub(crate) use self::no_rows::may_be_null;
 use crate::conf::SparkConf;
 use crate::error::{Error, Result};
 

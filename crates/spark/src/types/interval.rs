@@ -15,7 +15,7 @@ const YEAR_MONTH: [&str; 2] = ["year", "month"];
 const DAY_TIME: [&str; 4] = ["day", "hour", "minute", "second"];
 
 /// The first and the last unit of an interval, counted as Spark does: year 0, month 1; day 0 to second 3.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct IntervalUnits {
     /// The largest unit.
     pub first: u8,
@@ -45,6 +45,28 @@ impl IntervalUnits {
             (first <= last && last <= most).then_some(Self { first, last })
         });
         Some(said.unwrap_or(Self { first: 0, last: most }))
+    }
+
+    /// The units that a type's name says: `interval day to second`; `None` if it is no ANSI interval.
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
+        let units = name.strip_prefix("interval ")?;
+        let (first, last) = units.split_once(" to ").unwrap_or((units, units));
+        [&YEAR_MONTH as &[&str], &DAY_TIME].into_iter().find_map(|known| {
+            let at = |unit: &str| known.iter().position(|known| *known == unit).map(|at| at as u8);
+            Some(Self { first: at(first)?, last: at(last)? })
+        })
+    }
+
+    /// How many months, or microseconds, the smallest unit has.
+    pub(crate) fn smallest(self, data_type: &DataType) -> i64 {
+        match (data_type, self.last) {
+            (DataType::Duration(_), 0) => 86_400_000_000,
+            (DataType::Duration(_), 1) => 3_600_000_000,
+            (DataType::Duration(_), 2) => 60_000_000,
+            (DataType::Duration(_), _) => 1_000_000,
+            (_, 0) => 12,
+            _ => 1,
+        }
     }
 
     /// The units as metadata of a literal.

@@ -8,7 +8,8 @@ use sqlparser::ast::{
 };
 
 use super::provider::CAST;
-use super::rewrite::{call, cast, number, structure};
+use super::rewrite::{call, cast, number};
+use super::rows::structure;
 use crate::cast::parse;
 use crate::error::{Error, Result};
 

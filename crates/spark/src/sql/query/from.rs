@@ -383,6 +383,14 @@ fn cross(operator: &mut JoinOperator) {
         JoinOperator::Join(JoinConstraint::None) | JoinOperator::Inner(JoinConstraint::None) => {
             *operator = JoinOperator::CrossJoin(JoinConstraint::None);
         }
+        // Every pair fits.
+        JoinOperator::Left(c @ JoinConstraint::None)
+        | JoinOperator::LeftOuter(c @ JoinConstraint::None)
+        | JoinOperator::Right(c @ JoinConstraint::None)
+        | JoinOperator::RightOuter(c @ JoinConstraint::None)
+        | JoinOperator::FullOuter(c @ JoinConstraint::None) => {
+            *c = JoinConstraint::On(Expr::value(sqlparser::ast::Value::Boolean(true)));
+        }
         JoinOperator::Semi(c) => *operator = JoinOperator::LeftSemi(c.clone()),
         JoinOperator::Anti(c) => *operator = JoinOperator::LeftAnti(c.clone()),
         _ => {}

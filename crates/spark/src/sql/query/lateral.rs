@@ -7,7 +7,7 @@ use arrow::datatypes::Field;
 use datafusion::common::{DFSchema, TableReference};
 use datafusion::logical_expr::LogicalPlan;
 use sqlparser::ast::{
-    Expr, Function, FunctionArgumentList, FunctionArguments, Ident, Join, JoinConstraint, JoinOperator, Select,
+    Expr, Function, FunctionArgumentList, FunctionArguments, Ident, Join, JoinConstraint, JoinOperator, Query, Select,
     SelectItem, SetExpr, Spanned, TableAlias, TableFactor, TableFunctionArgs, TableWithJoins, Value,
     WildcardAdditionalOptions,
 };
@@ -100,7 +100,8 @@ impl Planner<'_> {
             let keeps = matches!(join.join_operator, JoinOperator::Left(_) | JoinOperator::LeftOuter(_));
             let condition = matches!(constraint(&mut join.join_operator), Some(JoinConstraint::On(_)));
             if !condition && (keeps || is_inner(&join.join_operator)) {
-                let made = self.lateral_generator(left, scope, &call, &join.relation, keeps, ctes, outer);
+                // A left join without a condition keeps no rows without elements in Spark, other than one with `ON true`.
+                let made = self.lateral_generator(left, scope, &call, &join.relation, false, ctes, outer);
                 return made.map_err(|error| error.at(place));
             }
             // With a condition it is joined as a subquery.
@@ -231,6 +232,10 @@ impl Planner<'_> {
         let TableFactor::Derived { subquery, alias, .. } = &mut join.relation else {
             return Err(Error::unsupported(format!("`LATERAL {}`", join.relation)));
         };
+        // As with the generator itself.
+        if generates_only(subquery) && matches!(constraint(&mut join.join_operator), Some(JoinConstraint::None)) {
+            join.join_operator = JoinOperator::CrossJoin(JoinConstraint::None);
+        }
         if function.is_none() {
             self.rewrite_query(subquery, ctes, &scopes)?;
         }
@@ -316,6 +321,24 @@ impl Planner<'_> {
         let on = JoinConstraint::On(condition);
         Ok(if left { JoinOperator::Left(on) } else { JoinOperator::Inner(on) })
     }
+}
+
+/// Whether a subquery is a generator and nothing else.
+fn generates_only(query: &Query) -> bool {
+    let SetExpr::Select(select) = query.body.as_ref() else { return false };
+    let whole = query.with.is_none() && query.limit_clause.is_none() && query.order_by.is_none();
+    let plain = select.selection.is_none() && select.distinct.is_none() && select.lateral_views.is_empty();
+    let makes_rows = match select.from.as_slice() {
+        [] => select.projection.iter().any(|item| match item {
+            SelectItem::UnnamedExpr(expr)
+            | SelectItem::ExprWithAlias { expr, .. }
+            | SelectItem::ExprWithAliases { expr, .. } => generator_of(expr).is_some(),
+            _ => false,
+        }),
+        [one] => one.joins.is_empty() && call_of(&one.relation).is_some(),
+        _ => false,
+    };
+    whole && plain && makes_rows
 }
 
 fn is_inner(operator: &JoinOperator) -> bool {

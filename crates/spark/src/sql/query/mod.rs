@@ -22,6 +22,7 @@ mod recursive;
 mod relation;
 mod repeated;
 mod rewrite;
+mod rows;
 mod sample;
 mod scope;
 mod select;
@@ -29,6 +30,7 @@ mod sets;
 mod subqueries;
 mod time_travel;
 mod user_function;
+mod window_calls;
 
 #[cfg(test)]
 mod tests;

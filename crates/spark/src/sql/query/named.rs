@@ -8,10 +8,11 @@ use arrow::datatypes::DataType;
 use chrono_tz::Tz;
 use sqlparser::ast::{
     BinaryOperator, DuplicateTreatment, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    NamedWindowDefinition, NamedWindowExpr, Select, TypedString, Value, WildcardAdditionalOptions, WindowSpec,
-    WindowType, visit_expressions_mut,
+    NamedWindowDefinition, NamedWindowExpr, Select, TypedString, UnaryOperator, Value, WildcardAdditionalOptions,
+    WindowSpec, WindowType, visit_expressions_mut,
 };
 
+use super::interval::AnsiInterval;
 use super::names::MOVED;
 use super::outside::outside_subqueries;
 use super::rewrite;
@@ -19,8 +20,9 @@ use super::scope::{Scope, ScopeColumn, ident, unresolved};
 use crate::cast::calendar;
 use crate::cast::format::{write_date, write_timestamp};
 use crate::cast::parse;
-use crate::error::Result;
-use crate::sql::spellings::STRUCT_OF_STAR;
+use crate::error::{Error, Result};
+use crate::sql::spellings::{STAR, STRUCT_OF_STAR};
+use crate::types::struct_fields;
 
 /// The windows of a block by lower-case name.
 pub(super) type Windows = HashMap<String, WindowSpec>;
@@ -43,6 +45,17 @@ pub(super) fn expand_stars(expr: &mut Expr, scope: &Scope) -> Result<()> {
 }
 
 fn expand(expr: &mut Expr, scope: &Scope) -> Result<()> {
+    if let Expr::Struct { values, .. } = expr {
+        let mut all = Vec::with_capacity(values.len());
+        for value in std::mem::take(values) {
+            match starred(&value) {
+                Some(qualifier) => all.extend(columns_of(qualifier, scope)?),
+                None => all.push(value),
+            }
+        }
+        *values = all;
+        return Ok(());
+    }
     let Expr::Function(function) = expr else { return Ok(()) };
     let name = function.name.to_string();
     let FunctionArguments::List(list) = &mut function.args else { return Ok(()) };
@@ -70,6 +83,38 @@ fn expand(expr: &mut Expr, scope: &Scope) -> Result<()> {
     Ok(())
 }
 
+/// What stands before the star that is a field of `struct(…)`.
+fn starred(value: &Expr) -> Option<&[Ident]> {
+    let (last, qualifier) = match value {
+        Expr::Identifier(name) => (name, &[][..]),
+        Expr::CompoundIdentifier(parts) => parts.split_last()?,
+        _ => return None,
+    };
+    (last.value == STAR).then_some(qualifier)
+}
+
+/// The columns of a relation, or the fields of a structure under their names.
+fn columns_of(qualifier: &[Ident], scope: &Scope) -> Result<Vec<Expr>> {
+    let columns: Vec<Expr> = scope.star(qualifier).map(column).collect();
+    if !columns.is_empty() {
+        return Ok(columns);
+    }
+    let resolved = scope.resolve(qualifier)?.ok_or_else(|| unresolved(qualifier, &[scope]))?;
+    let structure = scope.columns.iter().find(|column| column.expr == resolved);
+    let fields = structure.and_then(|column| struct_fields(&column.data_type)).ok_or_else(|| {
+        Error::unsupported("the star of a nested field in the arguments of a function").with_help("Name the fields.")
+    })?;
+    let field = |name: &str| {
+        let parts = qualifier.iter().cloned().chain([ident(name)]).collect();
+        Expr::Named { expr: Box::new(Expr::CompoundIdentifier(parts)), name: ident(name) }
+    };
+    Ok(fields.iter().map(|known| field(known.name())).collect())
+}
+
+fn column(column: &ScopeColumn) -> Expr {
+    Expr::CompoundIdentifier(column.qualifier.iter().chain([&column.name]).map(|part| ident(part)).collect())
+}
+
 fn is_star(arg: &FunctionArg) -> bool {
     use FunctionArgExpr::{QualifiedWildcard, Wildcard, WildcardWithOptions};
     matches!(arg, FunctionArg::Unnamed(Wildcard | WildcardWithOptions(_) | QualifiedWildcard(_)))
@@ -88,6 +133,13 @@ fn columns(arg: &FunctionArg, scope: &Scope) -> Result<Option<Vec<FunctionArg>>>
         FunctionArgExpr::Expr(_) => return Ok(None),
     };
     let columns: Vec<&ScopeColumn> = scope.star(&qualifier).collect();
+    if columns.is_empty() && !qualifier.is_empty() {
+        let value = |field: Expr| match field {
+            Expr::Named { expr, .. } => FunctionArg::Unnamed(FunctionArgExpr::Expr(*expr)),
+            other => FunctionArg::Unnamed(FunctionArgExpr::Expr(other)),
+        };
+        return Ok(Some(columns_of(&qualifier, scope)?.into_iter().map(value).collect()));
+    }
     let except: Vec<&Ident> = options
         .opt_except
         .iter()
@@ -98,11 +150,7 @@ fn columns(arg: &FunctionArg, scope: &Scope) -> Result<Option<Vec<FunctionArg>>>
         return Err(unresolved(std::slice::from_ref(missing), &[scope]));
     }
     let kept = columns.into_iter().filter(|column| !except.iter().any(|name| is(column, name)));
-    let column = |column: &ScopeColumn| {
-        let parts = column.qualifier.iter().chain([&column.name]).map(|part| ident(part)).collect();
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::CompoundIdentifier(parts)))
-    };
-    Ok(Some(kept.map(column).collect()))
+    Ok(Some(kept.map(|kept| FunctionArg::Unnamed(FunctionArgExpr::Expr(column(kept)))).collect()))
 }
 
 /// The item as it is printed.
@@ -132,8 +180,16 @@ pub(super) fn shown(expr: &Expr, scope: &Scope, windows: &Windows, tz: Tz) -> Ex
                 }
             }
             Expr::BinaryOp { left, op: op @ (BinaryOperator::Plus | BinaryOperator::Minus), right } => {
+                let minus = *op == BinaryOperator::Minus;
+                if !minus && is_date(right, scope) && (is_whole(left, scope) || is_days(left)) {
+                    std::mem::swap(left, right);
+                }
+                if let Some(call) = moved_date(left, minus, right, scope) {
+                    *expr = call;
+                    return ControlFlow::Continue(());
+                }
                 match (is_interval(left, scope), is_interval(right, scope)) {
-                    (false, true) => *op = BinaryOperator::Custom(format!("{MOVED}{op}")),
+                    (false, true) if !is_null(left) => *op = BinaryOperator::Custom(format!("{MOVED}{op}")),
                     (true, false) if *op == BinaryOperator::Plus => {
                         *op = BinaryOperator::Custom(format!("{MOVED}+"));
                         std::mem::swap(left, right);
@@ -156,6 +212,75 @@ fn unqualified<'a>(parts: &'a [Ident], scope: &Scope) -> &'a [Ident] {
         columns.any(|column| column.name.eq_ignore_ascii_case(&rest[0].value))
     });
     &parts[at.unwrap_or(0)..]
+}
+
+/// A date plus or minus days as Spark prints it: as the call that it is.
+fn moved_date(left: &Expr, minus: bool, right: &Expr, scope: &Scope) -> Option<Expr> {
+    if !is_date(left, scope) {
+        return None;
+    }
+    if is_whole(right, scope) {
+        let name = if minus { "date_sub" } else { "date_add" };
+        return Some(rewrite::call(name, vec![left.clone(), right.clone()]));
+    }
+    let days = is_days(right).then(|| rewrite::call("extractansiintervaldays", vec![right.clone()]))?;
+    let days = match minus {
+        true => Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(days) },
+        false => days,
+    };
+    Some(rewrite::call("date_add", vec![left.clone(), days]))
+}
+
+fn is_null(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(value) if value.value == Value::Null)
+}
+
+/// Whether a constant interval counts days alone.
+fn is_days(expr: &Expr) -> bool {
+    let Expr::Interval(interval) = expr else { return false };
+    matches!(AnsiInterval::read(interval), Some(AnsiInterval::Micros(_, units)) if units.last == 0)
+}
+
+fn is_date(expr: &Expr, scope: &Scope) -> bool {
+    match expr {
+        Expr::Nested(inner) => is_date(inner, scope),
+        Expr::TypedString(typed) => typed.data_type == sqlparser::ast::DataType::Date,
+        Expr::Cast { data_type, .. } => *data_type == sqlparser::ast::DataType::Date,
+        Expr::Function(function) => {
+            let name = function.name.to_string().to_ascii_lowercase();
+            let count = match &function.args {
+                FunctionArguments::List(list) => list.args.len(),
+                _ => 0,
+            };
+            matches!(
+                (name.as_str(), count),
+                ("date_add" | "date_sub", 2) | ("current_date" | "to_date" | "last_day", _)
+            )
+        }
+        _ => column_type(expr, scope).is_some_and(|data_type| data_type == &DataType::Date32),
+    }
+}
+
+/// Whether it is an integer that a date can be moved by.
+fn is_whole(expr: &Expr, scope: &Scope) -> bool {
+    match expr {
+        Expr::Nested(inner) | Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } => is_whole(inner, scope),
+        Expr::Value(value) => {
+            matches!(&value.value, Value::Number(digits, false) if digits.bytes().all(|b| b.is_ascii_digit()))
+        }
+        _ => column_type(expr, scope).is_some_and(DataType::is_signed_integer),
+    }
+}
+
+fn column_type<'a>(expr: &'a Expr, scope: &'a Scope) -> Option<&'a DataType> {
+    let parts = match expr {
+        Expr::Identifier(name) => std::slice::from_ref(name),
+        Expr::CompoundIdentifier(parts) => parts,
+        _ => return None,
+    };
+    let (name, qualifier) = parts.split_last()?;
+    let column = scope.star(qualifier).find(|column| column.name.eq_ignore_ascii_case(&name.value))?;
+    Some(&column.data_type)
 }
 
 fn is_interval(expr: &Expr, scope: &Scope) -> bool {

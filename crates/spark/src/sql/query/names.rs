@@ -12,6 +12,7 @@ use super::forms::is_all;
 use super::interval::AnsiInterval;
 use super::json_path;
 use super::rewrite::{self, cast_function, suffixed};
+use super::rows::field_name;
 use crate::cast::format::java_double;
 use crate::naming::call_name;
 
@@ -113,8 +114,10 @@ pub(super) fn pretty(expr: &Expr) -> String {
         Expr::ILike { negated, expr, pattern, .. } => {
             negate(*negated, format!("ilike({}, {})", pretty(expr), pretty(pattern)))
         }
-        Expr::Like { negated, expr, pattern, .. } => {
-            negate(*negated, format!("{} LIKE {}", pretty(expr), pretty(pattern)))
+        Expr::Like { negated, expr, pattern, escape_char, .. } => {
+            let escape = escape_char.as_ref().map(|escape| escape.to_string()).filter(|escape| escape != r"'\'");
+            let escape = escape.map_or_else(String::new, |escape| format!(" ESCAPE {escape}"));
+            negate(*negated, format!("{} LIKE {}{escape}", pretty(expr), pretty(pattern)))
         }
         Expr::RLike { negated, expr, pattern, .. } => {
             negate(*negated, format!("RLIKE({}, {})", pretty(expr), pretty(pattern)))
@@ -157,6 +160,11 @@ pub(super) fn pretty(expr: &Expr) -> String {
         }
         Expr::JsonAccess { value, path } => {
             format!("variant_get({}, {}) AS {}", pretty(value), json_path::text(path), json_path::name(path))
+        }
+        Expr::Tuple(values) => {
+            let fields =
+                values.iter().enumerate().map(|(i, value)| format!("{}, {}", field_name(i, value), pretty(value)));
+            format!("named_struct({})", fields.collect::<Vec<_>>().join(", "))
         }
         Expr::Struct { values, .. } => format!("struct({})", list(values)),
         Expr::Named { expr, name } => format!("{} AS {}", pretty(expr), name.value),
@@ -235,7 +243,7 @@ fn operator(op: &BinaryOperator) -> String {
 fn call(function: &sqlparser::ast::Function) -> String {
     let name = function.name.to_string().replace('`', "").to_lowercase();
     let mut distinct = false;
-    let args = match &function.args {
+    let mut args = match &function.args {
         FunctionArguments::List(arguments) => {
             distinct = arguments.duplicate_treatment.is_some_and(|t| t == sqlparser::ast::DuplicateTreatment::Distinct);
             let args = arguments.args.iter().map(|arg| match arg {
@@ -253,6 +261,14 @@ fn call(function: &sqlparser::ast::Function) -> String {
     if matches!(name.as_str(), "window" | "session_window") && args.len() > 1 {
         return name;
     }
+    if (name.as_str(), args.len()) == ("convert_timezone", 2) {
+        args.insert(0, "current_timezone()".to_owned());
+    }
+    let name = match (name.as_str(), args.len()) {
+        ("dateadd" | "date_add", 3) => "timestampadd".to_owned(),
+        ("datediff" | "date_diff", 3) => "timestampdiff".to_owned(),
+        _ => name,
+    };
     if let ([arg], true) = (args.as_slice(), cast_function(&name).is_some()) {
         // A cast that is written as a call is not part of the name.
         return arg.clone();

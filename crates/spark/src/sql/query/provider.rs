@@ -23,13 +23,13 @@ use sqlparser::ast::BinaryOperator;
 
 use super::super::data_types::SparkTypes;
 use super::interval::planned as planned_interval;
-use crate::cast::{CastMode, spark_cast, written_cast};
+use crate::cast::{CastMode, kept_cast, spark_cast, written_cast, written_interval_cast};
 use crate::coercion::{binary_op, resolve};
 use crate::conf::SparkConf;
 use crate::error::Error;
 use crate::functions::{ARRAY_ITEM, java_pattern};
 use crate::session::conf_of;
-use crate::types::{is_variant, sql_type_name};
+use crate::types::{IntervalUnits, is_variant, sql_type_name};
 
 /// Marks `'text' <op> NULL` as a numeric literal; what follows is its suffix.
 pub(super) const LITERAL: &str = "spark literal ";
@@ -39,6 +39,8 @@ pub(super) const INTERVAL: &str = "spark interval ";
 pub(super) const IMPLIED_CAST: &str = "spark implied cast ";
 /// Marks `expr <op> NULL` as cast by a word in the text; the type follows.
 pub(super) const CAST: &str = "spark cast ";
+/// The same for one of an integer type that is an operand of a calculation.
+pub(super) const OPERAND_CAST: &str = "spark operand cast ";
 /// The same for `TRY_CAST`.
 pub(super) const TRY_CAST: &str = "spark try cast ";
 /// Marks `CASE … END <op> NULL`, whose branches meet at one type: DataFusion takes that of the first for the type of all.
@@ -159,7 +161,11 @@ struct SparkExprPlanner {
 impl SparkExprPlanner {
     fn cast(&self, expr: Expr, to: &str, mode: CastMode, schema: &DFSchema) -> DataFusionResult<Expr> {
         let from = expr.get_type(schema)?;
-        Ok(written_cast(expr, &from, &crate::types::parse_data_type(to)?, mode, &self.conf)?)
+        let data_type = crate::types::parse_data_type(to)?;
+        Ok(match IntervalUnits::of_name(to) {
+            Some(units) => written_interval_cast(expr, &from, (&data_type, units), mode, &self.conf)?,
+            None => written_cast(expr, &from, &data_type, mode, &self.conf)?,
+        })
     }
 }
 
@@ -195,6 +201,15 @@ impl ExprPlanner for SparkExprPlanner {
             BinaryOperator::Custom(name) if name.starts_with(CAST) => {
                 let mode = CastMode::of(self.conf.ansi);
                 return self.cast(raw.left, &name[CAST.len()..], mode, schema).map(PlannerResult::Planned);
+            }
+            BinaryOperator::Custom(name) if name.starts_with(OPERAND_CAST) => {
+                let (from, mode) = (raw.left.get_type(schema)?, CastMode::of(self.conf.ansi));
+                let to = crate::types::parse_data_type(&name[OPERAND_CAST.len()..])?;
+                let kept = kept_cast(raw.left.clone(), &from, &to, mode, &self.conf);
+                return Ok(PlannerResult::Planned(match kept {
+                    Some(kept) => kept,
+                    None => written_cast(raw.left, &from, &to, mode, &self.conf)?,
+                }));
             }
             BinaryOperator::Custom(name) if name.starts_with(TRY_CAST) => {
                 let mode = CastMode::Try;
@@ -288,10 +303,10 @@ fn literal(text: &Expr, suffix: &str) -> DataFusionResult<Expr> {
         "L" => text.parse().ok().map(|v| ScalarValue::Int64(Some(v))),
         "S" => text.parse().ok().map(|v| ScalarValue::Int16(Some(v))),
         "Y" => text.parse().ok().map(|v| ScalarValue::Int8(Some(v))),
-        "D" => text.parse().ok().map(|v| ScalarValue::Float64(Some(v))),
-        "F" => text.parse().ok().map(|v| ScalarValue::Float32(Some(v))),
+        "D" => double(&text),
+        "F" => text.parse().ok().filter(|v: &f32| v.is_finite()).map(|v| ScalarValue::Float32(Some(v))),
         "BD" => decimal(&text),
-        _ if text.contains(['e', 'E']) => text.parse().ok().map(|v| ScalarValue::Float64(Some(v))),
+        _ if text.contains(['e', 'E']) => double(&text),
         _ if text.contains('.') => decimal(&text),
         _ => text
             .parse::<i32>()
@@ -301,6 +316,11 @@ fn literal(text: &Expr, suffix: &str) -> DataFusionResult<Expr> {
             .or_else(|| decimal(&text)),
     };
     parsed.map(|value| Expr::Literal(value, None)).ok_or_else(out_of_range)
+}
+
+/// A double; one that is too large is none.
+fn double(text: &str) -> Option<ScalarValue> {
+    text.parse().ok().filter(|v: &f64| v.is_finite()).map(|v| ScalarValue::Float64(Some(v)))
 }
 
 /// The decimal with just the digits written.

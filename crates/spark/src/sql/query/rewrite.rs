@@ -17,11 +17,12 @@ use super::forms::{
 };
 use super::interval::{AnsiInterval, units_of, with_texts};
 use super::json_path;
-use super::names::column_name;
+use super::named;
 use super::plan::{Ctes, Planner};
-use super::provider::{CASE, CAST, IMPLIED_CAST, INTERVAL, LITERAL, RLIKE, TRY_CAST};
+use super::provider::{CASE, CAST, IMPLIED_CAST, INTERVAL, LITERAL, OPERAND_CAST, RLIKE, TRY_CAST};
 use super::scope::{Scope, ident, text};
 use super::subqueries::of_structures;
+use super::{rows, window_calls};
 use crate::error::{Error, Result};
 use crate::functions::schema_of;
 use crate::sql::data_types::arrow_type;
@@ -39,6 +40,9 @@ pub(super) struct Names<'a> {
 
 /// Rewrites `expr` in place.
 pub(super) fn expression(planner: &Planner<'_>, expr: &mut Expr, names: Names<'_>) -> Result<()> {
+    if let Some(scope) = names.scopes.first() {
+        named::expand_stars(expr, scope)?;
+    }
     let mut rewriter = Rewriter { planner, names, depth: 0, lambdas: Vec::new(), frames: Vec::new() };
     match expr.visit(&mut rewriter) {
         ControlFlow::Continue(()) => Ok(()),
@@ -96,22 +100,18 @@ pub(super) fn number(digits: &str, suffix: &str) -> Expr {
     Expr::BinaryOp { left: Box::new(text(digits)), op, right: null() }
 }
 
-/// A constant interval, or NULL, cast to the units of a type of intervals.
-fn interval_in(value: &Expr, data_type: &DataType) -> Option<Expr> {
-    let (type_kind, units) = units_of(data_type)?;
-    let (kind, text) = match value {
-        Expr::Value(ast::ValueWithSpan { value: Value::Null, .. }) => (type_kind, "NULL"),
-        Expr::BinaryOp { left, op: BinaryOperator::Custom(op), .. } => match left.as_ref() {
-            Expr::Value(ast::ValueWithSpan { value: Value::SingleQuotedString(text), .. }) => {
-                (op.strip_prefix(INTERVAL)?, text.split(' ').next()?)
-            }
-            _ => return None,
-        },
-        _ => return None,
+/// A cast of a number as an operand of a calculation: beside a decimal it has the digits of its type, not its own.
+fn operand(expr: &mut Expr) {
+    let inner = match expr {
+        Expr::Nested(inner) => return operand(inner),
+        other => other,
     };
-    let op = BinaryOperator::Custom(format!("{INTERVAL}{kind}"));
-    let digits = super::scope::text(&format!("{text} {} {}", units.first, units.last));
-    (kind == type_kind).then(|| Expr::BinaryOp { left: Box::new(digits), op, right: null() })
+    if let Expr::BinaryOp { left, op: BinaryOperator::Custom(op), .. } = inner
+        && let Some(data_type) = op.strip_prefix(CAST)
+        && matches!(left.as_ref(), Expr::BinaryOp { op: BinaryOperator::Custom(op), .. } if op.starts_with(LITERAL))
+    {
+        *op = format!("{OPERAND_CAST}{data_type}");
+    }
 }
 
 fn length(interval: AnsiInterval) -> Expr {
@@ -143,7 +143,12 @@ pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
 
 /// `CAST(expr AS data_type)`, or with [`TRY_CAST`] the forgiving one.
 pub(super) fn cast(mark: &str, expr: Expr, data_type: &DataType) -> Result<Expr> {
-    let op = BinaryOperator::Custom(format!("{mark}{}", crate::types::type_name(&arrow_type(data_type)?)));
+    let arrow = arrow_type(data_type)?;
+    let name = match units_of(data_type) {
+        Some((_, units)) => format!("interval {}", units.name(&arrow)),
+        None => crate::types::type_name(&arrow),
+    };
+    let op = BinaryOperator::Custom(format!("{mark}{name}"));
     Ok(Expr::BinaryOp { left: Box::new(expr), op, right: null() })
 }
 
@@ -177,11 +182,23 @@ impl Rewriter<'_, '_> {
                 None
             }
             Expr::InList { expr: value, list, .. } => {
-                tuple(value);
-                list.iter_mut().for_each(tuple);
+                rows::tuple(value);
+                list.iter_mut().for_each(rows::tuple);
                 None
             }
-            Expr::Struct { values, fields } if fields.is_empty() => Some(structure(std::mem::take(values))),
+            Expr::BinaryOp { left, op, right } => {
+                rows::compared(left, op, right);
+                None
+            }
+            Expr::InSubquery { expr: value, .. } => {
+                if let Expr::Tuple(values) = value.as_mut() {
+                    // Not a structure yet: the subquery decides of which names.
+                    **value = Expr::Array(ast::Array { elem: std::mem::take(values), named: false });
+                }
+                None
+            }
+            Expr::Tuple(values) => Some(rows::row(std::mem::take(values))),
+            Expr::Struct { values, fields } if fields.is_empty() => Some(rows::structure(std::mem::take(values))),
             Expr::Like { negated, any: true, expr, pattern, .. } => quantified(*negated, false, false, expr, pattern),
             Expr::ILike { negated, any: true, expr, pattern, .. } => quantified(*negated, true, false, expr, pattern),
             Expr::Like { negated, expr, pattern, .. } if is_all(pattern) => {
@@ -267,14 +284,30 @@ impl Rewriter<'_, '_> {
             }
             Expr::Cast { kind, expr: value, data_type, array: false, format: None } => {
                 let forgiving = matches!(kind, CastKind::TryCast | CastKind::SafeCast);
-                match interval_in(value, data_type).filter(|_| !forgiving) {
-                    Some(interval) => Some(interval),
-                    None => {
-                        let value = std::mem::replace(value.as_mut(), *null());
-                        let mark = if forgiving { TRY_CAST } else { CAST };
-                        Some(cast(mark, value, data_type).map_err(|error| error.at(place))?)
-                    }
-                }
+                let value = std::mem::replace(value.as_mut(), *null());
+                let mark = if forgiving { TRY_CAST } else { CAST };
+                Some(cast(mark, value, data_type).map_err(|error| error.at(place))?)
+            }
+            // Of arrays and bytes, too.
+            Expr::BinaryOp { left, op: BinaryOperator::StringConcat, right } => {
+                let (left, right) =
+                    (std::mem::replace(left.as_mut(), *null()), std::mem::replace(right.as_mut(), *null()));
+                Some(call("concat", vec![left, right]))
+            }
+            Expr::BinaryOp {
+                left,
+                op:
+                    BinaryOperator::Plus
+                    | BinaryOperator::Minus
+                    | BinaryOperator::Multiply
+                    | BinaryOperator::Divide
+                    | BinaryOperator::Modulo
+                    | BinaryOperator::MyIntegerDivide,
+                right,
+            } => {
+                operand(left);
+                operand(right);
+                None
             }
             Expr::Case { .. } => {
                 let (case, op) = (std::mem::replace(expr, *null()), BinaryOperator::Custom(CASE.to_owned()));
@@ -313,7 +346,7 @@ impl Rewriter<'_, '_> {
                 self.function_after(function).map_err(|error| error.at(place))?
             }
             Expr::InSubquery { expr: value, subquery, .. } => {
-                if let Expr::Tuple(values) = value.as_ref() {
+                if let Expr::Array(ast::Array { elem: values, .. }) = value.as_ref() {
                     (**value, **subquery) = of_structures(self.planner, values, subquery);
                 }
                 None
@@ -393,6 +426,7 @@ impl Rewriter<'_, '_> {
             [part] => part.as_ident().map(|ident| ident.value.to_ascii_lowercase()).unwrap_or_default(),
             _ => return Err(self.planner.unknown_function(&function.name.to_string())),
         };
+        window_calls::check(function, &name)?;
         if matches!(name.as_str(), "from_json" | "from_csv" | "from_xml")
             && let FunctionArguments::List(list) = &mut function.args
             && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(schema))) = list.args.get_mut(1)
@@ -414,6 +448,10 @@ impl Rewriter<'_, '_> {
         }
         if name == "count" {
             count_rows(function);
+        }
+        if name == "grouping" {
+            let bit = Expr::Function(function.clone());
+            return cast(CAST, bit, &DataType::TinyInt(None)).map(Some);
         }
         if name == "grouping_id"
             && let Some(bits) = grouping_bits(function)
@@ -518,24 +556,6 @@ pub(super) fn whole_name(root: &mut Expr, chain: &mut Vec<AccessExpr>) {
     if parts.len() > 1 {
         *root = Expr::CompoundIdentifier(parts);
     }
-}
-
-/// The values of `(a, b)` as a structure that is like that of other pairs.
-fn tuple(expr: &mut Expr) {
-    let Expr::Tuple(values) = expr else { return };
-    let values = std::mem::take(values).into_iter().enumerate();
-    let fields = values.flat_map(|(i, value)| [text(&format!("col{}", i + 1)), value]);
-    *expr = call("named_struct", fields.collect());
-}
-
-/// `struct(a, b AS c, 1)` as `named_struct('a', a, 'c', b, 'col3', 1)`.
-pub(super) fn structure(values: Vec<Expr>) -> Expr {
-    let args = values.into_iter().enumerate().flat_map(|(i, value)| match value {
-        Expr::Named { expr, name } => [text(&name.value), *expr],
-        Expr::Identifier(_) | Expr::CompoundIdentifier(_) => [text(&column_name(&value)), value],
-        other => [text(&format!("col{}", i + 1)), other],
-    });
-    call("named_struct", args.collect())
 }
 
 /// The functions that are casts: `bigint(x)`.

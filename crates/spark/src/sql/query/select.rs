@@ -5,8 +5,9 @@ use std::ops::ControlFlow;
 
 use datafusion::logical_expr::planner::ContextProvider as _;
 use sqlparser::ast::{
-    Expr, GroupByExpr, Ident, ObjectName, OrderBy, Select, SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind,
-    Spanned, Value, WildcardAdditionalOptions, visit_expressions,
+    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, ObjectName, OrderBy, OrderByKind,
+    Select, SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, Spanned, Value, WildcardAdditionalOptions,
+    visit_expressions, visit_expressions_mut,
 };
 
 use super::named;
@@ -63,6 +64,24 @@ impl List {
         aliases
     }
 
+    /// For HAVING: the scope without the columns that are not grouped by, where an alias has the name.
+    fn over_groups(&self, scope: &Scope, group_by: &GroupByExpr) -> Scope {
+        let mut seen = scope.clone();
+        let keys: Vec<&Expr> = match group_by {
+            GroupByExpr::Expressions(keys, _) => keys.iter().flat_map(parts_of_key).collect(),
+            GroupByExpr::All(_) => return seen,
+        };
+        for item in &self.items {
+            let SelectItem::ExprWithAlias { alias, .. } = item else { continue };
+            for column in &mut seen.columns {
+                if column.name.eq_ignore_ascii_case(&alias.value) && !keys.contains(&&column.expr) {
+                    column.visibility = Visibility::Qualified;
+                }
+            }
+        }
+        seen
+    }
+
     /// For what sees the output before the input: the innermost scope without the columns that an alias has the name of, and
     /// the aliases, of which these are the output's columns.
     fn before_input(
@@ -85,6 +104,62 @@ impl List {
     }
 }
 
+/// The keys that `ROLLUP`, `CUBE` and `GROUPING SETS` combine, or the key itself.
+fn parts_of_key(key: &Expr) -> Vec<&Expr> {
+    match key {
+        Expr::Rollup(sets) | Expr::Cube(sets) | Expr::GroupingSets(sets) => sets.iter().flatten().collect(),
+        key => vec![key],
+    }
+}
+
+/// `grouping_id()` as that of all keys, in the order in which they are named first.
+fn name_grouping_ids(select: &mut Select, order_by: Option<&mut OrderBy>) {
+    let GroupByExpr::Expressions(keys, _) = &select.group_by else { return };
+    let mut named: Vec<Expr> = Vec::new();
+    for key in keys.iter().flat_map(parts_of_key) {
+        if !named.contains(key) {
+            named.push(key.clone());
+        }
+    }
+    if named.is_empty() {
+        return;
+    }
+    for item in &mut select.projection {
+        if let SelectItem::UnnamedExpr(expr) = item
+            && is_bare_grouping_id(expr)
+        {
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: ident("grouping_id()") };
+        }
+    }
+    let args: Vec<FunctionArg> =
+        named.into_iter().map(|key| FunctionArg::Unnamed(FunctionArgExpr::Expr(key))).collect();
+    let items = select.projection.iter_mut().filter_map(|item| match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
+        _ => None,
+    });
+    let sorted = match order_by.map(|order_by| &mut order_by.kind) {
+        Some(OrderByKind::Expressions(items)) => items.as_mut_slice(),
+        _ => &mut [],
+    };
+    for expr in items.chain(&mut select.having).chain(sorted.iter_mut().map(|item| &mut item.expr)) {
+        let _ = visit_expressions_mut(expr, |part| {
+            if is_bare_grouping_id(part)
+                && let Expr::Function(function) = part
+                && let FunctionArguments::List(list) = &mut function.args
+            {
+                list.args.clone_from(&args);
+            }
+            ControlFlow::<()>::Continue(())
+        });
+    }
+}
+
+fn is_bare_grouping_id(expr: &Expr) -> bool {
+    matches!(expr, Expr::Function(function)
+        if function.name.to_string().eq_ignore_ascii_case("grouping_id")
+            && matches!(&function.args, FunctionArguments::List(list) if list.args.is_empty()))
+}
+
 fn as_parts(expr: &Expr) -> &[Ident] {
     match expr {
         Expr::CompoundIdentifier(parts) => parts,
@@ -99,9 +174,10 @@ impl Planner<'_> {
         select: &mut Select,
         ctes: &Ctes,
         outer: &[&Scope],
-        order_by: Option<&mut OrderBy>,
+        mut order_by: Option<&mut OrderBy>,
     ) -> Result<Vec<String>> {
         self.refuse(select)?;
+        name_grouping_ids(select, order_by.as_deref_mut());
         // `FROM t` alone is all of it.
         if select.flavor == SelectFlavor::FromFirstNoSelect {
             select.projection.push(SelectItem::Wildcard(WildcardAdditionalOptions::default()));
@@ -127,7 +203,17 @@ impl Planner<'_> {
         let aliases = list.aliases_over(&windows);
         let with_aliases = Names { aliases: &aliases, ..from_only };
         self.group_by(select, &list, with_aliases)?;
-        for condition in select.having.iter_mut().chain(&mut select.qualify) {
+        let grouped = list.over_groups(&scope, &select.group_by);
+        let over_groups: Vec<&Scope> = std::iter::once(&grouped).chain(outer.iter().copied()).collect();
+        if let Some(condition) = &mut select.having {
+            // What is aggregated are the rows of the input.
+            let names = match self.looks_at_input(condition) {
+                true => with_aliases,
+                false => Names { scopes: &over_groups, ..with_aliases },
+            };
+            rewrite::expression(self, condition, names)?;
+        }
+        if let Some(condition) = &mut select.qualify {
             rewrite::expression(self, condition, with_aliases)?;
         }
         for window in &mut select.named_window {

@@ -11,7 +11,8 @@ use super::block::{select, subquery};
 use super::outside::outside_subqueries;
 use super::plan::Planner;
 use super::repeated::shown;
-use super::rewrite::{Names, call, structure};
+use super::rewrite::{Names, call};
+use super::rows::structure;
 use super::scope::{Scope, ident, text};
 use crate::error::Result;
 

@@ -270,6 +270,16 @@ impl<'a> Planning<'a> {
 
     pub async fn condition(&self, text: &SqlText) -> Result<Expr> {
         let planned = self.expression(text).await?;
+        // It is looked at twice: for the files that hold such rows, and for the rows.
+        if planned.is_volatile() {
+            return Err(Error::user(format!(
+                "the condition `{}` is not the same each time it is evaluated",
+                text.text
+            ))
+            .with_condition("DELTA_NON_DETERMINISTIC_FUNCTION_NOT_SUPPORTED")
+            .with_help("Write the keys of the rows into a table first, and name that.")
+            .at(text.location.clone()));
+        }
         match planned.get_type(&self.input)? {
             DataType::Boolean => Ok(planned),
             DataType::Null => Ok(lit(false)),
