@@ -6,6 +6,7 @@ mod from;
 mod function_bodies;
 mod generator;
 mod generator_call;
+mod grouping_ids;
 mod interval;
 mod json_path;
 mod lateral;
