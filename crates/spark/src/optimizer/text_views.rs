@@ -217,7 +217,7 @@ fn comparing(expr: Expr, schema: &DFSchema) -> Result<Expr> {
                 done(Expr::BinaryExpr(BinaryExpr { left, op, right }))
             }
             Expr::InList(InList { expr, list, negated })
-                if is_view(&expr, schema) && list.iter().all(|item| is_text_literal(item)) =>
+                if is_view(&expr, schema) && list.iter().all(is_text_literal) =>
             {
                 let list = list.into_iter().map(as_view).collect();
                 done(Expr::InList(InList { expr: Box::new(as_view(*expr)), list, negated }))
