@@ -5,61 +5,37 @@ use std::sync::Arc;
 
 use arrow::array::{RecordBatch, StringArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::DataType;
 use arrow::util::pretty::pretty_format_batches;
-use async_trait::async_trait;
-use datafusion::catalog::{Session, TableProvider};
+use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::logical_expr::{Expr, TableType};
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
 
 use crate::conf::SparkConf;
 use crate::session::{SessionOptions, session_context};
 use crate::text_table::{TextTable, TextViews};
 
-/// A table in memory.
-#[derive(Debug)]
-struct Texts(RecordBatch);
-
-#[async_trait]
-impl TableProvider for Texts {
-    fn schema(&self) -> SchemaRef {
-        self.0.schema()
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
-        let table = MemTable::try_new(self.0.schema(), vec![vec![self.0.clone()]])?;
-        table.scan(state, projection, filters, limit).await
-    }
-}
-
-impl TextViews for Texts {
+impl TextViews for MemTable {
     fn with_views(&self, columns: &[usize]) -> Arc<dyn TableProvider> {
-        let schema = self.0.schema();
-        let columns = schema.fields().iter().zip(self.0.columns()).enumerate().map(|(index, (field, values))| {
+        let rows = self.batches[0].try_read().unwrap()[0].clone();
+        let schema = rows.schema();
+        let columns = schema.fields().iter().zip(rows.columns()).enumerate().map(|(index, (field, values))| {
             let values = match columns.contains(&index) {
                 true => cast(values, &DataType::Utf8View).unwrap(),
                 false => Arc::clone(values),
             };
             (field.name().clone(), values, true)
         });
-        Arc::new(Self(RecordBatch::try_from_iter_with_nullable(columns).unwrap()))
+        Arc::new(in_memory(RecordBatch::try_from_iter_with_nullable(columns).unwrap()))
     }
 }
 
-/// `t(a, b, n)` and `u(k, v)`, with views or without.
+fn in_memory(rows: RecordBatch) -> MemTable {
+    MemTable::try_new(rows.schema(), vec![vec![rows]]).unwrap()
+}
+
+/// `t(a, b, n)` and `u(k, b, v)`, with views or without.
 fn session(views: bool) -> SessionContext {
     let conf = SparkConf::pipeline_defaults();
     let runtime = Arc::new(RuntimeEnv::default());
@@ -67,7 +43,7 @@ fn session(views: bool) -> SessionContext {
     let context = session_context(options).unwrap();
     let register = |name: &str, columns: [(&str, [Option<&str>; 5]); 3]| {
         let columns = columns.map(|(name, values)| (name, Arc::new(StringArray::from(values.to_vec())) as _, true));
-        let table = Texts(RecordBatch::try_from_iter_with_nullable(columns).unwrap());
+        let table = in_memory(RecordBatch::try_from_iter_with_nullable(columns).unwrap());
         let provider: Arc<dyn TableProvider> = match views {
             true => Arc::new(TextTable::new(Arc::new(table))),
             false => Arc::new(table),
