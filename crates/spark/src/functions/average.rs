@@ -11,6 +11,7 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature};
 
 use super::sliding::FloatsInFrame;
+use super::sum::counts;
 
 /// The aggregate.
 pub(super) fn average_udaf() -> Arc<AggregateUDF> {
@@ -299,8 +300,8 @@ impl GroupsAccumulator for Averages {
             return Ok(());
         }
         for (row, group) in groups.iter().enumerate() {
-            let counts = filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
-            if counts && values.is_valid(row) {
+            let is_in = filter.is_none_or(|filter| counts(filter, row));
+            if is_in && values.is_valid(row) {
                 self.add(*group, 1, values.value(row));
             }
         }
@@ -329,8 +330,8 @@ impl GroupsAccumulator for Averages {
     fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
         let values = decimals(values)?;
         let state = |row: usize| {
-            let counts = filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
-            match counts && values.is_valid(row) {
+            let is_in = filter.is_none_or(|filter| counts(filter, row));
+            match is_in && values.is_valid(row) {
                 true => State { sum: values.value(row), count: 1 },
                 false => State::NOTHING,
             }

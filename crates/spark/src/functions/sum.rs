@@ -209,7 +209,8 @@ fn visit_numbers<T: ArrowPrimitiveType<Native: Into<i128>>>(
     }
 }
 
-fn counts(filter: &BooleanArray, row: usize) -> bool {
+/// Whether an aggregate's filter lets a row in.
+pub(super) fn counts(filter: &BooleanArray, row: usize) -> bool {
     filter.is_valid(row) && filter.value(row)
 }
 
